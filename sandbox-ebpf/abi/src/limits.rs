@@ -1,0 +1,20 @@
+//! Every bound of the kernel half, in one place. A thing that does not fit is refused or denied, never cut.
+
+/// Longest path that is matched, in bytes, without a terminator. The kernel's `PATH_MAX` (include/uapi/linux/limits.h)
+/// counts one. A longer path is denied.
+pub const PATH_BYTES: usize = 4095;
+/// Longest name of one directory entry (`NAME_MAX`).
+pub const NAME_BYTES: usize = 255;
+/// Most directories and mounts between a file and the root of its mount namespace. A deeper path is denied: with
+/// names of one byte, 2,048 components still fit into a path of 4,095 bytes.
+pub const WALK_STEPS: usize = 2560;
+/// Tasks in all fences together. A fork beyond it fails with `ENOMEM`.
+pub const TASKS: u32 = 65_536;
+/// Fences at a time.
+pub const FENCES: u32 = 4_096;
+/// Ancestors that an event names.
+pub const CHAIN: usize = 8;
+/// Bytes of a task's short name, terminator included (`TASK_COMM_LEN`).
+pub const COMM_BYTES: usize = 16;
+/// Bytes of the ring buffer that carries one fence's events.
+pub const EVENT_RING_BYTES: u32 = 1 << 20;

@@ -1,0 +1,82 @@
+//! The event: one thing that a task did or tried, with its verdict, as reports and `--events` show it.
+
+use ringfence_abi::event as abi;
+use serde::Serialize;
+
+/// Where an event was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The hook that reached the verdict: the path is the kernel's own.
+    Hook,
+    /// A watcher beside the engine that saw a system call fail: the path is what the program passed.
+    Syscall,
+}
+
+/// Why the verdict was reached: [`abi::cause`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// No rule allows it, or a deny rule takes it away.
+    Rule,
+    /// The object lies in a detached or foreign mount.
+    Foreign,
+    /// The object has no path.
+    Anonymous,
+    /// The path is too long to be matched.
+    TooLong,
+    /// The path is too deep to be matched.
+    TooDeep,
+    /// The file has been removed.
+    Unlinked,
+    /// The new name allows other things than the old one.
+    RightsDiffer,
+    /// The fence itself failed.
+    Internal,
+    /// Closed to every fenced task.
+    Closed,
+}
+
+/// One task of a program chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// Process identifier as the host sees it.
+    pub pid: u32,
+    /// Short name. The task chooses it: information, never identity.
+    pub name: String,
+}
+
+/// One verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds since boot.
+    pub time: u64,
+    /// What was tried: [`abi::operation`].
+    pub operation: u16,
+    /// Whether it was denied; otherwise it was allowed and reported (audit).
+    pub denied: bool,
+    /// Why.
+    pub cause: Cause,
+    /// Rights that it needs, [`ringfence_abi::rights`].
+    pub needed: u8,
+    /// Rights that the path has.
+    pub granted: u8,
+    /// The path, bytes as the kernel has them.
+    pub path: Vec<u8>,
+    /// The new path of a rename or link.
+    pub other: Option<Vec<u8>>,
+    /// User that acted.
+    pub user: u32,
+    /// Process and ancestors inside the fence, nearest first.
+    pub chain: Vec<Program>,
+    /// Where it was seen.
+    pub source: Source,
+}
+
+impl Event {
+    /// The operation's name.
+    #[must_use]
+    pub fn operation_name(&self) -> &'static str {
+        abi::operation::name(self.operation).unwrap_or("unknown")
+    }
+}

@@ -1,0 +1,23 @@
+//! ringfence puts a command behind a least-privilege fence.
+//!
+//! The rooms, each of which uses only rooms before it:
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`profile`] | what a person writes |
+//! | [`policy`] | the compiled form, and what of it is really enforced |
+//! | [`event`] | one thing that a task did or tried, with its verdict |
+//! | [`compile`] | profile to policy; which rule decides |
+//! | [`kernel`] | the BPF LSM engine: load, pin, enrol, read events |
+//! | [`confine`] | the launched process: cgroup, user, capabilities, seccomp, Landlock, terminal |
+//! | [`command`] | what the command line's verbs do |
+//! | [`cli`] | the command line |
+
+pub mod cli;
+pub mod command;
+pub mod compile;
+pub mod confine;
+pub mod event;
+pub mod kernel;
+pub mod policy;
+pub mod profile;

@@ -1,0 +1,71 @@
+//! The policy: what a profile compiles to and what the engines get. Nothing in here knows where it came from.
+
+mod automaton;
+mod protection;
+
+pub use automaton::{Automaton, Subtree};
+pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
+
+/// Whether a section denies, only reports, or does not apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// What no rule allows is denied.
+    #[default]
+    Enforce,
+    /// What no rule allows is allowed and reported.
+    Audit,
+    /// The section does not apply.
+    Off,
+}
+
+/// One fence's policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Name of the profile that it was compiled from.
+    pub profile: String,
+    /// Files and execution.
+    pub files: FilePolicy,
+    /// Network.
+    pub network: NetworkPolicy,
+    /// Capabilities that are kept, by their kernel names in lower case without `cap_`; all others are dropped.
+    pub capabilities: Vec<String>,
+    /// Memory, tasks, time.
+    pub limits: Limits,
+    /// What may degrade.
+    pub degradation: Degradation,
+}
+
+/// Files and execution: the automaton that both the kernel and the explanations run.
+#[derive(Clone, Debug)]
+pub struct FilePolicy {
+    /// What a denial does.
+    pub mode: Mode,
+    /// Path to rights.
+    pub automaton: Automaton,
+}
+
+/// What is known of the network so far: all or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkPolicy {
+    /// No socket but Unix sockets.
+    None,
+    /// The section is off: sockets are not restricted.
+    Open,
+}
+
+/// Resource limits of a fence; `None` leaves what the caller had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory, of all tasks together where a cgroup controller is there, else of each one's address space.
+    pub memory: Option<u64>,
+    /// Tasks at a time.
+    pub pids: Option<u64>,
+    /// Seconds of wall time, after which the fence is ended.
+    pub wall_seconds: Option<u64>,
+    /// Processor share in hundredths of a core: 150 is one and a half cores.
+    pub cpu_percent: Option<u64>,
+    /// Open files of each process.
+    pub open_files: Option<u64>,
+    /// Bytes of the largest file that a process may write.
+    pub file_size: Option<u64>,
+}
