@@ -1,1 +1,26 @@
-//! To come.
+//! The kernel room: the BPF LSM engine.
+//!
+//! [`Host`] says whether this kernel and this user can have it. [`Engine::open`] finds the programs that an earlier run
+//! has pinned, or loads, attaches and pins them once and tests them. [`Engine::install`] puts one policy into the maps and
+//! returns the [`Fence`]: from then on, a task that executes a program in the fence's cgroup is fenced, and so is all that
+//! it starts. [`Fence::events`] gives its denials.
+//!
+//! aya is known in this room only.
+
+mod collect;
+mod engine;
+mod error;
+mod fence;
+mod host;
+mod layout;
+mod map;
+mod pins;
+mod selftest;
+mod stream;
+
+pub use engine::Engine;
+pub use error::Error;
+pub use fence::{Fence, Totals};
+pub use host::Host;
+pub use selftest::Cgroup;
+pub use stream::Events;

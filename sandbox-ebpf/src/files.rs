@@ -1,0 +1,166 @@
+//! Opening, receiving and controlling files.
+
+use aya_ebpf::programs::LsmContext;
+use ringfence_abi::{event::operation, rights};
+
+use crate::{
+    identity,
+    kernel::{offset, read},
+    outcome::Outcome,
+    verdict::{self, ALLOW, Object, Question},
+};
+
+/// Set in `f_flags` when the kernel opens a file to execute it (include/linux/fs.h, `__FMODE_EXEC`).
+const FOR_EXEC: u32 = 0x20;
+const ACCESS_MODE: u32 = 3;
+const TRUNCATE: u32 = 0o1000;
+/// `FMODE_READ` and `FMODE_WRITE` of `f_mode`.
+const MODE_READ: u32 = 1;
+const MODE_WRITE: u32 = 2;
+/// Kind of an inode (include/uapi/linux/stat.h).
+const KIND: u16 = 0o170_000;
+const DIRECTORY: u16 = 0o040_000;
+const REGULAR: u16 = 0o100_000;
+const CHARACTER: u16 = 0o020_000;
+const BLOCK: u16 = 0o060_000;
+
+/// `file_open`: every open but those with `O_PATH`, which give no access.
+#[inline(always)]
+pub fn open(context: &LsmContext) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    let file = context.arg::<u64>(0);
+    let question = read::<u32>(file + offset!(file_flags)).and_then(|flags| {
+        let listed = flags & FOR_EXEC == 0 && kind(file)? == DIRECTORY;
+        Ok(Question {
+            label,
+            operation: if listed { operation::LIST } else { operation::OPEN },
+            needed: needed_by(flags),
+        })
+    });
+    match question {
+        Ok(question) => verdict::of(question, Object::of_file(file)),
+        Err(outcome) => {
+            let question = Question { label, operation: operation::OPEN, needed: rights::ALL };
+            verdict::of(question, Err(outcome))
+        }
+    }
+}
+
+/// The rights that open flags ask for.
+#[inline(always)]
+fn needed_by(flags: u32) -> u8 {
+    if flags & FOR_EXEC != 0 {
+        return rights::EXEC;
+    }
+    let mut needed = match flags & ACCESS_MODE {
+        0 => rights::READ,
+        1 => rights::WRITE,
+        // 2 is both; 3 asks for both and gives neither, for ioctl only (fs/open.c).
+        _ => rights::READ | rights::WRITE,
+    };
+    if flags & TRUNCATE != 0 {
+        needed |= rights::WRITE;
+    }
+    needed
+}
+
+/// `file_receive`: a descriptor that comes over a socket or from another process. It is as if the task had opened it.
+#[inline(always)]
+pub fn receive(context: &LsmContext) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    let file = context.arg::<u64>(0);
+    let mode = read::<u32>(file + offset!(file_mode)).unwrap_or(MODE_READ | MODE_WRITE);
+    let mut needed = 0;
+    if mode & MODE_READ != 0 {
+        needed |= rights::READ;
+    }
+    if mode & MODE_WRITE != 0 {
+        needed |= rights::WRITE;
+    }
+    let question = Question { label, operation: operation::RECEIVE, needed };
+    verdict::of(question, Object::of_file(file))
+}
+
+/// `file_ioctl`: what changes a file needs the right to write it; what injects input into a terminal is closed.
+#[inline(always)]
+pub fn control(context: &LsmContext) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    let file = context.arg::<u64>(0);
+    let command = context.arg::<u32>(1);
+    let needed = match kind(file) {
+        Ok(REGULAR | DIRECTORY) if asks_only(command) => return ALLOW,
+        Ok(CHARACTER | BLOCK) if is_terminal(command) && !injects(command) => return ALLOW,
+        Ok(REGULAR | DIRECTORY | CHARACTER | BLOCK) | Err(_) => rights::WRITE,
+        // Pipes, sockets and anonymous inodes: judged where they were made.
+        Ok(_) => return ALLOW,
+    };
+    let question = Question { label, operation: operation::IOCTL, needed };
+    if injects(command) {
+        return verdict::closed(question, Object::of_file(file));
+    }
+    verdict::of(question, Object::of_file(file))
+}
+
+/// Terminal requests have the type `T`; on a regular file they fail with `ENOTTY` (`isatty`).
+#[inline(always)]
+fn is_terminal(command: u32) -> bool {
+    command >> 8 & 0xff == 0x54
+}
+
+/// `TIOCSTI`, `TIOCLINUX` and `TIOCCONS`: input or output in another's name.
+#[inline(always)]
+fn injects(command: u32) -> bool {
+    matches!(command, 0x5412 | 0x541c | 0x541d)
+}
+
+/// Requests that only ask, on regular files and directories.
+#[inline(always)]
+fn asks_only(command: u32) -> bool {
+    const FIBMAP: u32 = 1;
+    const FIGETBSZ: u32 = 2;
+    const FIONBIO: u32 = 0x5421;
+    const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+    const FS_IOC32_GETFLAGS: u32 = 0x8004_6601;
+    const FS_IOC_GETVERSION: u32 = 0x8008_7601;
+    const FS_IOC_FIEMAP: u32 = 0xc020_660b;
+    const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+    const FS_IOC_GETFSLABEL: u32 = 0x8100_9431;
+    const FS_IOC_GET_ENCRYPTION_POLICY: u32 = 0xc009_6616;
+    is_terminal(command)
+        || matches!(
+            command,
+            FIBMAP
+                | FIGETBSZ
+                | FIONBIO
+                | FS_IOC_GETFLAGS
+                | FS_IOC32_GETFLAGS
+                | FS_IOC_GETVERSION
+                | FS_IOC_FIEMAP
+                | FS_IOC_FSGETXATTR
+                | FS_IOC_GETFSLABEL
+                | FS_IOC_GET_ENCRYPTION_POLICY
+        )
+}
+
+/// The kind of the inode behind a file.
+#[inline(always)]
+fn kind(file: u64) -> Result<u16, Outcome> {
+    let inode = read::<u64>(file + offset!(file_inode))?;
+    Ok(read::<u16>(inode + offset!(inode_mode))? & KIND)
+}
+
+/// Whether a dentry is a directory.
+#[inline(always)]
+pub fn is_directory(dentry: u64) -> Result<bool, Outcome> {
+    let inode = read::<u64>(dentry + offset!(dentry_inode))?;
+    if inode == 0 {
+        return Ok(false);
+    }
+    Ok(read::<u16>(inode + offset!(inode_mode))? & KIND == DIRECTORY)
+}

@@ -1,0 +1,104 @@
+//! Which fence a task is in: inherited at fork, given at exec, never taken away.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_task},
+};
+use ringfence_abi::policy::{Counters, Label};
+
+use crate::{
+    atomic,
+    maps::{CGROUPS, COUNTERS, TASKS},
+};
+
+/// `clone3` with a target cgroup (include/uapi/linux/sched.h). It takes a descriptor opened with `O_PATH`, so that no
+/// other hook sees the cgroup being named.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// The label of the current task, if it is fenced.
+#[inline(always)]
+pub fn current() -> Option<Label> {
+    // SAFETY: the helper has no precondition.
+    of(unsafe { bpf_get_current_task() })
+}
+
+/// The label of the task at this address, if it is fenced.
+#[inline(always)]
+pub fn of(task: u64) -> Option<Label> {
+    // SAFETY: the entry of a task is written before the task runs and removed after its last reference is gone.
+    unsafe { TASKS.get(task) }.copied()
+}
+
+/// What a fork did.
+pub enum Fork {
+    /// The parent is in no fence.
+    Outside,
+    /// The child carries its parent's label.
+    Labelled,
+    /// The parent tried to put the child into another cgroup.
+    IntoCgroup(Label),
+    /// There is no room for another fenced task.
+    Full(Label),
+}
+
+/// Gives a new task its parent's label. A task that cannot be labelled must not come to be.
+#[inline(always)]
+pub fn inherit(child: u64, flags: u64) -> Fork {
+    let Some(label) = current() else {
+        // A stale entry, had one been left behind, must not fence a task that merely got the same address.
+        if of(child).is_some() && TASKS.remove(child).is_err() {
+            return Fork::Outside;
+        }
+        return Fork::Outside;
+    };
+    if flags & CLONE_INTO_CGROUP != 0 {
+        return Fork::IntoCgroup(label);
+    }
+    if TASKS.insert(child, label, u64::from(BPF_ANY)).is_err() {
+        return Fork::Full(label);
+    }
+    count(label.fence, offset_of!(Counters, tasks), 1);
+    Fork::Labelled
+}
+
+/// Forgets a task that is gone (`security_task_free` runs before the memory can be used again, kernel/fork.c).
+#[inline(always)]
+pub fn forget(task: u64) {
+    if let Some(label) = of(task)
+        && TASKS.remove(task).is_ok()
+    {
+        count(label.fence, offset_of!(Counters, tasks), u64::MAX);
+    }
+}
+
+/// Labels the current task if it stands in a fenced cgroup; `Err` if it does and cannot be labelled.
+#[inline(always)]
+pub fn enrol() -> Result<Option<Label>, ()> {
+    if let Some(label) = current() {
+        return Ok(Some(label));
+    }
+    // SAFETY: the helper has no precondition.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: entries are written whole before tasks can enter the cgroup.
+    let Some(label) = unsafe { CGROUPS.get(cgroup) }.copied() else {
+        return Ok(None);
+    };
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    TASKS
+        .insert(task, label, u64::from(BPF_ANY))
+        .map_err(|_| ())?;
+    count(label.fence, offset_of!(Counters, tasks), 1);
+    Ok(Some(label))
+}
+
+/// Adds to the counter at `offset` of a fence's [`Counters`]. A fence without counters is being taken down: there is nobody to tell.
+#[inline(always)]
+pub fn count(fence: u32, offset: usize, amount: u64) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(fence) {
+        // SAFETY: a map value lives as long as the program runs, and the offset is that of one of its fields.
+        unsafe { atomic::add(counters.cast::<u8>().add(offset).cast::<u64>(), amount) };
+    }
+}

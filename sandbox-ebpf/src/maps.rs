@@ -1,0 +1,63 @@
+//! Every map of the kernel half. All fences share them; what belongs to one fence is keyed by it.
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, HashOfMaps, RingBuf},
+    macros::btf_map,
+};
+use ringfence_abi::{
+    limits,
+    policy::{Counters, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS, Table},
+};
+
+use crate::scratch::{SLOTS, Slot};
+
+/// Fenced tasks, by the address of their `task_struct`: filled at `task_alloc` and enrolment, emptied at `task_free`.
+///
+/// Task storage would be the natural place, but `bpf_task_storage_get` may answer NULL for a task that has one while
+/// another task holds its per-CPU lock (`bpf_task_storage_trylock`, kernel/bpf/bpf_task_storage.c, before 6.2).
+#[btf_map]
+pub static TASKS: HashMap<u64, Label, { limits::TASKS as usize }> = HashMap::new();
+
+/// Cgroups whose tasks are enrolled when they next execute a program, by cgroup id.
+#[btf_map]
+pub static CGROUPS: HashMap<u64, Label, { limits::FENCES as usize }> = HashMap::new();
+
+/// Counters, by fence.
+#[btf_map]
+pub static COUNTERS: HashMap<u32, Counters, { limits::FENCES as usize }> = HashMap::new();
+
+/// Policies of the smallest size, by fence.
+#[btf_map]
+pub static TABLES_SMALL: HashOfMaps<
+    u32,
+    Array<Table<SMALL_WORDS>, 1>,
+    { limits::FENCES as usize },
+> = HashOfMaps::new();
+
+/// Policies of the middle size, by fence.
+#[btf_map]
+pub static TABLES_MEDIUM: HashOfMaps<
+    u32,
+    Array<Table<MEDIUM_WORDS>, 1>,
+    { limits::FENCES as usize },
+> = HashOfMaps::new();
+
+/// Policies of the largest size, by fence.
+#[btf_map]
+pub static TABLES_LARGE: HashOfMaps<
+    u32,
+    Array<Table<LARGE_WORDS>, 1>,
+    { limits::FENCES as usize },
+> = HashOfMaps::new();
+
+/// Event streams, by fence.
+#[btf_map]
+pub static EVENTS: HashOfMaps<
+    u32,
+    RingBuf<u8, { limits::EVENT_RING_BYTES as usize }>,
+    { limits::FENCES as usize },
+> = HashOfMaps::new();
+
+/// Working memory, see [`crate::scratch`].
+#[btf_map]
+pub static SCRATCH: Array<Slot, { SLOTS as usize }> = Array::new();

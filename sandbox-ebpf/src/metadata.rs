@@ -1,0 +1,197 @@
+//! Mode, owner, times, size and attributes; reading a symbolic link.
+//!
+//! The `path_*` hooks say by which mount an object was reached. The `inode_*` hooks do not: an object is then allowed if
+//! it is allowed under one of the names that it has in the task's mount namespace, by which the task could as well reach
+//! it.
+
+use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop, programs::LsmContext};
+use ringfence_abi::{
+    event::{cause, operation},
+    layout::ABSENT,
+    policy::{Label, MODE_OFF},
+    rights,
+};
+
+use crate::{
+    identity,
+    kernel::{offset, read},
+    matching,
+    outcome::Outcome,
+    scratch::Slot,
+    special,
+    verdict::{self, ALLOW, Object, Question},
+    walk,
+};
+
+/// Mounts of one filesystem that are looked at. An object that none of them allows is denied.
+const MOUNTS: u32 = 64;
+/// `ia_valid` (include/linux/fs.h).
+const SIZE: u32 = 1 << 3;
+const TIMES: u32 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 17;
+
+/// `path_truncate`, `path_chmod`, `path_chown`: the first argument is the path.
+#[inline(always)]
+pub fn by_path(context: &LsmContext, operation: u16) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    let question = Question { label, operation, needed: rights::WRITE };
+    verdict::of(question, Object::of_path(context.arg::<u64>(0)))
+}
+
+/// `inode_setattr`: only for times, the rest has a hook with a path. Truncation sets times as well and has been judged.
+#[inline(always)]
+pub fn set_times(dentry: u64, attributes: u64) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    match read::<u32>(attributes + offset!(attributes_valid)) {
+        Ok(valid) if valid & TIMES == 0 || valid & SIZE != 0 => ALLOW,
+        Ok(_) | Err(_) => {
+            let question = Question { label, operation: operation::SET_TIMES, needed: rights::WRITE };
+            by_dentry(question, dentry)
+        }
+    }
+}
+
+/// `inode_setxattr` and its like.
+#[inline(always)]
+pub fn change(dentry: u64, operation: u16) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    by_dentry(Question { label, operation, needed: rights::WRITE }, dentry)
+}
+
+/// `inode_readlink`.
+#[inline(always)]
+pub fn read_link(dentry: u64) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    let question = Question { label, operation: operation::READ_LINK, needed: rights::READ };
+    by_dentry(question, dentry)
+}
+
+/// What the search through the mounts of a filesystem carries.
+struct Search {
+    slot: *mut Slot,
+    label: Label,
+    dentry: u64,
+    namespace: u64,
+    /// Where the next mount is found, and where the list ends.
+    next: u64,
+    end: u64,
+    needed: u8,
+    allowed: u8,
+    seen: u8,
+    granted: u8,
+    mode: u8,
+    cause: u8,
+}
+
+#[inline(always)]
+fn by_dentry(question: Question, dentry: u64) -> i32 {
+    // A stacked filesystem at work for the task: what the task did to it has been judged.
+    if special::acts_for_another() == Ok(true) {
+        return ALLOW;
+    }
+    verdict::with_slot(question.label, |slot| match search(slot, question, dentry) {
+        Ok(search) if search.allowed != 0 => ALLOW,
+        Ok(search) if search.seen != 0 => verdict::refuse(
+            slot,
+            question,
+            cause::RULE,
+            search.granted,
+            search.mode,
+            false,
+        ),
+        Ok(search) => {
+            verdict::refuse(slot, question, search.cause, 0, verdict::mode_of(question.label), false)
+        }
+        Err(outcome) => {
+            verdict::refuse(slot, question, outcome.0, 0, verdict::mode_of(question.label), false)
+        }
+    })
+}
+
+#[inline(always)]
+fn search(slot: *mut Slot, question: Question, dentry: u64) -> Result<Search, Outcome> {
+    let superblock = read::<u64>(dentry + offset!(dentry_superblock))?;
+    let list = superblock + offset!(superblock_mounts);
+    let mut search = Search {
+        slot,
+        label: question.label,
+        dentry,
+        namespace: walk::current_namespace()?,
+        next: read::<u64>(list)?,
+        // A circular list before 6.18, one that ends in NULL since (fs/mount.h).
+        end: if is_circular() { list } else { 0 },
+        needed: question.needed,
+        allowed: 0,
+        seen: 0,
+        granted: 0,
+        mode: 0,
+        cause: cause::FOREIGN,
+    };
+    // SAFETY: the callback gets the address of a value on this frame's stack.
+    unsafe {
+        bpf_loop(
+            MOUNTS,
+            look_at_one as *const () as *mut c_void,
+            (&raw mut search).cast::<c_void>(),
+            0,
+        );
+    }
+    Ok(search)
+}
+
+#[inline(always)]
+fn is_circular() -> bool {
+    offset!(mount_instance) != u64::from(ABSENT)
+}
+
+/// One mount of the filesystem; returns 1 at the end or when the object is allowed.
+extern "C" fn look_at_one(_index: u64, search: *mut Search) -> i64 {
+    // SAFETY: `search` is the one that the caller passed.
+    let search = unsafe { &mut *search };
+    if search.next == search.end || search.next == 0 {
+        return 1;
+    }
+    let mount = if is_circular() {
+        search.next.wrapping_sub(offset!(mount_instance))
+    } else {
+        search.next
+    };
+    let link = if is_circular() { search.next } else { mount + offset!(mount_next) };
+    let Ok(next) = read::<u64>(link) else {
+        search.cause = cause::INTERNAL;
+        return 1;
+    };
+    search.next = next;
+    if read::<u64>(mount + offset!(mount_namespace)) != Ok(search.namespace) {
+        return 0;
+    }
+    // SAFETY: `slot` is a map value.
+    let path = unsafe { &raw mut (*search.slot).path };
+    if let Err(outcome) = walk::absolute(path, search.dentry, mount) {
+        search.cause = outcome.0;
+        return 0;
+    }
+    match matching::rights(path, search.label) {
+        Ok(answer) => {
+            search.seen = 1;
+            search.granted = answer.granted;
+            search.mode = answer.mode;
+            if answer.mode == MODE_OFF || answer.granted & search.needed == search.needed {
+                search.allowed = 1;
+                return 1;
+            }
+            0
+        }
+        Err(outcome) => {
+            search.cause = outcome.0;
+            1
+        }
+    }
+}

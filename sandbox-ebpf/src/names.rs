@@ -1,0 +1,146 @@
+//! Creating, removing and renaming directory entries.
+
+use aya_ebpf::programs::LsmContext;
+use ringfence_abi::{
+    event::{cause, operation},
+    policy::{Label, MODE_AUDIT},
+    rights,
+};
+
+use crate::{
+    files, identity,
+    matching::Answer,
+    outcome::Outcome,
+    scratch::Slot,
+    verdict::{self, ACROSS, ALLOW, Object, Question},
+};
+
+const KIND: u32 = 0o170_000;
+const REGULAR: u32 = 0o100_000;
+const EXCHANGE: u32 = 2;
+
+/// `path_mknod`: new files of every kind but directories and links, those of `O_CREAT` and `bind` included.
+#[inline(always)]
+pub fn create(context: &LsmContext) -> i32 {
+    let kind = context.arg::<u32>(2) & KIND;
+    let operation = if kind == 0 || kind == REGULAR { operation::CREATE } else { operation::MKNOD };
+    entry(context, operation)
+}
+
+/// `path_mkdir`, `path_symlink`, `path_unlink`, `path_rmdir`: one entry of a directory comes or goes.
+#[inline(always)]
+pub fn entry(context: &LsmContext, operation: u16) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    let question = Question { label, operation, needed: rights::WRITE };
+    verdict::of(question, Object::entry(context.arg::<u64>(0), context.arg::<u64>(1)))
+}
+
+/// `path_link(old_dentry, new_dir, new_dentry)`: the new name must not allow what the old one does not. The old name's
+/// mount is the new one's: a link across mounts fails before (fs/namei.c, `do_linkat`).
+#[inline(always)]
+pub fn link(context: &LsmContext) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    let directory = context.arg::<u64>(1);
+    let old = Object::entry(directory, context.arg::<u64>(0));
+    let new = Object::entry(directory, context.arg::<u64>(2));
+    let question = Question { label, operation: operation::LINK, needed: rights::WRITE };
+    both(question, old, new, 0, |answers| {
+        answers.new.granted & !answers.old.granted == 0
+    })
+}
+
+/// `path_rename(old_dir, old_dentry, new_dir, new_dentry, flags)`: both names are written. A file must not gain rights
+/// by its new name; a directory takes everything below with it, so that both names must lead to the same state.
+#[inline(always)]
+pub fn rename(context: &LsmContext) -> i32 {
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    let (old_dentry, new_dentry) = (context.arg::<u64>(1), context.arg::<u64>(3));
+    let exchange = context.arg::<u32>(4) & EXCHANGE != 0;
+    let old = Object::entry(context.arg::<u64>(0), old_dentry);
+    let new = Object::entry(context.arg::<u64>(2), new_dentry);
+    let question = Question { label, operation: operation::RENAME, needed: rights::WRITE };
+    let directory = match (files::is_directory(old_dentry), files::is_directory(new_dentry)) {
+        (Ok(old), Ok(new)) => old || (exchange && new),
+        // What cannot be told is judged by the stricter rule.
+        _ => true,
+    };
+    both(question, old, new, rights::WRITE, |answers| {
+        let same_below = answers.new.below == answers.old.below;
+        let no_gain = answers.new.granted & !answers.old.granted == 0;
+        let no_gain_back = answers.old.granted & !answers.new.granted == 0;
+        no_gain && (no_gain_back || !exchange) && (same_below || !directory)
+    })
+}
+
+/// What the policy says of the two names.
+struct Answers {
+    old: Answer,
+    new: Answer,
+}
+
+/// Judges an act on two names: `old_needed` on the old one, the question's rights on the new one, and `fits` of both.
+#[inline(always)]
+fn both(
+    question: Question,
+    old: Result<Object, Outcome>,
+    new: Result<Object, Outcome>,
+    old_needed: u8,
+    fits: impl FnOnce(&Answers) -> bool,
+) -> i32 {
+    verdict::with_slot(question.label, |slot| {
+        match ask_both(slot, question.label, old, new) {
+            Ok(answers) => judge_both(slot, question, &answers, old_needed, fits),
+            Err(outcome) => {
+                let mode = verdict::mode_of(question.label);
+                verdict::refuse(slot, question, outcome.0, 0, mode, false)
+            }
+        }
+    })
+}
+
+#[inline(always)]
+fn ask_both(
+    slot: *mut Slot,
+    label: Label,
+    old: Result<Object, Outcome>,
+    new: Result<Object, Outcome>,
+) -> Result<Answers, Outcome> {
+    // SAFETY: `slot` is a map value.
+    let (path, other) = unsafe { (&raw mut (*slot).path, &raw mut (*slot).other) };
+    Ok(Answers {
+        old: verdict::ask(path, label, old?)?,
+        new: verdict::ask(other, label, new?)?,
+    })
+}
+
+#[inline(always)]
+fn judge_both(
+    slot: *mut Slot,
+    question: Question,
+    answers: &Answers,
+    old_needed: u8,
+    fits: impl FnOnce(&Answers) -> bool,
+) -> i32 {
+    let mode = answers.new.mode;
+    let granted = answers.new.granted;
+    if answers.old.granted & old_needed != old_needed {
+        return verdict::refuse(slot, question, cause::RULE, answers.old.granted, mode, true);
+    }
+    if granted & question.needed != question.needed {
+        return verdict::refuse(slot, question, cause::RULE, granted, mode, true);
+    }
+    if fits(answers) {
+        return ALLOW;
+    }
+    match verdict::refuse(slot, question, cause::RIGHTS_DIFFER, granted, mode, true) {
+        ALLOW => ALLOW,
+        _ if mode == MODE_AUDIT => ALLOW,
+        _ => ACROSS,
+    }
+}

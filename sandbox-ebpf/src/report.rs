@@ -1,0 +1,205 @@
+//! Telling user space: an event for each denial, in the fence's own ring buffer; what finds no room is counted.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    bindings::bpf_dynptr,
+    cty::c_void,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+        generated::{
+            bpf_dynptr_write, bpf_ktime_get_boot_ns, bpf_ringbuf_discard_dynptr,
+            bpf_ringbuf_reserve_dynptr, bpf_ringbuf_submit_dynptr,
+        },
+    },
+};
+use ringfence_abi::{
+    event::{Ancestor, Header, VERDICT_AUDIT, VERDICT_DENY, cause},
+    limits,
+    policy::{Counters, Label},
+};
+
+use crate::{
+    identity,
+    kernel::{offset, read},
+    maps::EVENTS,
+    scratch::{PATH_END, Path, Slot},
+    walk::bounded,
+};
+
+/// What is said of a denial beside the paths.
+#[derive(Clone, Copy)]
+pub struct Finding {
+    /// `ringfence_abi::event::operation`.
+    pub operation: u16,
+    /// `ringfence_abi::event::cause`.
+    pub cause: u8,
+    /// Rights needed.
+    pub needed: u8,
+    /// Rights granted.
+    pub granted: u8,
+    /// Denied, or only reported.
+    pub denied: bool,
+    /// Whether the slot's path is to be shown.
+    pub has_path: bool,
+    /// Whether the slot's other path is to be shown.
+    pub has_other: bool,
+}
+
+/// Counts a finding and sends it.
+#[inline(always)]
+pub fn send(slot: *mut Slot, label: Label, finding: Finding) {
+    count(label, &finding);
+    // SAFETY: `slot` is a map value.
+    unsafe {
+        let path_bytes = if finding.has_path { length(&raw const (*slot).path) } else { 0 };
+        let other_bytes = if finding.has_other { length(&raw const (*slot).other) } else { 0 };
+        let header = &raw mut (*slot).header;
+        fill(header, label, &finding);
+        (*header).path_bytes = path_bytes as u16;
+        (*header).other_bytes = other_bytes as u16;
+        chain(header, label.fence);
+        if !write(slot, label.fence, path_bytes, other_bytes) {
+            identity::count(label.fence, offset_of!(Counters, lost), 1);
+        }
+    }
+}
+
+/// Counts a denial that has no slot to put an event together in.
+#[inline(always)]
+pub fn count_error(label: Label) {
+    identity::count(label.fence, offset_of!(Counters, denied), 1);
+    identity::count(label.fence, offset_of!(Counters, errors), 1);
+    identity::count(label.fence, offset_of!(Counters, lost), 1);
+}
+
+#[inline(always)]
+fn count(label: Label, finding: &Finding) {
+    if finding.denied {
+        identity::count(label.fence, offset_of!(Counters, denied), 1);
+    } else {
+        identity::count(label.fence, offset_of!(Counters, audited), 1);
+    }
+    if finding.cause == cause::INTERNAL {
+        identity::count(label.fence, offset_of!(Counters, errors), 1);
+    }
+}
+
+/// # Safety
+/// `path` is in a map value.
+#[inline(always)]
+unsafe fn length(path: *const Path) -> u32 {
+    // SAFETY: by contract.
+    let start = unsafe { core::ptr::read_volatile(&raw const (*path).start) };
+    bounded(u64::from(PATH_END as u32 - start), PATH_END as u64 - 1) as u32
+}
+
+/// # Safety
+/// `header` is in a map value.
+#[inline(always)]
+unsafe fn fill(header: *mut Header, label: Label, finding: &Finding) {
+    // SAFETY: the helpers have no precondition, `header` by contract.
+    unsafe {
+        (*header).time = bpf_ktime_get_boot_ns();
+        (*header).fence = label.fence;
+        (*header).thread = bpf_get_current_pid_tgid() as u32;
+        (*header).user = bpf_get_current_uid_gid() as u32;
+        (*header).operation = finding.operation;
+        (*header).verdict = if finding.denied { VERDICT_DENY } else { VERDICT_AUDIT };
+        (*header).cause = finding.cause;
+        (*header).needed = finding.needed;
+        (*header).granted = finding.granted;
+        (*header).reserved = 0;
+    }
+}
+
+/// The process and its ancestors, as far as they are in the same fence.
+///
+/// # Safety
+/// `header` is in a map value.
+#[inline(always)]
+unsafe fn chain(header: *mut Header, fence: u32) {
+    // SAFETY: the helper has no precondition.
+    let mut task = unsafe { bpf_get_current_task() };
+    let mut inside = true;
+    let mut index = 0;
+    while index < limits::CHAIN {
+        let mut ancestor = Ancestor { pid: 0, comm: [0; limits::COMM_BYTES] };
+        inside = inside && identity::of(task).is_some_and(|label| label.fence == fence);
+        if inside {
+            match describe(task) {
+                Some((found, parent)) => {
+                    ancestor = found;
+                    task = parent;
+                }
+                None => inside = false,
+            }
+        }
+        // SAFETY: the index is below the array's length, `header` by contract.
+        unsafe {
+            (&raw mut (*header).chain)
+                .cast::<Ancestor>()
+                .add(index)
+                .write(ancestor);
+        }
+        index += 1;
+    }
+}
+
+#[inline(always)]
+fn describe(task: u64) -> Option<(Ancestor, u64)> {
+    let pid = read::<u32>(task + offset!(task_process)).ok()?;
+    let comm = read::<[u8; limits::COMM_BYTES]>(task + offset!(task_name)).ok()?;
+    let parent = read::<u64>(task + offset!(task_real_parent)).ok()?;
+    Some((Ancestor { pid, comm }, parent))
+}
+
+/// Whether the event found room.
+///
+/// # Safety
+/// `slot` is a map value.
+#[inline(always)]
+unsafe fn write(slot: *mut Slot, fence: u32, path_bytes: u32, other_bytes: u32) -> bool {
+    const HEADER: u32 = size_of::<Header>() as u32;
+    // SAFETY: an inner map is removed as a whole and freed after a grace period.
+    let Some(ring) = (unsafe { EVENTS.get(&fence) }) else {
+        return false;
+    };
+    let mut record = bpf_dynptr { __opaque: [0; 2] };
+    let size = HEADER + path_bytes + other_bytes;
+    // SAFETY: `ring` is a map; a reservation that failed still has to be discarded (kernel/bpf/ringbuf.c).
+    unsafe {
+        let ring = core::ptr::from_ref(ring).cast_mut().cast::<c_void>();
+        if bpf_ringbuf_reserve_dynptr(ring, size, 0, &raw mut record) != 0 {
+            bpf_ringbuf_discard_dynptr(&raw mut record, 0);
+            return false;
+        }
+        let header = (&raw mut (*slot).header).cast::<c_void>();
+        let mut failed = bpf_dynptr_write(&raw const record, 0, header, HEADER, 0);
+        failed |= append(&record, HEADER, &raw mut (*slot).path, path_bytes);
+        failed |= append(&record, HEADER + path_bytes, &raw mut (*slot).other, other_bytes);
+        if failed != 0 {
+            bpf_ringbuf_discard_dynptr(&raw mut record, 0);
+            return false;
+        }
+        bpf_ringbuf_submit_dynptr(&raw mut record, 0);
+    }
+    true
+}
+
+/// # Safety
+/// `path` is in a map value and `bytes` its length.
+#[inline(always)]
+unsafe fn append(record: &bpf_dynptr, at: u32, path: *mut Path, bytes: u32) -> i64 {
+    if bytes == 0 {
+        return 0;
+    }
+    // SAFETY: start and length are below half of the buffer each.
+    unsafe {
+        let start = core::ptr::read_volatile(&raw const (*path).start);
+        let start = bounded(u64::from(start), PATH_END as u64 - 1);
+        let bytes = bounded(u64::from(bytes), PATH_END as u64 - 1);
+        let source = (&raw mut (*path).bytes).cast::<u8>().add(start as usize);
+        bpf_dynptr_write(record, at, source.cast::<c_void>(), bytes as u32, 0)
+    }
+}

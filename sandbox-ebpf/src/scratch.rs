@@ -1,0 +1,81 @@
+//! Working memory: a pool of slots taken by compare-and-swap.
+//!
+//! Not a per-CPU map: LSM programs run preemptible (only migration is off), and another task on the same processor
+//! would write into the path that is being matched.
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use ringfence_abi::{event, limits};
+
+use crate::{atomic, maps::SCRATCH, outcome::Outcome};
+
+/// Slots of the pool, a power of two.
+pub const SLOTS: u32 = 128;
+/// Slots that a processor tries, from its own first one on. All taken is an error of the fence: denied and counted.
+const TRIES: u32 = 16;
+/// Where a path ends in its buffer: it is built from the end, root last.
+pub const PATH_END: usize = 4096;
+/// As far as the verifier can tell, a path may start at any offset below [`PATH_END`] and be that long again.
+const PATH_BUFFER: usize = 2 * PATH_END;
+
+const _: () = assert!(PATH_END == limits::PATH_BYTES + 1);
+const _: () = assert!(SLOTS.is_power_of_two());
+
+/// A path that is being built and matched. All of it lies in memory, not in registers, so that the verifier does not
+/// follow each value of each field through the loops.
+#[repr(C)]
+pub struct Path {
+    /// Where the walk stands: a `struct dentry`.
+    pub dentry: u64,
+    /// Its `struct mount`.
+    pub mount: u64,
+    /// The root dentry of that mount.
+    pub mount_root: u64,
+    /// Index of the first byte of the path in `bytes`.
+    pub start: u32,
+    /// How the walk ended: [`crate::walk`].
+    pub outcome: u32,
+    /// Index of the byte that is matched next.
+    pub position: u32,
+    /// State of the automaton after the bytes before `position`.
+    pub state: u32,
+    /// The path ends at [`PATH_END`].
+    pub bytes: [u8; PATH_BUFFER],
+}
+
+/// One slot.
+#[repr(C)]
+pub struct Slot {
+    busy: u64,
+    /// The path, or the old name of a rename or link.
+    pub path: Path,
+    /// The new name of a rename or link.
+    pub other: Path,
+    /// The event that is put together on a denial.
+    pub header: event::Header,
+}
+
+/// Takes a slot; [`release`] must follow.
+#[inline(always)]
+pub fn take() -> Result<*mut Slot, Outcome> {
+    // SAFETY: the helper has no precondition.
+    let processor = unsafe { bpf_get_smp_processor_id() };
+    let mut attempt = 0;
+    while attempt < TRIES {
+        let index = (processor * 4 + attempt) & (SLOTS - 1);
+        if let Some(slot) = SCRATCH.get_ptr_mut(index) {
+            // SAFETY: a map value lives as long as the program runs.
+            if unsafe { atomic::compare_exchange(&raw mut (*slot).busy, 0, 1) } == 0 {
+                return Ok(slot);
+            }
+        }
+        attempt += 1;
+    }
+    Err(Outcome::INTERNAL)
+}
+
+/// Gives a slot back.
+#[inline(always)]
+pub fn release(slot: *mut Slot) {
+    // SAFETY: `slot` came from `take` in this run of the program.
+    unsafe { atomic::store(&raw mut (*slot).busy, 0) };
+}

@@ -1,0 +1,62 @@
+//! Objects without a path in the task's mount namespace: which of them may be used all the same.
+
+use aya_ebpf::helpers::bpf_get_current_task;
+use ringfence_abi::{event::cause, rights};
+
+use crate::{
+    kernel::{offset, read},
+    outcome::Outcome,
+    walk,
+};
+
+/// `SB_KERNMOUNT` (include/linux/fs.h).
+const KERNEL_MOUNT: u64 = 1 << 22;
+
+// Superblock magics (include/uapi/linux/magic.h).
+const PIPEFS: u64 = 0x5049_5045;
+const SOCKFS: u64 = 0x534f_434b;
+const ANON_INODE: u64 = 0x0904_1934;
+const TMPFS: u64 = 0x0102_1994;
+const HUGETLBFS: u64 = 0x9584_58f6;
+const PIDFS: u64 = 0x5049_4446;
+const NSFS: u64 = 0x6e73_6673;
+
+/// Whether an object whose walk ended in `outcome` may be used with the rights `needed`.
+///
+/// Two kinds: what a task made for itself in memory (pipes, memory files, anonymous inodes), for reading and writing but
+/// never as code; and the layers below a stacked filesystem, which that filesystem opens on the task's behalf after the
+/// task's own open has been judged.
+#[inline(always)]
+pub fn allowed(needed: u8, dentry: u64, mount: u64, outcome: Outcome) -> Result<bool, Outcome> {
+    if outcome.0 != cause::ANONYMOUS && outcome.0 != cause::FOREIGN {
+        return Ok(false);
+    }
+    if !walk::is_internal(mount)? {
+        return Ok(false);
+    }
+    let superblock = read::<u64>(dentry + offset!(dentry_superblock))?;
+    let flags = read::<u64>(superblock + offset!(superblock_flags))?;
+    if flags & KERNEL_MOUNT == 0 {
+        // User space cannot hold a descriptor on a private clone of a mount; overlayfs opens its layers through one,
+        // with the mounter's credentials (fs/overlayfs/file.c, `ovl_open_realfile`).
+        return acts_for_another();
+    }
+    let magic = read::<u64>(superblock + offset!(superblock_magic))?;
+    Ok(needed & rights::EXEC == 0
+        && matches!(
+            magic,
+            PIPEFS | SOCKFS | ANON_INODE | TMPFS | HUGETLBFS | PIDFS | NSFS
+        ))
+}
+
+/// Whether the task's credentials are overridden: a stacked filesystem is at work on its behalf.
+///
+/// An io_uring personality overrides them as well; rings are closed to fenced tasks.
+#[inline(always)]
+pub fn acts_for_another() -> Result<bool, Outcome> {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    let subjective = read::<u64>(task + offset!(task_credentials))?;
+    let objective = read::<u64>(task + offset!(task_real_credentials))?;
+    Ok(subjective != objective)
+}

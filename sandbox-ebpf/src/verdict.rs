@@ -1,0 +1,221 @@
+//! From a question to an answer: take a slot, walk, match, report. The one place that turns an error into a denial.
+
+use ringfence_abi::{
+    event::cause,
+    policy::{Label, MODE_AUDIT, MODE_OFF},
+};
+
+use crate::{
+    kernel::{offset, read},
+    matching::{self, Answer},
+    outcome::Outcome,
+    report::{self, Finding},
+    scratch::{self, Slot},
+    special, walk,
+};
+
+/// What a hook returns to deny (`-EACCES`). A literal, because the verifier wants to see the range.
+pub const DENY: i32 = -13;
+/// What a hook returns to allow.
+pub const ALLOW: i32 = 0;
+/// What rename and link return where both names may be written but allow different things (`-EXDEV`): `mv` then
+/// copies, and each copy is judged by itself.
+pub const ACROSS: i32 = -18;
+
+/// What is asked of a path.
+#[derive(Clone, Copy)]
+pub struct Question {
+    /// Whose policy decides.
+    pub label: Label,
+    /// `ringfence_abi::event::operation`.
+    pub operation: u16,
+    /// Rights needed, `ringfence_abi::rights`.
+    pub needed: u8,
+}
+
+/// An object of the filesystem: a `struct dentry` and the `struct vfsmount` that it was reached by.
+#[derive(Clone, Copy)]
+pub struct Object {
+    /// Address of the dentry.
+    pub dentry: u64,
+    /// Address of the vfsmount.
+    pub vfsmount: u64,
+}
+
+impl Object {
+    /// What a `struct path` at `address` names.
+    #[inline(always)]
+    pub fn of_path(address: u64) -> Result<Self, Outcome> {
+        Ok(Self {
+            dentry: read::<u64>(address + offset!(path_dentry))?,
+            vfsmount: read::<u64>(address + offset!(path_mount))?,
+        })
+    }
+
+    /// What a `struct file` at `address` names.
+    #[inline(always)]
+    pub fn of_file(address: u64) -> Result<Self, Outcome> {
+        Self::of_path(address + offset!(file_path))
+    }
+
+    /// The entry `dentry` of the directory that the `struct path` at `directory` names.
+    #[inline(always)]
+    pub fn entry(directory: u64, dentry: u64) -> Result<Self, Outcome> {
+        Ok(Self {
+            dentry,
+            vfsmount: read::<u64>(directory + offset!(path_mount))?,
+        })
+    }
+}
+
+/// Judges one object.
+#[inline(always)]
+pub fn of(question: Question, object: Result<Object, Outcome>) -> i32 {
+    with_slot(question.label, |slot| {
+        let judged = object.and_then(|object| judge(slot, question, object));
+        conclude(slot, question, judged)
+    })
+}
+
+/// Runs `work` with a slot; none free is a denial.
+#[inline(always)]
+pub fn with_slot(label: Label, work: impl FnOnce(*mut Slot) -> i32) -> i32 {
+    let Ok(slot) = scratch::take() else {
+        report::count_error(label);
+        return DENY;
+    };
+    let answer = work(slot);
+    scratch::release(slot);
+    answer
+}
+
+/// What is found of an object, before the mode is asked.
+enum Judged {
+    /// Allowed.
+    Fine,
+    /// Not allowed, for this reason, under this mode.
+    Not { cause: u8, granted: u8, mode: u8 },
+}
+
+#[inline(always)]
+fn judge(slot: *mut Slot, question: Question, object: Object) -> Result<Judged, Outcome> {
+    // SAFETY: `slot` is a map value.
+    let path = unsafe { &raw mut (*slot).path };
+    let mount = walk::mount_of(object.vfsmount);
+    if let Err(outcome) = walk::absolute(path, object.dentry, mount) {
+        if special::allowed(question.needed, object.dentry, mount, outcome)? {
+            return Ok(Judged::Fine);
+        }
+        return Err(outcome);
+    }
+    let answer = matching::rights(path, question.label)?;
+    if answer.mode == MODE_OFF || answer.granted & question.needed == question.needed {
+        return Ok(Judged::Fine);
+    }
+    Ok(Judged::Not {
+        cause: cause::RULE,
+        granted: answer.granted,
+        mode: answer.mode,
+    })
+}
+
+#[inline(always)]
+fn conclude(slot: *mut Slot, question: Question, judged: Result<Judged, Outcome>) -> i32 {
+    let (cause, granted, mode) = match judged {
+        Ok(Judged::Fine) => return ALLOW,
+        Ok(Judged::Not { cause, granted, mode }) => (cause, granted, mode),
+        Err(outcome) => (outcome.0, 0, mode_of(question.label)),
+    };
+    refuse(slot, question, cause, granted, mode, false)
+}
+
+/// Reports what is not allowed, and returns what the hook answers under `mode`.
+#[inline(always)]
+pub fn refuse(
+    slot: *mut Slot,
+    question: Question,
+    cause: u8,
+    granted: u8,
+    mode: u8,
+    has_other: bool,
+) -> i32 {
+    if mode == MODE_OFF {
+        return ALLOW;
+    }
+    let denied = mode != MODE_AUDIT;
+    report::send(
+        slot,
+        question.label,
+        Finding {
+            operation: question.operation,
+            cause,
+            needed: question.needed,
+            granted,
+            denied,
+            has_path: true,
+            has_other,
+        },
+    );
+    if denied { DENY } else { ALLOW }
+}
+
+/// The mode of a fence's file section; enforced if the policy cannot be found.
+#[inline(always)]
+pub fn mode_of(label: Label) -> u8 {
+    matching::mode(label)
+}
+
+/// Walks and matches without a verdict: for rename and link, which compare two answers.
+#[inline(always)]
+pub fn ask(
+    path: *mut scratch::Path,
+    label: Label,
+    object: Object,
+) -> Result<Answer, Outcome> {
+    walk::absolute(path, object.dentry, walk::mount_of(object.vfsmount))?;
+    matching::rights(path, label)
+}
+
+/// Denies an act on an object for a reason other than a rule; the path is walked for the event only.
+#[inline(always)]
+pub fn refused(question: Question, object: Object, cause: u8) -> i32 {
+    with_slot(question.label, |slot| {
+        // SAFETY: `slot` is a map value.
+        let path = unsafe { &raw mut (*slot).path };
+        let cause = match walk::absolute(path, object.dentry, walk::mount_of(object.vfsmount)) {
+            Ok(()) => cause,
+            Err(outcome) => outcome.0,
+        };
+        refuse(slot, question, cause, 0, mode_of(question.label), false)
+    })
+}
+
+/// Denies an act that is closed to every fenced task.
+#[inline(always)]
+pub fn closed(question: Question, object: Result<Object, Outcome>) -> i32 {
+    match object {
+        Ok(object) => refused(question, object, cause::CLOSED),
+        Err(outcome) => of(question, Err(outcome)),
+    }
+}
+
+/// Reports an act that is denied whatever the policy says and that has no path. The caller returns the error.
+#[inline(always)]
+pub fn deny_without_path(label: Label, operation: u16) {
+    with_slot(label, |slot| {
+        report::send(
+            slot,
+            label,
+            Finding {
+                operation,
+                cause: cause::CLOSED,
+                needed: 0,
+                granted: 0,
+                denied: true,
+                has_path: false,
+                has_other: false,
+            },
+        );
+        DENY
+    });
+}

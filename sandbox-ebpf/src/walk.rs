@@ -1,0 +1,229 @@
+//! From a dentry and a mount to the absolute path in the task's mount namespace: one walk for all hooks.
+//!
+//! `bpf_d_path` would be shorter and is not used: it reports a file in a detached mount as if it lay at the root, follows
+//! `chroot`, and is refused in most of the hooks (kernel/trace/bpf_trace.c, `bpf_d_path_allowed`).
+
+use aya_ebpf::{
+    cty::c_void,
+    helpers::{
+        bpf_get_current_task,
+        generated::{bpf_loop, bpf_probe_read_kernel},
+    },
+};
+use ringfence_abi::{event::cause, limits};
+
+use crate::{
+    kernel::{offset, read},
+    outcome::Outcome,
+    scratch::{PATH_END, Path},
+};
+
+/// The walk has not ended.
+const WALKING: u32 = 0;
+/// The walk has reached the root of a mount namespace.
+pub const COMPLETE: u32 = 255;
+/// Steps of one round of the loop: enough for most paths, so that most need one round.
+const STEPS_A_ROUND: usize = 16;
+const ROUNDS: u32 = (limits::WALK_STEPS / STEPS_A_ROUND) as u32;
+/// `ERR_PTR(-EINVAL)`: the namespace of kernel-internal mounts (fs/mount.h, `MNT_NS_INTERNAL`).
+const INTERNAL_NAMESPACE: u64 = -22i64 as u64;
+
+/// `d_parent` and `d_name`, which lie side by side (include/linux/dcache.h); the loader checks that they do.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Link {
+    parent: u64,
+    hash: u32,
+    length: u32,
+    name: u64,
+}
+
+/// The `struct mount` around a `struct vfsmount`.
+#[inline(always)]
+pub fn mount_of(vfsmount: u64) -> u64 {
+    vfsmount.wrapping_sub(offset!(mount_vfsmount))
+}
+
+/// Builds the path of `dentry` in `mount` (a `struct mount`), absolute in the current task's mount namespace.
+#[inline(always)]
+pub fn absolute(path: *mut Path, dentry: u64, mount: u64) -> Result<(), Outcome> {
+    begin(path, dentry, mount)?;
+    // SAFETY: `path` is a map value; the callback gets it back through a pointer on this frame's stack.
+    unsafe {
+        let mut context = Context { path };
+        bpf_loop(
+            ROUNDS,
+            round as *const () as *mut c_void,
+            (&raw mut context).cast::<c_void>(),
+            0,
+        );
+    }
+    // SAFETY: as above.
+    let (outcome, mount) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*path).outcome),
+            core::ptr::read_volatile(&raw const (*path).mount),
+        )
+    };
+    match outcome {
+        COMPLETE => {
+            name_the_root(path);
+            in_this_namespace(mount)
+        }
+        WALKING => Err(Outcome(cause::TOO_DEEP)),
+        // Lossless: outcomes but COMPLETE and WALKING are causes.
+        other => Err(Outcome(other as u8)),
+    }
+}
+
+struct Context {
+    path: *mut Path,
+}
+
+#[inline(always)]
+fn begin(path: *mut Path, dentry: u64, mount: u64) -> Result<(), Outcome> {
+    let mount_root = read::<u64>(mount + offset!(mount_vfsmount) + offset!(vfsmount_root))?;
+    // SAFETY: `path` is a map value.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*path).dentry, dentry);
+        core::ptr::write_volatile(&raw mut (*path).mount, mount);
+        core::ptr::write_volatile(&raw mut (*path).mount_root, mount_root);
+        core::ptr::write_volatile(&raw mut (*path).start, PATH_END as u32);
+        core::ptr::write_volatile(&raw mut (*path).outcome, WALKING);
+    }
+    Ok(())
+}
+
+/// Up to [`STEPS_A_ROUND`] steps; returns 1 when the walk has ended.
+extern "C" fn round(_index: u64, context: *mut Context) -> i64 {
+    // SAFETY: `context` is the one that `absolute` passed.
+    let path = unsafe { (*context).path };
+    let mut steps = 0;
+    while steps < STEPS_A_ROUND {
+        if let Err(outcome) = step(path) {
+            // SAFETY: `path` is a map value.
+            unsafe { core::ptr::write_volatile(&raw mut (*path).outcome, outcome) };
+            return 1;
+        }
+        steps += 1;
+    }
+    0
+}
+
+/// One step towards the root: over a mount's edge, or one name. `Err` holds how the walk ended.
+#[inline(always)]
+fn step(path: *mut Path) -> Result<(), u32> {
+    // SAFETY: `path` is a map value.
+    let (dentry, mount, mount_root, start) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*path).dentry),
+            core::ptr::read_volatile(&raw const (*path).mount),
+            core::ptr::read_volatile(&raw const (*path).mount_root),
+            core::ptr::read_volatile(&raw const (*path).start),
+        )
+    };
+    let internal = |_| u32::from(cause::INTERNAL);
+    if dentry == mount_root {
+        let parent = read::<u64>(mount + offset!(mount_parent)).map_err(internal)?;
+        if parent == mount {
+            return Err(COMPLETE);
+        }
+        let mountpoint = read::<u64>(mount + offset!(mount_mountpoint)).map_err(internal)?;
+        let mount_root =
+            read::<u64>(parent + offset!(mount_vfsmount) + offset!(vfsmount_root)).map_err(internal)?;
+        // SAFETY: `path` is a map value.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*path).dentry, mountpoint);
+            core::ptr::write_volatile(&raw mut (*path).mount, parent);
+            core::ptr::write_volatile(&raw mut (*path).mount_root, mount_root);
+        }
+        return Ok(());
+    }
+    let link = read::<Link>(dentry + offset!(dentry_parent)).map_err(internal)?;
+    if link.parent == dentry {
+        return Err(u32::from(cause::ANONYMOUS));
+    }
+    let length = link.length;
+    if length as usize > limits::NAME_BYTES || start <= length + 1 {
+        return Err(u32::from(cause::TOO_LONG));
+    }
+    prepend(path, start, length, link.name).map_err(internal)?;
+    // SAFETY: `path` is a map value.
+    unsafe { core::ptr::write_volatile(&raw mut (*path).dentry, link.parent) };
+    Ok(())
+}
+
+/// Puts `/` and the name before what is there.
+#[inline(always)]
+fn prepend(path: *mut Path, start: u32, length: u32, name: u64) -> Result<(), Outcome> {
+    let name_at = bounded(u64::from(start - length), PATH_END as u64 - 1);
+    let slash_at = bounded(u64::from(start - length - 1), PATH_END as u64 - 1);
+    let length = bounded(u64::from(length), 255);
+    // SAFETY: both offsets are below PATH_END and the length at most 255, so that all of it lies in the buffer.
+    unsafe {
+        let bytes = (&raw mut (*path).bytes).cast::<u8>();
+        let failed = bpf_probe_read_kernel(
+            bytes.add(name_at as usize).cast::<c_void>(),
+            length as u32,
+            name as *const c_void,
+        );
+        if failed != 0 {
+            return Err(Outcome::INTERNAL);
+        }
+        bytes.add(slash_at as usize).write_volatile(b'/');
+        core::ptr::write_volatile(&raw mut (*path).start, slash_at as u32);
+    }
+    Ok(())
+}
+
+/// The root directory itself has no name: its path is a lone slash.
+#[inline(always)]
+fn name_the_root(path: *mut Path) {
+    // SAFETY: `path` is a map value.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*path).start) == PATH_END as u32 {
+            core::ptr::write_volatile(&raw mut (*path).bytes[PATH_END - 1], b'/');
+            core::ptr::write_volatile(&raw mut (*path).start, PATH_END as u32 - 1);
+        }
+    }
+}
+
+/// `value & mask`, opaque to the optimiser.
+///
+/// VERIFIER: "math between map_value pointer and register with unbounded min value is not allowed" when LLVM moves the
+/// mask away from the addition that needs it.
+#[inline(always)]
+pub fn bounded(value: u64, mask: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: one register, no memory.
+    unsafe {
+        core::arch::asm!("{0} &= {1}", inout(reg) value, in(reg) mask, options(pure, nomem, nostack));
+    }
+    value
+}
+
+/// Whether the walk ended at the root of the current task's mount namespace, and not in a detached or foreign mount.
+#[inline(always)]
+fn in_this_namespace(mount: u64) -> Result<(), Outcome> {
+    let namespace = read::<u64>(mount + offset!(mount_namespace))?;
+    if namespace == current_namespace()? {
+        Ok(())
+    } else {
+        Err(Outcome(cause::FOREIGN))
+    }
+}
+
+/// The current task's mount namespace.
+#[inline(always)]
+pub fn current_namespace() -> Result<u64, Outcome> {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    let nsproxy = read::<u64>(task + offset!(task_nsproxy))?;
+    read::<u64>(nsproxy + offset!(nsproxy_mount_namespace))
+}
+
+/// Whether `mount` is private to the kernel: memory files and pipes, and the layers of a stacked filesystem.
+#[inline(always)]
+pub fn is_internal(mount: u64) -> Result<bool, Outcome> {
+    Ok(read::<u64>(mount + offset!(mount_namespace))? == INTERNAL_NAMESPACE)
+}

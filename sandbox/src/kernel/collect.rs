@@ -1,0 +1,73 @@
+//! Leftovers: of supervisors that were killed, and of other versions.
+
+use std::{fs, io, path::Path};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{
+    Engine, Error, fence,
+    pins::{self, STATE},
+};
+
+/// Forgets the fences whose supervisor and whose tasks are gone. A fence that still holds a task stays as it is.
+pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
+    let fences = engine.pins.fences.clone();
+    let unreadable = |error| Error::state(&fences, error);
+    for entry in fs::read_dir(&fences).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(id) = name.and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        if is_held(&path)? {
+            continue;
+        }
+        let tasks = engine.maps.counters.get(&id, 0).map_or(0, |counters| counters[4]);
+        if tasks != 0 {
+            continue;
+        }
+        let cgroup = fs::read_to_string(&path)
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        fence::forget(&mut engine.maps, id, cgroup)?;
+        fs::remove_file(&path).map_err(|error| Error::state(&path, error))?;
+    }
+    Ok(())
+}
+
+/// Whether a supervisor holds the lock of this record. One that is gone by now is not held.
+fn is_held(path: &Path) -> Result<bool, Error> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(Error::state(path, error)),
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(_) => Ok(false),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(true),
+        Err((_, error)) => Err(Error::state(path, error.into())),
+    }
+}
+
+/// Removes other versions' programs once no fence of theirs holds a task. Called after this version is in place, so that
+/// there is no moment without one.
+pub(super) fn other_versions(engine: &Engine) -> Result<(), Error> {
+    let filesystem = Path::new(STATE).join("bpf");
+    let unreadable = |error| Error::state(&filesystem, error);
+    for entry in fs::read_dir(&filesystem).map_err(unreadable)? {
+        let version = entry.map_err(unreadable)?.path();
+        if version != engine.pins.version && is_idle(&version) {
+            pins::remove(&version)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a version's task map is empty. One that cannot be asked is left alone.
+fn is_idle(version: &Path) -> bool {
+    use aya::maps::{HashMap, Map, MapData};
+    let tasks = MapData::from_pin(version.join("map_TASKS"))
+        .and_then(Map::from_map_data)
+        .and_then(HashMap::<_, u64, [u32; 2]>::try_from);
+    tasks.is_ok_and(|tasks| tasks.keys().next().is_none())
+}

@@ -1,0 +1,203 @@
+//! Loading the programs once, finding them again ever after.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    fs,
+    hash::{Hash as _, Hasher as _},
+};
+
+use aya::{
+    Btf, EbpfLoader, include_bytes_aligned,
+    maps::{HashMap, HashOfMaps, Map, MapData},
+    programs::{Program, links::FdLink},
+};
+use ringfence_abi::ABI_VERSION;
+
+use super::{
+    Error, Fence, Host, collect,
+    layout::Kernel,
+    pins::{self, Pins},
+    selftest::{self, Cgroup},
+};
+use crate::policy::Policy;
+
+/// The kernel half, built by `cargo xtask ebpf` and checked in beside this file.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ringfence.bpf.o"));
+
+/// Hooks that younger kernels have. Before 6.2, access control lists go through `inode_setxattr`.
+const YOUNGER_HOOKS: [&str; 2] = ["inode_set_acl", "inode_remove_acl"];
+
+/// The loaded programs and their maps.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) pins: Pins,
+    pub(super) maps: Maps,
+    /// Whether this run loaded the programs.
+    pub loaded_now: bool,
+}
+
+/// The maps that user space writes.
+#[derive(Debug)]
+pub(super) struct Maps {
+    pub(super) cgroups: HashMap<MapData, u64, [u32; 2]>,
+    pub(super) counters: HashMap<MapData, u32, [u64; 5]>,
+    pub(super) tables: [HashOfMaps<MapData, u32>; 3],
+    pub(super) events: HashOfMaps<MapData, u32>,
+}
+
+impl Engine {
+    /// Whether an earlier run has left the programs in place, so that [`Engine::open`] takes milliseconds.
+    #[must_use]
+    pub fn is_warm() -> bool {
+        std::path::Path::new(pins::STATE)
+            .join("bpf")
+            .join(digest())
+            .join("complete")
+            .exists()
+    }
+
+    /// Finds the programs of an earlier run, or loads, attaches, pins and tests them. `cgroup` is one without tasks, for
+    /// the test.
+    ///
+    /// # Errors
+    /// Where the engine cannot be had, with the reason; nothing is left behind then.
+    pub fn open(cgroup: &Cgroup) -> Result<Self, Error> {
+        if let Some((reason, _)) = Host::probe().obstacle() {
+            return Err(Error::Unavailable(reason));
+        }
+        let pins = Pins::open(&digest())?;
+        let loaded_now = !pins.is_complete();
+        if loaded_now {
+            pins::remove(&pins.version)?;
+            if let Err(error) = load(&pins) {
+                pins::remove(&pins.version)?;
+                return Err(error);
+            }
+        }
+        let maps = Maps::open(&pins)?;
+        let mut engine = Self {
+            pins,
+            maps,
+            loaded_now,
+        };
+        collect::leftovers(&mut engine)?;
+        if loaded_now {
+            if let Err(error) = selftest::run(&mut engine, cgroup) {
+                pins::remove(&engine.pins.version)?;
+                return Err(error);
+            }
+            let complete = engine.pins.complete();
+            fs::create_dir(&complete).map_err(|error| Error::state(&complete, error))?;
+            collect::other_versions(&engine)?;
+        }
+        Ok(engine)
+    }
+
+    /// Puts a policy in place for the tasks that execute a program in the cgroup with this id.
+    ///
+    /// # Errors
+    /// Where the policy does not fit or the maps cannot be written; nothing is left behind then.
+    pub fn install(&mut self, policy: &Policy, cgroup: u64) -> Result<Fence, Error> {
+        Fence::install(self, policy, cgroup)
+    }
+}
+
+/// Names the object, the border and nothing else: another build never finds these pins.
+fn digest() -> String {
+    let mut hasher = DefaultHasher::new();
+    OBJECT.hash(&mut hasher);
+    format!("v{ABI_VERSION}-{:016x}", hasher.finish())
+}
+
+fn load(pins: &Pins) -> Result<(), Error> {
+    let kernel = Kernel::read()?;
+    let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
+    let setattr_has_mapping = u32::from(kernel.setattr_has_mapping);
+    let mut object = EbpfLoader::new()
+        .btf(Some(&types))
+        .override_global("LAYOUT", kernel.offsets.as_slice(), true)
+        .override_global("SETATTR_HAS_MAPPING", &setattr_has_mapping, true)
+        .load(OBJECT)?;
+    fs::create_dir(&pins.version).map_err(|error| Error::state(&pins.version, error))?;
+    for name in Maps::NAMES {
+        let map = object
+            .map_mut(name)
+            .ok_or_else(|| Error::map("find", name, "the object does not define it"))?;
+        let path = pins.map(name);
+        map.pin(&path).map_err(|error| Error::pin(&path, error))?;
+    }
+    for (hook, program) in object.programs_mut() {
+        if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook)? {
+            continue;
+        }
+        attach(pins, hook, program, &types)?;
+    }
+    Ok(())
+}
+
+fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result<(), Error> {
+    let refused = |reason: String| Error::Program {
+        hook: hook.to_owned(),
+        reason,
+    };
+    let Program::Lsm(program) = program else {
+        return Err(refused("it is no LSM program".to_owned()));
+    };
+    program
+        .load(hook, types)
+        .map_err(|error| refused(spell(&error)))?;
+    let link = program.attach().map_err(|error| refused(spell(&error)))?;
+    let link = program
+        .take_link(link)
+        .map_err(|error| refused(spell(&error)))?;
+    let path = pins.link(hook);
+    FdLink::from(link)
+        .pin(&path)
+        .map_err(|error| Error::pin(&path, error))?;
+    Ok(())
+}
+
+/// An error with its causes: aya keeps the verifier's words in them.
+fn spell(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl Maps {
+    const NAMES: [&str; 8] = [
+        "TASKS",
+        "CGROUPS",
+        "COUNTERS",
+        "TABLES_SMALL",
+        "TABLES_MEDIUM",
+        "TABLES_LARGE",
+        "EVENTS",
+        "SCRATCH",
+    ];
+
+    fn open(pins: &Pins) -> Result<Self, Error> {
+        Ok(Self {
+            cgroups: open(pins, "CGROUPS")?,
+            counters: open(pins, "COUNTERS")?,
+            tables: [
+                open(pins, "TABLES_SMALL")?,
+                open(pins, "TABLES_MEDIUM")?,
+                open(pins, "TABLES_LARGE")?,
+            ],
+            events: open(pins, "EVENTS")?,
+        })
+    }
+}
+
+fn open<M: TryFrom<Map, Error: std::fmt::Display>>(pins: &Pins, name: &str) -> Result<M, Error> {
+    let path = pins.map(name);
+    let data = MapData::from_pin(&path).map_err(|error| Error::pin(&path, error))?;
+    let map = Map::from_map_data(data).map_err(|error| Error::pin(&path, error))?;
+    M::try_from(map).map_err(|error| Error::pin(&path, error))
+}

@@ -1,0 +1,105 @@
+//! What can go wrong between here and the kernel, by step.
+
+use std::{io, path::PathBuf};
+
+/// A step of the kernel room that failed. Nothing has been started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel or the user cannot have BPF LSM programs.
+    #[error("BPF LSM cannot be used: {0}")]
+    Unavailable(String),
+    /// The kernel's type information lacks something that the programs read.
+    #[error("the kernel's type information has no `{0}`, which the programs need")]
+    Layout(String),
+    /// The kernel's type information cannot be read.
+    #[error("cannot read the kernel's type information /sys/kernel/btf/vmlinux: {0}")]
+    Btf(String),
+    /// The object was refused.
+    #[error("cannot load the BPF object: {0}")]
+    Object(#[from] aya::EbpfError),
+    /// One program was refused.
+    #[error("the kernel refuses the program for `{hook}`: {reason}")]
+    Program {
+        /// The hook.
+        hook: String,
+        /// The kernel's words, verifier log included.
+        reason: String,
+    },
+    /// A pinned object cannot be made or opened.
+    #[error("cannot pin or open {path}: {reason}")]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The directory for run-time state cannot be set up.
+    #[error("cannot set up {path}: {source}")]
+    State {
+        /// What was to be made.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A map operation failed.
+    #[error("cannot {action} map `{map}`: {reason}")]
+    Map {
+        /// What was tried.
+        action: &'static str,
+        /// On which map.
+        map: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The profile needs a larger table than there is.
+    #[error(
+        "the profile needs {words} words of table and there is room for {limit}; use fewer rules, or rules with fewer \
+         `**` inside"
+    )]
+    TooLarge {
+        /// What it needs.
+        words: usize,
+        /// What there is.
+        limit: usize,
+    },
+    /// A compiled table is damaged.
+    #[error("the compiled policy is damaged: {0}")]
+    Damaged(String),
+    /// The engine did not deny what it must.
+    #[error(
+        "the engine is loaded but did not deny `{0}` in its self-test; nothing was started (is `bpf` in the list of \
+         /sys/kernel/security/lsm?)"
+    )]
+    SelfTest(String),
+    /// There are too many fences.
+    #[error("there are {0} fences already, which is all that there is room for")]
+    TooMany(u32),
+}
+
+impl Error {
+    pub(super) fn map(
+        action: &'static str,
+        map: &'static str,
+        reason: impl std::fmt::Display,
+    ) -> Self {
+        Self::Map {
+            action,
+            map,
+            reason: reason.to_string(),
+        }
+    }
+
+    pub(super) fn state(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::State {
+            path: path.into(),
+            source,
+        }
+    }
+
+    pub(super) fn pin(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
+        Self::Pin {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Whether this kernel and this user can have BPF LSM, and what to do if not.
+
+use std::fs;
+
+/// Where the kernel lists its security modules.
+const MODULES: &str = "/sys/kernel/security/lsm";
+
+/// What decides about the engine, read once.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Kernel release, as `uname -r` prints it.
+    pub release: String,
+    /// Active security modules in their order; `None` if the list cannot be read.
+    pub modules: Option<Vec<String>>,
+    /// Whether the kernel shows its type information.
+    pub has_types: bool,
+    /// Whether the process may load and attach such programs.
+    pub privileged: bool,
+    /// Whether lockdown forbids programs that read kernel memory.
+    pub locked_down: bool,
+}
+
+impl Host {
+    /// Reads the state of this host.
+    #[must_use]
+    pub fn probe() -> Self {
+        let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+        Self {
+            release: fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            modules: modules(),
+            has_types: fs::metadata("/sys/kernel/btf/vmlinux").is_ok(),
+            privileged: privileged(),
+            locked_down: lockdown.contains("[confidentiality]"),
+        }
+    }
+
+    /// The kernel's version as numbers, 6.1.0 as (6, 1).
+    #[must_use]
+    pub fn version(&self) -> (u32, u32) {
+        let mut numbers = self
+            .release
+            .split(|character: char| !character.is_ascii_digit())
+            .map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    /// Why the engine cannot be used here and what to do about it, as far as that can be told without trying.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<(String, Option<String>)> {
+        let listed = self
+            .modules
+            .as_ref()
+            .map(|modules| modules.iter().any(|module| module == "bpf"));
+        if !self.privileged {
+            return Some((
+                "it needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN)".to_owned(),
+                Some("run with sudo; the command itself runs as the invoking user".to_owned()),
+            ));
+        }
+        if self.version() < (6, 1) {
+            return Some((
+                format!(
+                    "kernel {} is older than 6.1; before, a program can be skipped while it is already running on the \
+                     same processor",
+                    self.release
+                ),
+                Some("use a kernel from 6.1 on".to_owned()),
+            ));
+        }
+        match listed {
+            Some(true) => {}
+            Some(false) => {
+                let mut list = self.modules.clone().unwrap_or_default();
+                list.retain(|module| module != "capability");
+                list.push("bpf".to_owned());
+                return Some((
+                    "`bpf` is not among the active security modules".to_owned(),
+                    Some(format!(
+                        "add `lsm={}` to the kernel command line (GRUB_CMDLINE_LINUX in /etc/default/grub, then \
+                         update-grub) and reboot",
+                        list.join(",")
+                    )),
+                ));
+            }
+            None => {
+                return Some((
+                    format!("the list of active security modules, {MODULES}, cannot be read"),
+                    Some("mount -t securityfs securityfs /sys/kernel/security".to_owned()),
+                ));
+            }
+        }
+        if !self.has_types {
+            return Some((
+                "the kernel does not show its type information".to_owned(),
+                Some("use a kernel with CONFIG_DEBUG_INFO_BTF=y".to_owned()),
+            ));
+        }
+        if self.locked_down {
+            return Some((
+                "lockdown is `confidentiality`, which forbids programs that read kernel memory".to_owned(),
+                Some("boot with lockdown=integrity".to_owned()),
+            ));
+        }
+        None
+    }
+}
+
+/// The active security modules. Mounts securityfs where root has none: reading it changes nothing else.
+fn modules() -> Option<Vec<String>> {
+    let list = fs::read_to_string(MODULES).ok().or_else(|| {
+        mount_securityfs()?;
+        fs::read_to_string(MODULES).ok()
+    })?;
+    Some(list.trim().split(',').map(str::to_owned).collect())
+}
+
+fn mount_securityfs() -> Option<()> {
+    nix::mount::mount(
+        Some("securityfs"),
+        "/sys/kernel/security",
+        Some("securityfs"),
+        nix::mount::MsFlags::MS_NOSUID
+            | nix::mount::MsFlags::MS_NODEV
+            | nix::mount::MsFlags::MS_NOEXEC,
+        None::<&str>,
+    )
+    .ok()
+}
+
+/// Whether the effective capabilities hold CAP_SYS_ADMIN (21), CAP_PERFMON (38) and CAP_BPF (39), in the initial user
+/// namespace: in another one they count for nothing here.
+fn privileged() -> bool {
+    const NEEDED: u64 = 1 << 21 | 1 << 38 | 1 << 39;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
+        .unwrap_or(0);
+    effective & NEEDED == NEEDED && in_initial_user_namespace()
+}
+
+fn in_initial_user_namespace() -> bool {
+    // The initial namespace maps the whole range onto itself (kernel/user.c).
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(modules: &[&str]) -> Host {
+        Host {
+            release: "6.12.3-x".to_owned(),
+            modules: Some(modules.iter().map(|&name| name.to_owned()).collect()),
+            has_types: true,
+            privileged: true,
+            locked_down: false,
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_bpf_in_its_list_gets_the_line_to_add() {
+        let (reason, remedy) = host(&["lockdown", "capability", "yama"]).obstacle().unwrap();
+        assert!(reason.contains("`bpf`"), "{reason}");
+        assert!(remedy.unwrap().contains("lsm=lockdown,yama,bpf"));
+    }
+
+    #[test]
+    fn a_kernel_with_everything_has_no_obstacle() {
+        assert!(host(&["lockdown", "capability", "bpf"]).obstacle().is_none());
+    }
+
+    #[test]
+    fn an_old_kernel_is_refused_with_the_reason() {
+        let mut old = host(&["bpf"]);
+        old.release = "5.15.0-204-generic".to_owned();
+        assert!(old.obstacle().unwrap().0.contains("older than 6.1"));
+    }
+}

@@ -1,0 +1,121 @@
+//! Where the loaded programs live on: a BPF filesystem of our own, that nobody else has a reason to unmount.
+//!
+//! Pins go with the last mount of their filesystem (kernel/bpf/inode.c), so the host's /sys/fs/bpf is not used.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+use super::Error;
+
+/// Run-time state of all fences on this host.
+pub(super) const STATE: &str = "/run/ringfence";
+
+/// The directories of run-time state, set up and locked.
+#[derive(Debug)]
+pub(super) struct Pins {
+    /// Pins of this version of the object, on this boot.
+    pub(super) version: PathBuf,
+    /// One lock file a fence.
+    pub(super) fences: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Pins {
+    /// Sets up what is missing and takes the lock that serialises loading and collecting. `digest` names the object.
+    pub(super) fn open(digest: &str) -> Result<Self, Error> {
+        let state = Path::new(STATE);
+        private_directory(state)?;
+        let fences = state.join("fences");
+        private_directory(&fences)?;
+        let lock = lock(&state.join("lock"))?;
+        let filesystem = state.join("bpf");
+        private_directory(&filesystem)?;
+        if statfs(&filesystem).map(|found| found.filesystem_type()) != Ok(BPF_FS_MAGIC) {
+            mount(
+                Some("ringfence"),
+                &filesystem,
+                Some("bpf"),
+                MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+                Some("mode=0700"),
+            )
+            .map_err(|error| Error::state(&filesystem, error.into()))?;
+        }
+        Ok(Self {
+            version: filesystem.join(digest),
+            fences,
+            _lock: lock,
+        })
+    }
+
+    /// Where a map is pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.version.join(format!("map_{name}"))
+    }
+
+    /// Where a hook's link is pinned.
+    pub(super) fn link(&self, hook: &str) -> PathBuf {
+        self.version.join(format!("link_{hook}"))
+    }
+
+    /// Made last: a version without it was not finished.
+    pub(super) fn complete(&self) -> PathBuf {
+        self.version.join("complete")
+    }
+
+    /// Whether all of this version is in place.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete().exists()
+    }
+}
+
+/// Removes the pins of one version directory; a missing one is fine.
+pub(super) fn remove(version: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(version) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::state(version, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Takes an exclusive lock, waiting for it; it is given back when the value or the process ends.
+fn lock(path: &Path) -> Result<Flock<File>, Error> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| Error::state(path, error))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| Error::state(path, error.into()))
+}
+
+/// A directory that only root may use; one that belongs to somebody else is refused.
+fn private_directory(path: &Path) -> Result<(), Error> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::state(path, error));
+        }
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path).map_err(|error| Error::state(path, error))?;
+    if !found.is_dir() || found.uid() != 0 || found.mode() & 0o022 != 0 {
+        return Err(Error::state(
+            path,
+            io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it must be a directory of root's that nobody else may write",
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! From the ring buffer to events.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use aya::maps::{MapData, RingBuf};
+use ringfence_abi::{
+    event::{Header, VERDICT_DENY, cause},
+    limits::CHAIN,
+};
+
+use crate::event::{Cause, Event, Program, Source};
+
+/// The denials of one fence.
+pub struct Events {
+    ring: RingBuf<MapData>,
+}
+
+impl Events {
+    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
+        Self { ring }
+    }
+
+    /// The next event, if there is one; poll the descriptor to wait. `Err` is a record that does not make sense, with
+    /// its length.
+    pub fn next_event(&mut self) -> Option<Result<Event, usize>> {
+        let record = self.ring.next()?;
+        Some(decode(&record).ok_or(record.len()))
+    }
+}
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+/// Reads integers off the front of a record.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(bytes)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_ne_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_ne_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_ne_bytes(self.take(8)?.try_into().ok()?))
+    }
+}
+
+/// Reads a record in the field order of [`Header`].
+fn decode(record: &[u8]) -> Option<Event> {
+    let mut reader = Reader(record);
+    let time = reader.u64()?;
+    let _fence = reader.u32()?;
+    let _thread = reader.u32()?;
+    let user = reader.u32()?;
+    let operation = reader.u16()?;
+    let denied = reader.u8()? == VERDICT_DENY;
+    let cause = cause_of(reader.u8()?);
+    let needed = reader.u8()?;
+    let granted = reader.u8()?;
+    let path_bytes = reader.u16()?;
+    let other_bytes = reader.u16()?;
+    let _reserved = reader.u16()?;
+    let chain = chain(&mut reader)?;
+    debug_assert_eq!(record.len() - reader.0.len(), size_of::<Header>());
+    let path = reader.take(usize::from(path_bytes))?.to_vec();
+    let other = reader.take(usize::from(other_bytes))?.to_vec();
+    Some(Event {
+        time,
+        operation,
+        denied,
+        cause,
+        needed,
+        granted,
+        path,
+        other: (!other.is_empty()).then_some(other),
+        user,
+        chain,
+        source: Source::Hook,
+    })
+}
+
+fn chain(reader: &mut Reader<'_>) -> Option<Vec<Program>> {
+    let mut programs = Vec::new();
+    for _ in 0..CHAIN {
+        let pid = reader.u32()?;
+        let name = reader.take(ringfence_abi::limits::COMM_BYTES)?;
+        if pid != 0 {
+            let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+            let name = String::from_utf8_lossy(&name[..end]).into_owned();
+            programs.push(Program { pid, name });
+        }
+    }
+    Some(programs)
+}
+
+fn cause_of(number: u8) -> Cause {
+    match number {
+        cause::RULE => Cause::Rule,
+        cause::FOREIGN => Cause::Foreign,
+        cause::ANONYMOUS => Cause::Anonymous,
+        cause::TOO_LONG => Cause::TooLong,
+        cause::TOO_DEEP => Cause::TooDeep,
+        cause::UNLINKED => Cause::Unlinked,
+        cause::RIGHTS_DIFFER => Cause::RightsDiffer,
+        cause::CLOSED => Cause::Closed,
+        _ => Cause::Internal,
+    }
+}
