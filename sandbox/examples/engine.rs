@@ -1,5 +1,5 @@
 //! scratch
-use ringfence::kernel::{Engine, Cgroup};
+use ringfence::kernel::{Cgroup, Engine};
 use std::os::unix::fs::MetadataExt;
 fn main() {
     let dir = std::path::PathBuf::from("/sys/fs/cgroup/rf-test");
@@ -8,6 +8,9 @@ fn main() {
     let t = std::time::Instant::now();
     match Engine::open(&Cgroup { directory: dir, id }) {
         Ok(e) => println!("ok loaded_now={} {:?}", e.loaded_now, t.elapsed()),
-        Err(e) => { println!("ERR {e}"); std::process::exit(1) }
+        Err(e) => {
+            println!("ERR {e}");
+            std::process::exit(1)
+        }
     }
 }

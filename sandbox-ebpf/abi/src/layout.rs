@@ -101,9 +101,6 @@ mod tests {
         }
         let layout = Layout::from_offsets(&offsets);
         assert_eq!(MEMBERS[layout.file_path as usize].member, "f_path");
-        assert_eq!(
-            MEMBERS[layout.attributes_valid as usize].member,
-            "ia_valid"
-        );
+        assert_eq!(MEMBERS[layout.attributes_valid as usize].member, "ia_valid");
     }
 }

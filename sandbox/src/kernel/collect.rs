@@ -22,7 +22,11 @@ pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
         if is_held(&path)? {
             continue;
         }
-        let tasks = engine.maps.counters.get(&id, 0).map_or(0, |counters| counters[4]);
+        let tasks = engine
+            .maps
+            .counters
+            .get(&id, 0)
+            .map_or(0, |counters| counters[4]);
         if tasks != 0 {
             continue;
         }

@@ -4,6 +4,8 @@ use std::{
     collections::hash_map::DefaultHasher,
     fs,
     hash::{Hash as _, Hasher as _},
+    os::fd::AsFd as _,
+    path::Path,
 };
 
 use aya::{
@@ -11,11 +13,12 @@ use aya::{
     maps::{HashMap, HashOfMaps, Map, MapData},
     programs::{Program, links::FdLink},
 };
-use ringfence_abi::ABI_VERSION;
+use ringfence_abi::{ABI_VERSION, limits::FENCES};
 
 use super::{
-    Error, Fence, Host, collect,
+    Error, Fence, Host, collect, fence,
     layout::Kernel,
+    map,
     pins::{self, Pins},
     selftest::{self, Cgroup},
 };
@@ -49,7 +52,7 @@ impl Engine {
     /// Whether an earlier run has left the programs in place, so that [`Engine::open`] takes milliseconds.
     #[must_use]
     pub fn is_warm() -> bool {
-        std::path::Path::new(pins::STATE)
+        Path::new(pins::STATE)
             .join("bpf")
             .join(digest())
             .join("complete")
@@ -113,13 +116,22 @@ fn load(pins: &Pins) -> Result<(), Error> {
     let kernel = Kernel::read()?;
     let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
     let setattr_has_mapping = u32::from(kernel.setattr_has_mapping);
-    let mut object = EbpfLoader::new()
+    fs::create_dir(&pins.version).map_err(|error| Error::state(&pins.version, error))?;
+    let tables = fence::NAMES.map(|name| (name, pins.map(name)));
+    let mut loader = EbpfLoader::new();
+    for ((name, path), words) in tables.iter().zip(fence::SIZES) {
+        create_tables(name, path, words)?;
+        loader.map_pin_path(name, path);
+    }
+    let mut object = loader
         .btf(Some(&types))
         .override_global("LAYOUT", kernel.offsets.as_slice(), true)
         .override_global("SETATTR_HAS_MAPPING", &setattr_has_mapping, true)
         .load(OBJECT)?;
-    fs::create_dir(&pins.version).map_err(|error| Error::state(&pins.version, error))?;
     for name in Maps::NAMES {
+        if fence::NAMES.contains(&name) {
+            continue;
+        }
         let map = object
             .map_mut(name)
             .ok_or_else(|| Error::map("find", name, "the object does not define it"))?;
@@ -133,6 +145,16 @@ fn load(pins: &Pins) -> Result<(), Error> {
         attach(pins, hook, program, &types)?;
     }
     Ok(())
+}
+
+/// Creates and pins the map of one size of tables, for the loader to find.
+fn create_tables(name: &'static str, path: &Path, words: usize) -> Result<(), Error> {
+    let template = fence::array(fence::value_bytes(words))
+        .map_err(|error| Error::map("create", name, error))?;
+    let tables = map::hash_of_maps(template.fd().as_fd(), FENCES, name)
+        .map_err(|error| Error::map("create", name, error))?;
+    let tables = MapData::from_fd(tables).map_err(|error| Error::map("open", name, error))?;
+    tables.pin(path).map_err(|error| Error::pin(path, error))
 }
 
 fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result<(), Error> {

@@ -12,9 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use ringfence_abi::{
     automaton,
     limits::{EVENT_RING_BYTES, FENCES},
-    policy::{
-        Header, LARGE_WORDS, MEDIUM_WORDS, MODE_AUDIT, MODE_ENFORCE, MODE_OFF, SMALL_WORDS,
-    },
+    policy::{Header, LARGE_WORDS, MEDIUM_WORDS, MODE_AUDIT, MODE_ENFORCE, MODE_OFF, SMALL_WORDS},
 };
 
 use super::{Engine, Error, Events, engine::Maps, map};
@@ -22,8 +20,8 @@ use crate::policy::{Automaton, Mode, Policy};
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
-const NAMES: [&str; 3] = ["TABLES_SMALL", "TABLES_MEDIUM", "TABLES_LARGE"];
-const SIZES: [usize; 3] = [SMALL_WORDS, MEDIUM_WORDS, LARGE_WORDS];
+pub(super) const NAMES: [&str; 3] = ["TABLES_SMALL", "TABLES_MEDIUM", "TABLES_LARGE"];
+pub(super) const SIZES: [usize; 3] = [SMALL_WORDS, MEDIUM_WORDS, LARGE_WORDS];
 
 /// One policy in the kernel, with the cgroup whose tasks it holds. Dropping it leaves it standing: [`Fence::remove`]
 /// takes it down, and what is not taken down is collected by a later run once its tasks are gone.
@@ -53,7 +51,11 @@ pub struct Totals {
 }
 
 impl Fence {
-    pub(super) fn install(engine: &mut Engine, policy: &Policy, cgroup: u64) -> Result<Self, Error> {
+    pub(super) fn install(
+        engine: &mut Engine,
+        policy: &Policy,
+        cgroup: u64,
+    ) -> Result<Self, Error> {
         let automaton = &policy.files.automaton;
         let size_class = size_class(automaton.words.len())?;
         verify(automaton)?;
@@ -228,7 +230,7 @@ fn verify(automaton: &Automaton) -> Result<(), Error> {
 
 /// The value of the table's map: header, words, and zeros up to the size of its class.
 fn encode(policy: &Policy, size: usize) -> Vec<u8> {
-    let mut value = Vec::with_capacity(size_of::<Header>() + size * 8);
+    let mut value = Vec::with_capacity(value_bytes(size));
     let automaton = &policy.files.automaton;
     value.extend_from_slice(&automaton.start.to_ne_bytes());
     value.push(match policy.files.mode {
@@ -241,11 +243,17 @@ fn encode(policy: &Policy, size: usize) -> Vec<u8> {
     for word in &automaton.words {
         value.extend_from_slice(&word.to_ne_bytes());
     }
-    value.resize(size_of::<Header>() + size * 8, 0);
+    value.resize(value_bytes(size), 0);
     value
 }
 
-fn array(value_bytes: usize) -> Result<MapData, aya::maps::MapError> {
+/// The bytes of a table's value in a size class.
+pub(super) fn value_bytes(words: usize) -> usize {
+    size_of::<Header>() + words * size_of::<u64>()
+}
+
+/// A table, which is also what the maps of tables take as their template.
+pub(super) fn array(value_bytes: usize) -> Result<MapData, aya::maps::MapError> {
     let value_bytes = u32::try_from(value_bytes).unwrap_or(u32::MAX);
     let definition = aya_obj::Map::new_from_params(
         bpf_map_type::BPF_MAP_TYPE_ARRAY as u32,
@@ -285,7 +293,10 @@ mod tests {
         assert_eq!(size_class(SMALL_WORDS).unwrap(), 0);
         assert_eq!(size_class(SMALL_WORDS + 1).unwrap(), 1);
         assert_eq!(size_class(LARGE_WORDS).unwrap(), 2);
-        assert!(matches!(size_class(LARGE_WORDS + 1), Err(Error::TooLarge { .. })));
+        assert!(matches!(
+            size_class(LARGE_WORDS + 1),
+            Err(Error::TooLarge { .. })
+        ));
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Host {
         }
         if self.locked_down {
             return Some((
-                "lockdown is `confidentiality`, which forbids programs that read kernel memory".to_owned(),
+                "lockdown is `confidentiality`, which forbids programs that read kernel memory"
+                    .to_owned(),
                 Some("boot with lockdown=integrity".to_owned()),
             ));
         }
@@ -165,14 +166,20 @@ mod tests {
 
     #[test]
     fn a_kernel_without_bpf_in_its_list_gets_the_line_to_add() {
-        let (reason, remedy) = host(&["lockdown", "capability", "yama"]).obstacle().unwrap();
+        let (reason, remedy) = host(&["lockdown", "capability", "yama"])
+            .obstacle()
+            .unwrap();
         assert!(reason.contains("`bpf`"), "{reason}");
         assert!(remedy.unwrap().contains("lsm=lockdown,yama,bpf"));
     }
 
     #[test]
     fn a_kernel_with_everything_has_no_obstacle() {
-        assert!(host(&["lockdown", "capability", "bpf"]).obstacle().is_none());
+        assert!(
+            host(&["lockdown", "capability", "bpf"])
+                .obstacle()
+                .is_none()
+        );
     }
 
     #[test]

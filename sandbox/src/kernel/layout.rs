@@ -61,10 +61,14 @@ fn check(layout: &Layout) -> Result<(), Error> {
         && layout.name_length == 4
         && layout.name_bytes == 8;
     if !side_by_side {
-        return Err(Error::Layout("d_parent beside d_name in struct dentry".to_owned()));
+        return Err(Error::Layout(
+            "d_parent beside d_name in struct dentry".to_owned(),
+        ));
     }
     if layout.mount_instance == ABSENT && layout.mount_next == ABSENT {
-        return Err(Error::Layout("list of a superblock's mounts in struct mount".to_owned()));
+        return Err(Error::Layout(
+            "list of a superblock's mounts in struct mount".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -87,7 +91,9 @@ impl Types {
 
     /// The bit offset of a member, searched through anonymous structures and unions.
     fn bits(&self, members: &[Member], path: &str) -> Result<Option<u32>, Error> {
-        let (name, rest) = path.split_once('.').map_or((path, None), |(n, r)| (n, Some(r)));
+        let (name, rest) = path
+            .split_once('.')
+            .map_or((path, None), |(n, r)| (n, Some(r)));
         for member in members {
             let found = self.0.resolve_name(member).unwrap_or_default();
             if found == name {
@@ -95,7 +101,9 @@ impl Types {
                     return Ok(Some(member.bit_offset()));
                 };
                 let inner = self.members_of(member)?;
-                return Ok(self.bits(&inner, rest)?.map(|bits| bits + member.bit_offset()));
+                return Ok(self
+                    .bits(&inner, rest)?
+                    .map(|bits| bits + member.bit_offset()));
             }
             if found.is_empty() {
                 let inner = self.members_of(member)?;
@@ -133,11 +141,14 @@ impl Types {
             let Type::Func(found) = candidate else {
                 continue;
             };
-            if let Type::FuncProto(prototype) = self.0.resolve_chained_type(&found).map_err(broken)? {
-                let names = prototype
-                    .parameters
-                    .iter()
-                    .map(|parameter| self.0.resolve_name(parameter as &dyn BtfType).unwrap_or_default());
+            if let Type::FuncProto(prototype) =
+                self.0.resolve_chained_type(&found).map_err(broken)?
+            {
+                let names = prototype.parameters.iter().map(|parameter| {
+                    self.0
+                        .resolve_name(parameter as &dyn BtfType)
+                        .unwrap_or_default()
+                });
                 return Ok(Some(names.collect()));
             }
         }

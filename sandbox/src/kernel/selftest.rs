@@ -19,9 +19,7 @@ use nix::{
 };
 
 use super::{Engine, Error};
-use crate::policy::{
-    Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy,
-};
+use crate::policy::{Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy};
 
 /// A cgroup without tasks that the self-test may use.
 #[derive(Clone, Debug)]
@@ -60,8 +58,12 @@ pub(super) fn run(engine: &mut Engine, cgroup: &Cgroup) -> Result<(), Error> {
             io::Error::other("the self-test's child could not enter the cgroup"),
         )),
         code => {
-            let act = usize::try_from(code - 1).ok().and_then(|index| ACTS.get(index));
-            Err(Error::SelfTest((*act.unwrap_or(&"the self-test's child")).to_owned()))
+            let act = usize::try_from(code - 1)
+                .ok()
+                .and_then(|index| ACTS.get(index));
+            Err(Error::SelfTest(
+                (*act.unwrap_or(&"the self-test's child")).to_owned(),
+            ))
         }
     }
 }
@@ -91,7 +93,9 @@ fn attempt(tasks: RawFd, file: &CStr) -> io::Result<i32> {
         }
         ForkResult::Parent { child } => match waitpid(child, None)? {
             WaitStatus::Exited(_, code) => Ok(code),
-            other => Err(io::Error::other(format!("the self-test's child ended as {other:?}"))),
+            other => Err(io::Error::other(format!(
+                "the self-test's child ended as {other:?}"
+            ))),
         },
     }
 }

@@ -101,7 +101,10 @@ fn chain(reader: &mut Reader<'_>) -> Option<Vec<Program>> {
         let pid = reader.u32()?;
         let name = reader.take(ringfence_abi::limits::COMM_BYTES)?;
         if pid != 0 {
-            let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+            let end = name
+                .iter()
+                .position(|&byte| byte == 0)
+                .unwrap_or(name.len());
             let name = String::from_utf8_lossy(&name[..end]).into_owned();
             programs.push(Program { pid, name });
         }
