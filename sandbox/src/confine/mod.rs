@@ -1,1 +1,64 @@
-//! To come.
+//! The launched process: cgroup, user, capabilities, seccomp, Landlock, mounts, terminal; and the fallback engine.
+//!
+//! ```text
+//! Probe::new() ─┐
+//! Policy ───────┼─> Plan::new ──> standings(), Display ──> launch() ──> Launched ──> release() ──> Running ──> wait() ──> Exit
+//! Request ──────┘   everything     what is enforced          stands in its cgroup,   became the
+//!                   prepared       and what not              waits; enrol it now     command
+//! ```
+//!
+//! Each state is a type, and dropping one ends what it holds: a process that was launched and not released is killed,
+//! a running fence is emptied. Nothing between fork and exec allocates (steps are prepared to the last byte).
+//!
+//! What this room must not do: read profiles, know BPF, print.
+
+mod act;
+mod capabilities;
+mod cgroup;
+mod error;
+mod fallback;
+mod launch;
+mod leftovers;
+mod mountinfo;
+mod plan;
+mod probe;
+mod program;
+mod running;
+mod seccomp;
+mod signals;
+mod standings;
+mod step;
+mod syscalls;
+mod terminal;
+mod user;
+
+pub use cgroup::{Cgroup, CgroupPlace};
+pub use error::Error;
+pub use launch::Launched;
+pub use plan::{Plan, Request};
+pub use probe::{Namespaces, Probe};
+pub use running::{Exit, Running, TIMED_OUT};
+pub use user::User;
+
+use crate::policy::{Policy, Standing};
+
+/// What judges files and other tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// BPF programs on LSM hooks, loaded by the kernel room; this room adds what belongs to the process itself.
+    BpfLsm,
+    /// Landlock, mounts and seccomp.
+    Fallback,
+}
+
+/// What a launch of `policy` by `engine` would really enforce here, without launching.
+///
+/// # Errors
+/// If the fallback engine cannot hold the policy at all.
+pub fn standings(policy: &Policy, engine: Engine, probe: &Probe) -> Result<Vec<Standing>, Error> {
+    let derived = match engine {
+        Engine::BpfLsm => None,
+        Engine::Fallback => Some(fallback::derive(policy, probe)?),
+    };
+    Ok(standings::of(policy, engine, probe, derived.as_ref()))
+}

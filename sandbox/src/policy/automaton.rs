@@ -55,6 +55,35 @@ impl Automaton {
         self.continuations(state)
     }
 
+    /// The rights of a path that ends in `state`.
+    #[must_use]
+    pub fn rights_of(&self, state: u32) -> u8 {
+        automaton::rights_of(&self.words, state)
+    }
+
+    /// The state after `bytes`, from `state`.
+    #[must_use]
+    pub fn step(&self, state: u32, bytes: &[u8]) -> u32 {
+        automaton::walk(&self.words, &self.classes, state, bytes)
+    }
+
+    /// The rights that all non-empty continuations of `state` have, and those that any has.
+    #[must_use]
+    pub fn below(&self, state: u32) -> (u8, u8) {
+        let mut seen = std::collections::HashSet::new();
+        let mut open = self.successors(state);
+        let (mut all, mut any) = (rights::ALL, 0);
+        while let Some(state) = open.pop() {
+            if seen.insert(state) {
+                let here = self.rights_of(state) & rights::ALL;
+                all &= here;
+                any |= here;
+                open.extend(self.successors(state));
+            }
+        }
+        (all, any)
+    }
+
     /// Whether all non-empty continuations of `state` have the same rights.
     fn continuations(&self, state: u32) -> Subtree {
         let mut seen = std::collections::HashSet::new();

@@ -1,0 +1,360 @@
+//! The fence's cgroup: made fresh, limited where controllers are there, emptied and removed at the end.
+//! Where the hierarchy is mounted is asked, never assumed. Behaviour: Documentation/admin-guide/cgroup-v2.rst.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::error::Error;
+use super::mountinfo::{self, Mount};
+use crate::policy::Limits;
+
+/// How long killed tasks may take to go. A task in uninterruptible sleep can take longer, and is named then.
+const END_SECONDS: u64 = 10;
+/// Period in microseconds for cpu.max: the kernel's default.
+const CPU_PERIOD: u64 = 100_000;
+
+/// A place below which this caller can make cgroups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupPlace {
+    directory: PathBuf,
+    controllers: Vec<String>,
+}
+
+impl CgroupPlace {
+    /// Finds the place: for root the hierarchy's root, else the caller's own cgroup if that was delegated.
+    /// `None` where there is no v2 hierarchy or the caller may not use it.
+    ///
+    /// # Errors
+    /// If /proc cannot be read.
+    pub fn find() -> Result<Option<Self>, Error> {
+        let Some(root) = hierarchy(&mountinfo::mounts()?) else {
+            return Ok(None);
+        };
+        let directory = if nix::unistd::geteuid().is_root() {
+            root
+        } else {
+            match mountinfo::own_cgroup()? {
+                Some(own) => root.join(own),
+                None => return Ok(None),
+            }
+        };
+        // Moving a task asks for the right to write to the common ancestor's cgroup.procs as well.
+        if !writable(&directory) || !writable(&directory.join("cgroup.procs")) {
+            return Ok(None);
+        }
+        let controllers = read_words(&directory.join("cgroup.controllers"));
+        Ok(Some(Self {
+            directory,
+            controllers,
+        }))
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether `controller` can be, or is, handed to cgroups below.
+    #[must_use]
+    pub fn offers(&self, controller: &str) -> bool {
+        if !self.controllers.iter().any(|one| one == controller) {
+            return false;
+        }
+        let control = self.directory.join("cgroup.subtree_control");
+        read_words(&control).iter().any(|one| one == controller)
+            || fs::write(&control, format!("+{controller}")).is_ok()
+    }
+}
+
+/// The cgroup of one fence.
+#[derive(Debug)]
+pub struct Cgroup {
+    directory: PathBuf,
+    handle: File,
+    id: u64,
+}
+
+impl Cgroup {
+    /// Makes a fresh cgroup below `place` and sets the limits whose controllers are there.
+    ///
+    /// # Errors
+    /// If the directory cannot be made, or a limit not set although its controller is there.
+    pub fn create(place: &CgroupPlace, limits: &Limits) -> Result<Self, Error> {
+        let directory = make_directory(&place.directory)?;
+        let handle =
+            match File::open(&directory).and_then(|file| Ok((file.metadata()?.ino(), file))) {
+                Ok((id, handle)) => Self {
+                    directory,
+                    handle,
+                    id,
+                },
+                Err(source) => {
+                    return Err(failed("open", &directory, source));
+                }
+            };
+        // From here on a failure drops the handle, which removes the directory.
+        handle.limit(place, limits)?;
+        Ok(handle)
+    }
+
+    /// The kernel's number of this cgroup, as `bpf_get_current_cgroup_id` gives it: on 64-bit machines the inode
+    /// number (fs/kernfs/dir.c, 6.18: `kernfs_ino`).
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Moves a process into it.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn add(&self, pid: i32) -> Result<(), Error> {
+        self.write("cgroup.procs", &pid.to_string())
+    }
+
+    /// The processes in it, those of cgroups below included.
+    ///
+    /// # Errors
+    /// If the kernel's list cannot be read.
+    pub fn processes(&self) -> Result<Vec<i32>, Error> {
+        let mut found = Vec::new();
+        collect_processes(&self.directory, &mut found)
+            .map_err(|source| failed("list the tasks of", &self.directory, source))?;
+        Ok(found)
+    }
+
+    /// Whether a task is left in it or below.
+    ///
+    /// # Errors
+    /// If the kernel's answer cannot be read.
+    pub fn populated(&self) -> Result<bool, Error> {
+        let path = self.directory.join("cgroup.events");
+        let text = fs::read_to_string(&path).map_err(|source| failed("read", &path, source))?;
+        Ok(text.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Opens the file that polls ready (`POLLPRI`) when [`Self::populated`] may have changed.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn events(&self) -> Result<File, Error> {
+        let path = self.directory.join("cgroup.events");
+        File::open(&path).map_err(|source| failed("watch", &path, source))
+    }
+
+    /// Kills every task in it and waits until they are gone.
+    ///
+    /// # Errors
+    /// If tasks remain after ten seconds.
+    pub fn kill(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + Duration::from_secs(END_SECONDS);
+        let events = self.events()?;
+        // cgroup.kill came with 5.14; before it, signals are sent until no task is left to fork another.
+        let at_once = fs::write(self.directory.join("cgroup.kill"), "1").is_ok();
+        while self.populated()? {
+            if !at_once {
+                for pid in self.processes()? {
+                    kill_process(pid)?;
+                }
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Err(Error::CgroupBusy {
+                    path: self.directory.clone(),
+                    seconds: END_SECONDS,
+                });
+            };
+            wait_for_change(&events, left.min(Duration::from_millis(20)))?;
+        }
+        Ok(())
+    }
+
+    /// Removes it; it must be empty.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn remove(&mut self) -> Result<(), Error> {
+        remove_tree(&self.directory).map_err(|source| failed("remove", &self.directory, source))
+    }
+
+    fn limit(&self, place: &CgroupPlace, limits: &Limits) -> Result<(), Error> {
+        if let Some(bytes) = limits.memory
+            && place.offers("memory")
+        {
+            self.write("memory.max", &bytes.to_string())?;
+            // Swap would let the tasks have more than was allowed; the file is not there without swap accounting.
+            if self.directory.join("memory.swap.max").exists() {
+                self.write("memory.swap.max", "0")?;
+            }
+        }
+        if let Some(tasks) = limits.pids
+            && place.offers("pids")
+        {
+            self.write("pids.max", &tasks.to_string())?;
+        }
+        if let Some(percent) = limits.cpu_percent
+            && place.offers("cpu")
+        {
+            let quota = percent.saturating_mul(CPU_PERIOD / 100);
+            self.write("cpu.max", &format!("{quota} {CPU_PERIOD}"))?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, file: &str, value: &str) -> Result<(), Error> {
+        let path = self.directory.join(file);
+        fs::write(&path, value).map_err(|source| failed("write to", &path, source))
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl AsRawFd for Cgroup {
+    fn as_raw_fd(&self) -> i32 {
+        self.handle.as_raw_fd()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Nobody is left to be told: a cgroup that stays is collected by a later run.
+        if self.directory.exists() && self.kill().is_ok() {
+            remove_tree(&self.directory).ok();
+        }
+    }
+}
+
+/// The mount point of the v2 hierarchy: pure, or beside v1 hierarchies. A mount of a part of it is used only if there
+/// is no whole one.
+fn hierarchy(mounts: &[Mount]) -> Option<PathBuf> {
+    let all = || mounts.iter().filter(|mount| mount.kind == "cgroup2");
+    all()
+        .find(|mount| mount.root == Path::new("/"))
+        .or_else(|| all().next())
+        .map(|mount| mount.point.clone())
+}
+
+fn make_directory(parent: &Path) -> Result<PathBuf, Error> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.subsec_nanos());
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ringfence-{}-{number}-{now:x}", std::process::id());
+        let directory = parent.join(name);
+        match fs::create_dir(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(failed("make", &directory, source)),
+        }
+    }
+}
+
+fn collect_processes(directory: &Path, found: &mut Vec<i32>) -> io::Result<()> {
+    let text = fs::read_to_string(directory.join("cgroup.procs"))?;
+    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect_processes(&entry.path(), found)?;
+        }
+    }
+    Ok(())
+}
+
+/// A cgroup goes by rmdir, those below it first; its files go with it.
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(directory)
+}
+
+fn kill_process(pid: i32) -> Result<(), Error> {
+    use nix::errno::Errno;
+    use nix::sys::signal::{Signal, kill};
+    match kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(Error::System {
+            what: "kill a task that is left in the fence",
+            source: errno.into(),
+        }),
+    }
+}
+
+fn wait_for_change(events: &File, patience: Duration) -> Result<(), Error> {
+    let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::from(20u8));
+    match poll(&mut fds, patience) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(Error::System {
+            what: "wait for the fence to empty",
+            source: errno.into(),
+        }),
+    }
+}
+
+fn writable(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+fn read_words(path: &Path) -> Vec<String> {
+    fs::read_to_string(path)
+        .map(|text| text.split_whitespace().map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Cgroup {
+        what,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(root: &str, point: &str, kind: &str) -> Mount {
+        Mount {
+            root: root.into(),
+            point: point.into(),
+            kind: kind.into(),
+        }
+    }
+
+    #[test]
+    fn the_hierarchy_is_found_pure_and_hybrid() {
+        let pure = [mount("/", "/sys/fs/cgroup", "cgroup2")];
+        assert_eq!(hierarchy(&pure), Some("/sys/fs/cgroup".into()));
+        let hybrid = [
+            mount("/", "/sys/fs/cgroup/memory", "cgroup"),
+            mount("/part", "/elsewhere", "cgroup2"),
+            mount("/", "/sys/fs/cgroup/unified", "cgroup2"),
+        ];
+        assert_eq!(hierarchy(&hybrid), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(hierarchy(&hybrid[..1]), None);
+    }
+}

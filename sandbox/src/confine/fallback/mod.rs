@@ -1,0 +1,72 @@
+//! The engine for a kernel or a user without BPF LSM: Landlock for paths, mount flags for what Landlock does not see,
+//! seccomp for what has no path.
+//!
+//! It must not claim more than it does: [`Derived`] carries every difference to the policy, and
+//! [`super::standings`] turns them into grades.
+
+pub(super) mod mounts;
+mod ruleset;
+mod walk;
+
+use std::os::fd::OwnedFd;
+
+use super::error::Error;
+use super::probe::{Namespaces, Probe};
+use crate::policy::{Mode, Policy};
+use mounts::MountPlan;
+pub(super) use walk::Gaps;
+
+/// What the fallback engine makes of a policy on this machine.
+#[derive(Debug)]
+pub(super) struct Derived {
+    /// The Landlock ruleset and how many paths it lists.
+    pub(super) ruleset: Option<(OwnedFd, usize)>,
+    /// The mounts, if a mount namespace can be had and the files section is enforced.
+    pub(super) mounts: Option<MountPlan>,
+    /// Where this is not what the policy says; `None` if the files section is not enforced.
+    pub(super) gaps: Option<Gaps>,
+    /// Whether mounts were left out because there would be too many.
+    pub(super) too_many_mounts: bool,
+}
+
+/// Spells the policy out against the file system as it is now.
+///
+/// # Errors
+/// If there is no Landlock, or the rules need too much of the file system listed.
+pub(super) fn derive(policy: &Policy, probe: &Probe) -> Result<Derived, Error> {
+    let files = policy.files.mode == Mode::Enforce;
+    if probe.landlock_abi == 0 {
+        if files {
+            return Err(Error::NoLandlock);
+        }
+        return Ok(Derived {
+            ruleset: None,
+            mounts: None,
+            gaps: None,
+            too_many_mounts: false,
+        });
+    }
+    if !files {
+        return Ok(Derived {
+            ruleset: Some(ruleset::without_files(probe.landlock_abi)?),
+            mounts: None,
+            gaps: None,
+            too_many_mounts: false,
+        });
+    }
+    let found = walk::walk(&policy.files.automaton)?;
+    let ruleset = ruleset::build(probe.landlock_abi, &found.grants)?;
+    let too_many_mounts = found.mounts.is_none();
+    let possible = !matches!(probe.namespaces, Namespaces::None { .. });
+    Ok(Derived {
+        ruleset: Some(ruleset),
+        mounts: found.mounts.filter(|_| possible),
+        gaps: Some(found.gaps),
+        too_many_mounts,
+    })
+}
+
+/// Whether this Landlock judges connections to Unix sockets by path: from ABI 9 on.
+pub(super) fn judges_unix_sockets(abi: u32) -> bool {
+    abi >= ruleset::ABI_RESOLVE_UNIX
+}

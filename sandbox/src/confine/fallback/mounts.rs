@@ -1,0 +1,161 @@
+//! Mounts of the fence's own: everything read-only and not executable, but the listed places laid over it.
+//!
+//! Landlock sees neither `mmap(PROT_EXEC)` nor changes of mode, owner, times and attributes; mount flags close both.
+//! The order keeps flags that were there before (a `/tmp` that is `noexec` stays so): listed places are cloned with
+//! the flags they have, then the whole is closed, then the clones get what the policy takes from them and are put on
+//! top. No flag is ever cleared, so locked mounts of a user namespace need no special case.
+
+use std::ffi::{CString, c_int};
+use std::fmt;
+use std::mem::size_of;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use crate::confine::act::check;
+
+// include/uapi/linux/mount.h
+const RDONLY: u64 = 1;
+const NOEXEC: u64 = 8;
+const OPEN_TREE_CLONE: c_int = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
+/// No clone in this slot.
+const NONE: i32 = -1;
+
+/// `struct mount_attr` (5.12).
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// What to mount, in order: outer places before inner ones.
+#[derive(Debug)]
+pub(crate) struct MountPlan {
+    everywhere: u64,
+    places: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    path: CString,
+    set: u64,
+    clone: AtomicI32,
+}
+
+impl MountPlan {
+    /// The plan for a tree whose root is writable or executable as said.
+    pub(super) fn new(writable: bool, executable: bool) -> Self {
+        Self {
+            everywhere: attributes(writable, executable),
+            places: Vec::new(),
+        }
+    }
+
+    /// The plan that lets nothing through, to find out whether such plans work here.
+    pub(crate) fn everything_closed() -> Self {
+        Self::new(false, false)
+    }
+
+    /// Lays `path` over the tree.
+    pub(super) fn push(&mut self, path: CString, writable: bool, executable: bool) {
+        self.places.push(Place {
+            path,
+            set: attributes(writable, executable),
+            clone: AtomicI32::new(NONE),
+        });
+    }
+
+    /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.
+    pub(crate) fn enter(&self) -> Result<(), c_int> {
+        for place in &self.places {
+            place.clone.store(clone(&place.path)?, Ordering::Relaxed);
+        }
+        set(libc::AT_FDCWD, c"/".as_ptr(), 0, self.everywhere)?;
+        for place in &self.places {
+            let clone = place.clone.swap(NONE, Ordering::Relaxed);
+            if clone != NONE {
+                set(clone, c"".as_ptr(), libc::AT_EMPTY_PATH, place.set)?;
+                attach(clone, &place.path)?;
+                // SAFETY: a descriptor that was opened above; the mount stays.
+                unsafe { libc::close(clone) };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for MountPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "mounts: / {}", words(self.everywhere))?;
+        for place in &self.places {
+            write!(
+                out,
+                ", {} {}",
+                place.path.to_string_lossy(),
+                words(place.set)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+const fn attributes(writable: bool, executable: bool) -> u64 {
+    (if writable { 0 } else { RDONLY }) | (if executable { 0 } else { NOEXEC })
+}
+
+const fn words(set: u64) -> &'static str {
+    match (set & RDONLY == 0, set & NOEXEC == 0) {
+        (true, true) => "as it is",
+        (true, false) => "noexec",
+        (false, true) => "ro",
+        (false, false) => "ro,noexec",
+    }
+}
+
+/// A detached copy of what is mounted at `path`; [`NONE`] if there is nothing any more, which denies more, not less.
+fn clone(path: &CString) -> Result<i32, c_int> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: a C string that the plan owns, and flags.
+    let clone = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    match check(clone) {
+        Ok(()) => Ok(i32::try_from(clone).unwrap_or(NONE)),
+        Err(libc::ENOENT | libc::ENOTDIR) => Ok(NONE),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Adds flags to a mount and all below it, and takes it out of every peer group.
+fn set(at: i32, path: *const libc::c_char, flags: c_int, set: u64) -> Result<(), c_int> {
+    let attributes = MountAttributes {
+        set,
+        clear: 0,
+        propagation: libc::MS_PRIVATE,
+        user_namespace: 0,
+    };
+    // SAFETY: a C string that the caller owns, and a structure on this stack of the size that is given.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            at,
+            path,
+            flags | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    })
+}
+
+fn attach(clone: i32, path: &CString) -> Result<(), c_int> {
+    // SAFETY: C strings that live for ever and that the plan owns, a descriptor and flags.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            clone,
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })
+}

@@ -1,0 +1,120 @@
+//! What the walk found, as a Landlock ruleset. Rights by ABI: Documentation/userspace-api/landlock.rst.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, Scope,
+};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use ringfence_abi::rights::{EXEC, READ, WRITE};
+
+use super::walk::{Grant, LIST};
+use crate::confine::error::Error;
+
+/// The first ABI with a right to reach Unix sockets.
+pub(super) const ABI_RESOLVE_UNIX: u32 = 9;
+/// The first ABI with scopes.
+const ABI_SCOPE: u32 = 6;
+
+/// The ruleset that allows `grants` and nothing else, and how many paths it lists.
+pub(super) fn build(abi: u32, grants: &[Grant]) -> Result<(OwnedFd, usize), Error> {
+    let version = version(abi);
+    let mut ruleset = create(version, AccessFs::from_all(version))?;
+    let mut paths = 0;
+    for grant in grants {
+        let access = access(grant, version);
+        if access.is_empty() {
+            continue;
+        }
+        // Gone since the walk: that denies more, not less.
+        let Some(file) = open(&grant.path)? else {
+            continue;
+        };
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(file, access))
+            .map_err(|source| Error::Ruleset { source })?;
+        paths += 1;
+    }
+    Ok((descriptor(ruleset)?, paths))
+}
+
+/// A domain for a policy without file rules: it keeps tasks outside from being traced, and signalled from ABI 6 on.
+pub(super) fn without_files(abi: u32) -> Result<(OwnedFd, usize), Error> {
+    let version = version(abi);
+    // A ruleset that handles nothing is refused (ENOMSG), so it handles one right and gives it to all.
+    let ruleset = create(version, AccessFs::Execute.into())?;
+    let Some(root) = open(Path::new("/"))? else {
+        return Err(Error::NoLandlock);
+    };
+    let ruleset = ruleset
+        .add_rule(PathBeneath::new(root, AccessFs::Execute))
+        .map_err(|source| Error::Ruleset { source })?;
+    Ok((descriptor(ruleset)?, 1))
+}
+
+fn version(abi: u32) -> ABI {
+    ABI::from(i32::try_from(abi).unwrap_or(i32::MAX))
+}
+
+fn create(version: ABI, handled: BitFlags<AccessFs>) -> Result<RulesetCreated, Error> {
+    let ruleset = || {
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(handled)?;
+        // `scope` refuses an empty set.
+        if version as u32 >= ABI_SCOPE {
+            ruleset = ruleset.scope(Scope::from_all(version))?;
+        }
+        ruleset.create()
+    };
+    ruleset().map_err(|source| Error::Ruleset { source })
+}
+
+fn descriptor(ruleset: RulesetCreated) -> Result<OwnedFd, Error> {
+    Option::from(ruleset).ok_or(Error::NoLandlock)
+}
+
+/// Policy rights as Landlock's. A program is opened for reading to be executed (fs/exec.c: `do_open_execat`), so
+/// executing brings reading with it.
+fn access(grant: &Grant, version: ABI) -> BitFlags<AccessFs> {
+    let has = |right| grant.rights & right != 0;
+    let mut access = BitFlags::empty();
+    if has(READ) {
+        access |= AccessFs::ReadFile | AccessFs::IoctlDev;
+    }
+    if has(LIST) {
+        access |= AccessFs::ReadDir;
+    }
+    if has(WRITE) {
+        // Reaching a socket asks for the right to write to it, as the file's mode bits do.
+        access |= AccessFs::from_write(version) | AccessFs::IoctlDev | AccessFs::ResolveUnix;
+    }
+    if has(EXEC) {
+        access |= AccessFs::Execute | AccessFs::ReadFile;
+    }
+    access &= AccessFs::from_all(version);
+    if !grant.directory {
+        access &= AccessFs::from_file(version);
+    }
+    access
+}
+
+/// A handle for a path without any symbolic link, as the walk saw it; `None` if there is no such file now.
+fn open(path: &Path) -> Result<Option<File>, Error> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match openat2(nix::fcntl::AT_FDCWD, path, how) {
+        Ok(descriptor) => Ok(Some(File::from(descriptor))),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+        Err(errno) => Err(Error::RulesetPath {
+            path: path.to_path_buf(),
+            source: io::Error::from(errno),
+        }),
+    }
+}

@@ -1,0 +1,418 @@
+//! The automaton against the file system as it is now: which directories and files to list for Landlock, and where
+//! mounts have to let more through than elsewhere.
+//!
+//! A Landlock rule on a directory holds for everything below, so a directory gets the rights that *every* path below
+//! has, future ones included, and the rest is spelled out from what exists. That denies more than the policy where
+//! something listed is made later; it never allows more.
+
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ringfence_abi::rights::{EXEC, READ, WRITE};
+
+use super::mounts::MountPlan;
+use crate::confine::error::Error;
+use crate::policy::Automaton;
+
+/// Listing a directory: in the policy that is reading the directory itself, for Landlock a right of its own.
+pub(super) const LIST: u8 = 8;
+/// Most directory entries that are looked at.
+const MOST_ENTRIES: usize = 50_000;
+/// Longest time to look at them.
+const MOST_TIME: Duration = Duration::from_secs(2);
+/// Most names that are tried one by one instead of listing a directory.
+const MOST_NAMES: usize = 512;
+/// Most places to mount: each takes a descriptor for a moment.
+const MOST_MOUNTS: usize = 512;
+
+/// What the walk found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Paths and their rights, of which `READ`, `WRITE` and `EXEC` hold for all below a directory.
+    pub(super) grants: Vec<Grant>,
+    /// What to mount; `None` if it would be too many places.
+    pub(super) mounts: Option<MountPlan>,
+    /// Where and how this is not what the policy says.
+    pub(super) gaps: Gaps,
+}
+
+/// One path to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) path: PathBuf,
+    pub(super) rights: u8,
+    pub(super) directory: bool,
+}
+
+/// Examples of what cannot be said; each is the first of its kind.
+#[derive(Debug, Default)]
+pub(in crate::confine) struct Gaps {
+    /// Right to a directory in which a listed name does not exist yet, or a pattern may match one.
+    pub(in crate::confine) later: HashMap<u8, PathBuf>,
+    /// A directory that may be listed by the policy, but not without listing what is below.
+    pub(in crate::confine) unlisted: Option<PathBuf>,
+    /// A program that may be executed and not read: the loader opens it for reading.
+    pub(in crate::confine) unreadable_program: Option<PathBuf>,
+    /// A directory whose own mode may not be changed, but below which everything may be written.
+    pub(in crate::confine) edge: Option<PathBuf>,
+}
+
+/// Walks the file system.
+///
+/// # Errors
+/// If that would take too long.
+pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
+    let mut walk = Walk {
+        automaton,
+        memory: HashMap::new(),
+        grants: Vec::new(),
+        places: Vec::new(),
+        gaps: Gaps::default(),
+        entries: 0,
+        deadline: Instant::now() + MOST_TIME,
+    };
+    let state = automaton.state(b"/");
+    let root = walk.directory(Path::new("/"), state, state, Granted::default())?;
+    let mounts = (walk.places.len() <= MOST_MOUNTS).then(|| {
+        let mut plan = MountPlan::new(root.writable, root.executable);
+        for place in walk.places {
+            plan.push(place.path, place.writable, place.executable);
+        }
+        plan
+    });
+    Ok(Found {
+        grants: walk.grants,
+        mounts,
+        gaps: walk.gaps,
+    })
+}
+
+struct Walk<'a> {
+    automaton: &'a Automaton,
+    memory: HashMap<u32, Below>,
+    grants: Vec<Grant>,
+    places: Vec<Place>,
+    gaps: Gaps,
+    entries: usize,
+    deadline: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Below {
+    /// Rights of every continuation.
+    all: u8,
+    /// Rights of some continuation.
+    any: u8,
+}
+
+struct Place {
+    path: CString,
+    writable: bool,
+    executable: bool,
+}
+
+/// What holds at a place because of something above it.
+#[derive(Clone, Copy, Default)]
+struct Granted {
+    rights: u8,
+    writable: bool,
+    executable: bool,
+}
+
+/// What a directory came to.
+#[derive(Clone, Copy, Default)]
+struct Summary {
+    writable: bool,
+    executable: bool,
+    /// Something in it may be read and not executed, so it may not be mounted executable as a whole.
+    data: bool,
+}
+
+impl Walk<'_> {
+    /// `own` is the state of the path itself, `inside` the state after its slash.
+    fn directory(
+        &mut self,
+        path: &Path,
+        own: u32,
+        inside: u32,
+        above: Granted,
+    ) -> Result<Summary, Error> {
+        let own_rights = self.rights(own);
+        let below = self.below(inside);
+        let mut rights = below.all;
+        if rights & own_rights & READ != 0 {
+            rights |= LIST;
+        }
+        let new = rights & !above.rights;
+        if new != 0 {
+            self.grants.push(Grant {
+                path: path.to_path_buf(),
+                rights: new,
+                directory: true,
+            });
+        }
+        let here = Granted {
+            rights: rights | above.rights,
+            writable: above.writable || below.all & WRITE != 0,
+            executable: above.executable || below.all & EXEC != 0,
+        };
+        self.note_directory(path, own_rights, &below, here, above);
+        let first_place = self.places.len();
+        if (here.writable, here.executable) != (above.writable, above.executable) {
+            self.place(path, here)?;
+        }
+        let mut summary = Summary {
+            writable: here.writable,
+            executable: here.executable,
+            data: below.all & READ != 0 && below.all & EXEC == 0,
+        };
+        if Self::wanted(&below, here.rights) != 0 {
+            let data = self.children(path, inside, here)?;
+            summary.data |= data;
+            if !summary.executable && !summary.data {
+                self.fold(path, first_place, here)?;
+            }
+        }
+        Ok(summary)
+    }
+
+    /// Rights that something below has and that are not granted yet.
+    fn wanted(below: &Below, granted: u8) -> u8 {
+        let mut any = below.any;
+        if any & READ != 0 {
+            any |= LIST;
+        }
+        any & !granted
+    }
+
+    /// Everything in a directory; true if there is something to read and not to execute.
+    fn children(&mut self, path: &Path, inside: u32, here: Granted) -> Result<bool, Error> {
+        let mut data = false;
+        let missing = Self::wanted(&self.below(inside), here.rights);
+        if let Some(names) = self.names(inside, here.rights) {
+            for name in names {
+                let child = path.join(OsStr::from_bytes(&name));
+                match fs::symlink_metadata(&child) {
+                    Ok(metadata) => {
+                        data |= self.child(&child, &name, inside, metadata.file_type(), here)?
+                    }
+                    Err(_) => self.note_later(path, missing),
+                }
+            }
+            return Ok(data);
+        }
+        self.note_later(path, missing);
+        // A directory that cannot be read by the caller cannot be read by the command either, or is reported above.
+        let Ok(listing) = fs::read_dir(path) else {
+            return Ok(data);
+        };
+        for entry in listing.flatten() {
+            self.count(path)?;
+            let name = entry.file_name();
+            // Processes come and go: what exists now will not be the command's.
+            if path == Path::new("/proc") && name.as_bytes().iter().all(u8::is_ascii_digit) {
+                continue;
+            }
+            if let Ok(kind) = entry.file_type() {
+                data |= self.child(&entry.path(), name.as_bytes(), inside, kind, here)?;
+            }
+        }
+        Ok(data)
+    }
+
+    fn child(
+        &mut self,
+        path: &Path,
+        name: &[u8],
+        inside: u32,
+        kind: fs::FileType,
+        here: Granted,
+    ) -> Result<bool, Error> {
+        let own = self.step(inside, name);
+        if kind.is_dir() {
+            let deeper = self.step(own, b"/");
+            return Ok(self.directory(path, own, deeper, here)?.data);
+        }
+        // The policy is about where links lead.
+        if kind.is_symlink() {
+            return Ok(false);
+        }
+        let rights = self.rights(own);
+        let new = rights & !here.rights;
+        if new != 0 {
+            self.grants.push(Grant {
+                path: path.to_path_buf(),
+                rights: new,
+                directory: false,
+            });
+        }
+        if rights & EXEC != 0 && rights & READ == 0 {
+            self.gaps
+                .unreadable_program
+                .get_or_insert_with(|| path.to_path_buf());
+        }
+        // Devices, sockets and pipes are written to on read-only mounts as well.
+        let special =
+            kind.is_char_device() || kind.is_block_device() || kind.is_socket() || kind.is_fifo();
+        let wanted = Granted {
+            rights,
+            writable: here.writable || rights & WRITE != 0,
+            executable: here.executable || rights & EXEC != 0,
+        };
+        if !special && (wanted.writable, wanted.executable) != (here.writable, here.executable) {
+            self.place(path, wanted)?;
+        }
+        Ok(!special && rights & READ != 0 && rights & EXEC == 0)
+    }
+
+    /// Mounts a directory executable as a whole if everything readable in it is: one place instead of many.
+    fn fold(&mut self, path: &Path, first: usize, here: Granted) -> Result<(), Error> {
+        let foldable = |place: &Place| place.executable && place.writable == here.writable;
+        if self.places[first..]
+            .iter()
+            .filter(|place| foldable(place))
+            .count()
+            < 2
+        {
+            return Ok(());
+        }
+        let rest: Vec<Place> = self
+            .places
+            .drain(first..)
+            .filter(|place| !foldable(place))
+            .collect();
+        let executable = Granted {
+            executable: true,
+            ..here
+        };
+        self.place(path, executable)?;
+        self.places.extend(rest);
+        Ok(())
+    }
+
+    fn place(&mut self, path: &Path, granted: Granted) -> Result<(), Error> {
+        // The flags of the root are those of everything.
+        if path == Path::new("/") {
+            return Ok(());
+        }
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Nul {
+            what: "a path",
+            value: path.as_os_str().to_owned(),
+        })?;
+        self.places.push(Place {
+            path,
+            writable: granted.writable,
+            executable: granted.executable,
+        });
+        Ok(())
+    }
+
+    fn note_directory(
+        &mut self,
+        path: &Path,
+        own: u8,
+        below: &Below,
+        here: Granted,
+        above: Granted,
+    ) {
+        if own & READ != 0 && here.rights & LIST == 0 {
+            self.gaps.unlisted.get_or_insert_with(|| path.to_path_buf());
+        }
+        if below.all & WRITE != 0 && own & WRITE == 0 && !above.writable {
+            self.gaps.edge.get_or_insert_with(|| path.to_path_buf());
+        }
+        if below.all & EXEC != 0 && below.all & READ == 0 {
+            self.gaps
+                .unreadable_program
+                .get_or_insert_with(|| path.to_path_buf());
+        }
+    }
+
+    fn note_later(&mut self, path: &Path, rights: u8) {
+        for right in [READ, WRITE, EXEC] {
+            if rights & right != 0 {
+                self.gaps
+                    .later
+                    .entry(right)
+                    .or_insert_with(|| path.to_path_buf());
+            }
+        }
+    }
+
+    fn count(&mut self, path: &Path) -> Result<(), Error> {
+        self.entries += 1;
+        let limit = if self.entries > MOST_ENTRIES {
+            format!("{MOST_ENTRIES} entries")
+        } else if self.entries.is_multiple_of(64) && Instant::now() > self.deadline {
+            format!("{} s of looking", MOST_TIME.as_secs())
+        } else {
+            return Ok(());
+        };
+        Err(Error::WalkTooLarge {
+            path: path.to_path_buf(),
+            limit,
+        })
+    }
+
+    /// The names that lead from `inside` to a right not granted yet, if they are few: literal rules then cost no
+    /// listing of the directories that they stand in.
+    fn names(&mut self, inside: u32, granted: u8) -> Option<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        let mut open = vec![(inside, Vec::new())];
+        let mut seen = 0;
+        while let Some((state, name)) = open.pop() {
+            seen += 1;
+            if seen > MOST_NAMES || name.len() > ringfence_abi::limits::NAME_BYTES {
+                return None;
+            }
+            let deeper = self.step(state, b"/");
+            if !name.is_empty() && self.leads_to(deeper, state) & !granted != 0 {
+                names.push(name.clone());
+            }
+            for byte in (1..=255).filter(|&byte| byte != b'/') {
+                let next = self.step(state, &[byte]);
+                let below = self.below(next);
+                if (below.any | self.rights(next) | self.list(next)) & !granted != 0 {
+                    let mut name = name.clone();
+                    name.push(byte);
+                    open.push((next, name));
+                }
+            }
+        }
+        Some(names)
+    }
+
+    /// Rights of a path and of everything below it.
+    fn leads_to(&mut self, deeper: u32, own: u32) -> u8 {
+        self.rights(own) | self.below(deeper).any | self.list(own)
+    }
+
+    /// Whether reading is somewhere ahead, which for a directory would be listing.
+    fn list(&mut self, state: u32) -> u8 {
+        let ahead = self.rights(state) | self.below(state).any;
+        if ahead & READ == 0 { 0 } else { LIST }
+    }
+
+    fn rights(&self, state: u32) -> u8 {
+        self.automaton.rights_of(state)
+    }
+
+    fn step(&self, state: u32, bytes: &[u8]) -> u32 {
+        self.automaton.step(state, bytes)
+    }
+
+    fn below(&mut self, state: u32) -> Below {
+        if let Some(known) = self.memory.get(&state) {
+            return *known;
+        }
+        let (all, any) = self.automaton.below(state);
+        let below = Below { all, any };
+        self.memory.insert(state, below);
+        below
+    }
+}

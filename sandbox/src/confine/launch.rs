@@ -1,0 +1,214 @@
+//! From a plan to a process: fork, cgroup, and the word to go.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork, pipe2};
+
+use super::act;
+use super::cgroup::Cgroup;
+use super::error::Error;
+use super::leftovers::Descent;
+use super::plan::{Plan, ranges_without};
+use super::program;
+use super::running::Running;
+use super::signals::Signals;
+use super::step::Step;
+use super::terminal::Terminal;
+
+/// A process that stands in its cgroup and waits. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Launched {
+    plan: Plan,
+    tasks: Option<Tasks>,
+    pid: Pid,
+    go: File,
+    report: File,
+    signals: Option<Signals>,
+}
+
+/// How the tasks of the fence are found again.
+#[derive(Debug)]
+pub(super) enum Tasks {
+    /// By cgroup.
+    Cgroup(Cgroup),
+    /// By descent.
+    Descent(Descent),
+}
+
+pub(super) fn launch(mut plan: Plan) -> Result<Launched, Error> {
+    let tasks = match &plan.cgroup {
+        Some(place) => Tasks::Cgroup(Cgroup::create(place, &plan.limits)?),
+        None => Tasks::Descent(Descent::new()?),
+    };
+    let (child_go, go) = pipe()?;
+    let (report, child_report) = pipe()?;
+    keep_open(&mut plan, &child_report);
+    // Before the fork, so that no signal falls between; the child takes the handlers off first of all.
+    let signals = Signals::catch()?;
+    // SAFETY: the child does prepared steps by system calls alone, and execs or ends.
+    let pid = match unsafe { fork() } {
+        Ok(ForkResult::Child) => {
+            // The parent's ends must not keep the pipes open for ever.
+            // SAFETY: closes a descriptor that this process does not use.
+            unsafe { libc::close(go.as_raw_fd()) };
+            act::run(&plan.steps, child_go.as_raw_fd(), child_report.as_raw_fd())
+        }
+        Ok(ForkResult::Parent { child }) => child,
+        Err(errno) => {
+            return Err(Error::System {
+                what: "start a process",
+                source: errno.into(),
+            });
+        }
+    };
+    let launched = Launched {
+        plan,
+        tasks: Some(tasks),
+        pid,
+        go: File::from(go),
+        report: File::from(report),
+        signals: Some(signals),
+    };
+    if let Some(Tasks::Cgroup(cgroup)) = &launched.tasks {
+        cgroup.add(pid.as_raw())?;
+    }
+    Ok(launched)
+}
+
+impl Launched {
+    /// The process that will become the command. Also its task group's id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// The fence's cgroup, if one could be made.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        match &self.tasks {
+            Some(Tasks::Cgroup(cgroup)) => Some(cgroup),
+            _ => None,
+        }
+    }
+
+    /// Lets the process do its steps and become the command; returns when it has.
+    ///
+    /// # Errors
+    /// [`Error::Step`] names the step that failed; [`Error::ProgramNotRunnable`] if that was the exec itself.
+    pub fn release(mut self) -> Result<Running, Error> {
+        let failed = |what| move |source| Error::System { what, source };
+        // If the process is gone already, its report says why, or the wait does.
+        match self.go.write_all(&[act::GO]) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(failed("release the process")(error));
+            }
+            _ => {}
+        }
+        let mut told = Vec::new();
+        self.report
+            .read_to_end(&mut told)
+            .map_err(failed("read the report of the launch"))?;
+        let notes = self.judge(&told)?;
+        let (Some(tasks), Some(signals)) = (self.tasks.take(), self.signals.take()) else {
+            return Err(failed("release the process")(
+                io::ErrorKind::InvalidInput.into(),
+            ));
+        };
+        Ok(Running::new(self, tasks, signals, notes))
+    }
+
+    /// The optional steps that failed; an error if another did, or if the process ended without becoming the command.
+    fn judge(&self, told: &[u8]) -> Result<Vec<String>, Error> {
+        let mut notes = Vec::new();
+        let mut reached_exec = false;
+        let (messages, _) = told.as_chunks::<{ act::REPORT_BYTES }>();
+        for message in messages {
+            let number = |at: usize| {
+                let mut bytes = [0; 4];
+                bytes.copy_from_slice(&message[at..at + 4]);
+                u32::from_ne_bytes(bytes)
+            };
+            let source = io::Error::from_raw_os_error(number(4).cast_signed());
+            let step = usize::try_from(number(0))
+                .ok()
+                .and_then(|position| self.plan.steps.get(position));
+            match step {
+                Some(Step::Exec(_)) if number(4) == 0 => reached_exec = true,
+                Some(Step::Exec(_)) => return Err(program::explain(&self.plan.program, &source)),
+                Some(step) if number(8) != 0 => notes.push(format!("{step}: {source}")),
+                step => {
+                    let step = step.map(ToString::to_string).unwrap_or_default();
+                    return Err(Error::Step { step, source });
+                }
+            }
+        }
+        if reached_exec {
+            Ok(notes)
+        } else {
+            Err(Error::LauncherEnded {
+                status: "it was killed from outside".to_owned(),
+            })
+        }
+    }
+
+    pub(super) fn terminal(&self) -> &Terminal {
+        &self.plan.terminal
+    }
+
+    pub(super) fn limits(&self) -> &crate::policy::Limits {
+        &self.plan.limits
+    }
+
+    pub(super) fn wait_all(&self) -> bool {
+        self.plan.wait_all
+    }
+
+    /// Ends a process that never became the command. What fails here has nobody to be told to.
+    fn end(&self) {
+        if kill(self.pid, Signal::SIGKILL).is_ok() {
+            while waitpid(self.pid, None) == Err(Errno::EINTR) {}
+        }
+        if let Terminal::Foreground(terminal) = self.terminal() {
+            terminal.take(self.pid).ok();
+        }
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        // Released: the tasks are the running fence's to end.
+        if self.tasks.is_some() {
+            self.end();
+        }
+    }
+}
+
+impl std::fmt::Debug for Signals {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Signals")
+    }
+}
+
+/// Now that the descriptors are known: which ranges the child closes. The report pipe closes itself at exec.
+fn keep_open(plan: &mut Plan, report: &OwnedFd) {
+    for step in &mut plan.steps {
+        if let Step::CloseDescriptors { ranges, kept } = step {
+            let mut stay = kept.clone();
+            stay.push(report.as_raw_fd());
+            *ranges = ranges_without(&stay);
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::System {
+        what: "make a pipe",
+        source: errno.into(),
+    })
+}

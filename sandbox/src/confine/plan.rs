@@ -1,0 +1,338 @@
+//! The launch as a list of prepared steps: everything that can fail for a reason that a person can act on fails here,
+//! before there is a process.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::Engine;
+use super::capabilities;
+use super::error::Error;
+use super::fallback::{self, Derived};
+use super::launch::{self, Launched};
+use super::probe::{Namespaces, Probe};
+use super::program;
+use super::seccomp::{Program, Sockets, Wanted};
+use super::signals;
+use super::standings;
+use super::step::{Execution, Step, UserMap};
+use super::terminal::Terminal;
+use super::user::User;
+use crate::policy::{Limits, NetworkPolicy, Policy, Standing};
+
+/// What is to be launched.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// A path, or a name to look for in the PATH of `environment`.
+    pub command: OsString,
+    /// Its arguments, without its name.
+    pub arguments: Vec<OsString>,
+    /// The whole environment of the command.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Working directory, absolute.
+    pub directory: PathBuf,
+    /// Who to run as; the caller if `None`.
+    pub user: Option<User>,
+    /// Descriptors of the caller that the command gets besides 0 to 2.
+    pub keep: Vec<RawFd>,
+    /// Whether tasks that outlive the command are waited for instead of ended.
+    pub wait_all: bool,
+}
+
+/// A launch that is ready: print it (a line for each step), look at its standings, then [`Plan::launch`] it.
+#[derive(Debug)]
+pub struct Plan {
+    pub(super) steps: Vec<Step>,
+    pub(super) program: PathBuf,
+    pub(super) cgroup: Option<super::CgroupPlace>,
+    pub(super) limits: Limits,
+    pub(super) terminal: Terminal,
+    pub(super) wait_all: bool,
+    standings: Vec<Standing>,
+}
+
+impl Plan {
+    /// Prepares everything. No process is started and nothing is changed.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::exit_code`] tells "not found" and "not runnable" from the rest.
+    pub fn new(
+        request: &Request,
+        policy: &Policy,
+        engine: Engine,
+        probe: &Probe,
+    ) -> Result<Self, Error> {
+        check_directory(&request.directory)?;
+        check_kept(&request.keep)?;
+        let environment = environment(request);
+        let program = program::resolve(&request.command, &environment, &request.directory)?;
+        let derived = match engine {
+            Engine::BpfLsm => None,
+            Engine::Fallback => Some(fallback::derive(policy, probe)?),
+        };
+        let standings = standings::of(policy, engine, probe, derived.as_ref());
+        let terminal = Terminal::find()?;
+        let mut steps = Vec::new();
+        first_steps(&mut steps, &terminal);
+        let ruleset = fallback_steps(&mut steps, derived, probe);
+        limit_steps(&mut steps, &policy.limits, probe);
+        privilege_steps(&mut steps, request.user.as_ref(), policy, probe)?;
+        steps.extend(ruleset);
+        close_step(&mut steps, &request.keep);
+        steps.push(Step::Directory(c_string(
+            "a path",
+            request.directory.as_os_str(),
+        )?));
+        if probe.seccomp {
+            steps.push(Step::Seccomp(Program::build(filter(
+                policy, engine, probe,
+            ))?));
+        }
+        steps.push(exec_step(request, &program, &environment)?);
+        Ok(Self {
+            steps,
+            program,
+            cgroup: probe.cgroup.clone(),
+            limits: policy.limits,
+            terminal,
+            wait_all: request.wait_all,
+            standings,
+        })
+    }
+
+    /// What this launch will really enforce.
+    #[must_use]
+    pub fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+
+    /// The file that will be executed.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Starts a process in a cgroup of its own, which waits there for [`Launched::release`].
+    ///
+    /// # Errors
+    /// If the cgroup or the process cannot be made.
+    pub fn launch(self) -> Result<Launched, Error> {
+        launch::launch(self)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(out, "{step}")?;
+        }
+        Ok(())
+    }
+}
+
+fn first_steps(steps: &mut Vec<Step>, terminal: &Terminal) {
+    if terminal.own_group() {
+        steps.push(Step::ProcessGroup {
+            terminal: terminal.foreground(),
+        });
+    }
+    steps.push(Step::Signals {
+        ignored: signals::ignored(),
+    });
+    steps.push(Step::SessionKeyring);
+}
+
+/// Pushes the mounts, and gives back the Landlock step, which has its place further down.
+fn fallback_steps(steps: &mut Vec<Step>, derived: Option<Derived>, probe: &Probe) -> Option<Step> {
+    let derived = derived?;
+    if let Some(mounts) = derived.mounts {
+        steps.push(match probe.namespaces {
+            Namespaces::User => Step::UserNamespace(Box::new(UserMap::own(probe.uid, probe.gid))),
+            _ => Step::MountNamespace,
+        });
+        steps.push(Step::Mounts(Box::new(mounts)));
+    }
+    derived
+        .ruleset
+        .map(|(ruleset, paths)| Step::Landlock { ruleset, paths })
+}
+
+fn limit_steps(steps: &mut Vec<Step>, limits: &Limits, probe: &Probe) {
+    let offers = |controller| {
+        probe
+            .cgroup
+            .as_ref()
+            .is_some_and(|place| place.offers(controller))
+    };
+    let mut push = |resource, name, value: Option<u64>| {
+        steps.extend(value.map(|value| Step::Limit {
+            resource,
+            name,
+            value,
+        }));
+    };
+    let memory = limits.memory.filter(|_| !offers("memory"));
+    push(libc::RLIMIT_AS, "address space", memory);
+    let pids = limits.pids.filter(|_| !offers("pids"));
+    push(libc::RLIMIT_NPROC, "tasks of the user", pids);
+    push(libc::RLIMIT_NOFILE, "open files", limits.open_files);
+    push(libc::RLIMIT_FSIZE, "file size", limits.file_size);
+}
+
+fn privilege_steps(
+    steps: &mut Vec<Step>,
+    user: Option<&User>,
+    policy: &Policy,
+    probe: &Probe,
+) -> Result<(), Error> {
+    const SETPCAP: u64 = 1 << 8;
+    let kept = capabilities::mask(&policy.capabilities)?;
+    // Without the privilege the bounding set stays, which no_new_privs makes meaningless: exec adds nothing.
+    let in_user_namespace = steps
+        .iter()
+        .any(|step| matches!(step, Step::UserNamespace(_)));
+    if in_user_namespace || capabilities::permitted() & SETPCAP != 0 {
+        steps.push(Step::Bounding { kept });
+    }
+    let uid = user.map_or(probe.uid, |user| user.uid);
+    if let Some(user) = user
+        && probe.uid == 0
+    {
+        steps.push(Step::User {
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.groups.clone(),
+            keep_capabilities: kept != 0 && user.uid != 0,
+        });
+    }
+    // Root's capabilities come back at exec out of the bounding set; anybody else's only if they are ambient.
+    let ambient = if uid == 0 { 0 } else { kept };
+    steps.push(Step::Capabilities { kept, ambient });
+    steps.push(Step::NoNewPrivileges);
+    Ok(())
+}
+
+fn close_step(steps: &mut Vec<Step>, keep: &[RawFd]) {
+    steps.push(Step::CloseDescriptors {
+        ranges: Vec::new(),
+        kept: keep.to_vec(),
+    });
+}
+
+/// The ranges between descriptors that stay; 0 to 2 always do.
+pub(super) fn ranges_without(stay: &[RawFd]) -> Vec<(u32, u32)> {
+    let mut stay: Vec<u32> = stay
+        .iter()
+        .filter_map(|&fd| u32::try_from(fd).ok())
+        .filter(|&fd| fd > 2)
+        .collect();
+    stay.sort_unstable();
+    stay.dedup();
+    let mut ranges = Vec::new();
+    let mut first = 3;
+    for fd in stay {
+        if fd > first {
+            ranges.push((first, fd - 1));
+        }
+        first = fd + 1;
+    }
+    ranges.push((first, u32::MAX));
+    ranges
+}
+
+fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
+    let fallback = engine == Engine::Fallback;
+    let by_path = fallback::judges_unix_sockets(probe.landlock_abi);
+    let sockets = match policy.network {
+        NetworkPolicy::Open => Sockets::Any,
+        NetworkPolicy::None
+            if fallback && !by_path && !standings::tolerates_unix_sockets(policy) =>
+        {
+            Sockets::Pairs
+        }
+        NetworkPolicy::None => Sockets::Unix,
+    };
+    Wanted { sockets, fallback }
+}
+
+fn exec_step(
+    request: &Request,
+    program: &Path,
+    environment: &[(OsString, OsString)],
+) -> Result<Step, Error> {
+    let mut arguments = vec![c_string("an argument", &request.command)?];
+    for argument in &request.arguments {
+        arguments.push(c_string("an argument", argument)?);
+    }
+    let mut variables = Vec::new();
+    for (name, value) in environment {
+        let mut variable = name.clone();
+        variable.push("=");
+        variable.push(value);
+        variables.push(c_string("a variable", &variable)?);
+    }
+    let path = c_string("a path", program.as_os_str())?;
+    Ok(Step::Exec(Box::new(Execution::new(
+        path, arguments, variables,
+    ))))
+}
+
+/// The request's environment, with HOME, USER and LOGNAME of the user if that is another one.
+fn environment(request: &Request) -> Vec<(OsString, OsString)> {
+    let mut environment = request.environment.clone();
+    let Some(user) = &request.user else {
+        return environment;
+    };
+    for (name, value) in user.variables() {
+        environment.retain(|(known, _)| known != name);
+        environment.push((name.into(), value));
+    }
+    environment
+}
+
+fn check_directory(path: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Directory {
+        path: path.to_path_buf(),
+        source,
+    };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if path.is_absolute() && metadata.is_dir() {
+        Ok(())
+    } else {
+        Err(failed(std::io::Error::from_raw_os_error(libc::ENOTDIR)))
+    }
+}
+
+/// Ringfence's own descriptors close on exec, so one that was passed by the caller does not; keeping one of ours would
+/// hand it to the command.
+fn check_kept(keep: &[RawFd]) -> Result<(), Error> {
+    for &fd in keep {
+        // SAFETY: numbers only; a number that is no descriptor gives an error.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+            return Err(Error::KeepFd { fd });
+        }
+    }
+    Ok(())
+}
+
+fn c_string(what: &'static str, value: &OsStr) -> Result<CString, Error> {
+    CString::new(value.as_bytes()).map_err(|error| Error::Nul {
+        what,
+        value: OsString::from_vec(error.into_vec()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_between_kept_descriptors_is_closed() {
+        assert_eq!(ranges_without(&[]), [(3, u32::MAX)]);
+        assert_eq!(ranges_without(&[1, 3, 4, 7]), [(5, 6), (8, u32::MAX)]);
+        assert_eq!(ranges_without(&[9, 5]), [(3, 4), (6, 8), (10, u32::MAX)]);
+    }
+}

@@ -1,0 +1,296 @@
+//! The tables of [`super::syscalls`] as a program for the kernel, built by libseccomp before the fork.
+//!
+//! What libseccomp's version has no name for stands before its program, as plain comparisons of the number.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+
+use libseccomp::{
+    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
+};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::error::Error;
+use super::syscalls::{self, Closed, ClosedWhen};
+
+/// Most instructions of a program (include/uapi/linux/bpf_common.h, `BPF_MAXINSNS`).
+const MOST_INSTRUCTIONS: usize = 4096;
+
+// include/uapi/linux/bpf_common.h
+const LOAD_WORD: u16 = 0x20;
+const JUMP_EQUAL: u16 = 0x15;
+const JUMP_GREATER_EQUAL: u16 = 0x35;
+const RETURN: u16 = 0x06;
+
+/// Which sockets a fence may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sockets {
+    /// All.
+    Any,
+    /// Unix sockets.
+    Unix,
+    /// Pairs of connected Unix sockets, which have no name to reach anybody by.
+    Pairs,
+}
+
+/// What a filter is built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Sockets.
+    pub(super) sockets: Sockets,
+    /// Whether to close what the fallback engine cannot judge.
+    pub(super) fallback: bool,
+}
+
+/// A program in the kernel's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    instructions: Vec<Instruction>,
+}
+
+/// `struct sock_filter`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Instruction {
+    code: u16,
+    if_true: u8,
+    if_false: u8,
+    value: u32,
+}
+
+const _: () = assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());
+
+impl Program {
+    /// Compiles the tables for every architecture whose calls this kernel takes.
+    pub(super) fn build(wanted: Wanted) -> Result<Self, Error> {
+        let mut filter = context()?;
+        let mut unnamed = Vec::new();
+        for list in tables(wanted) {
+            for rule in list {
+                if !close(&mut filter, rule)? {
+                    unnamed.push(rule);
+                }
+            }
+        }
+        for rule in conditions(wanted) {
+            close_when(&mut filter, &rule)?;
+        }
+        close_sockets(&mut filter, wanted.sockets)?;
+        let mut instructions = prelude(&unnamed);
+        instructions.extend(export(&filter)?);
+        if instructions.len() > MOST_INSTRUCTIONS {
+            return Err(Error::SeccompSize {
+                instructions: instructions.len(),
+            });
+        }
+        Ok(Self { instructions })
+    }
+
+    /// How many instructions it has.
+    pub(super) fn len(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// `struct sock_fprog` for seccomp(2): valid as long as `self` is.
+    pub(super) fn header(&self) -> libc::sock_fprog {
+        libc::sock_fprog {
+            // At most MOST_INSTRUCTIONS by construction.
+            len: u16::try_from(self.instructions.len()).unwrap_or(0),
+            filter: self.instructions.as_ptr().cast_mut().cast(),
+        }
+    }
+}
+
+fn tables(wanted: Wanted) -> impl Iterator<Item = &'static [Closed]> {
+    let fallback = wanted.fallback.then_some(syscalls::CLOSED_IN_FALLBACK);
+    [syscalls::CLOSED].into_iter().chain(fallback)
+}
+
+fn conditions(wanted: Wanted) -> Vec<ClosedWhen> {
+    let mut rules = syscalls::closed_when();
+    if wanted.fallback {
+        rules.extend(syscalls::closed_when_in_fallback());
+    }
+    if wanted.sockets == Sockets::Pairs {
+        rules.extend(syscalls::nameless_pairs_only());
+    }
+    rules
+}
+
+fn context() -> Result<ScmpFilterContext, Error> {
+    let setting = |syscall: &str| {
+        let syscall = syscall.to_owned();
+        move |source| Error::SeccompRule { syscall, source }
+    };
+    let mut filter =
+        ScmpFilterContext::new(ScmpAction::Allow).map_err(setting("(default action)"))?;
+    // Calls of an architecture that is not listed, x32 among them, do not exist.
+    filter
+        .set_act_badarch(ScmpAction::Errno(libc::ENOSYS))
+        .map_err(setting("(other architectures)"))?;
+    let second = if cfg!(target_arch = "x86_64") {
+        Some(ScmpArch::X86)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(ScmpArch::Arm)
+    } else {
+        None
+    };
+    if let Some(architecture) = second {
+        filter
+            .add_arch(architecture)
+            .map_err(setting("(32-bit calls)"))?;
+    }
+    Ok(filter)
+}
+
+/// Adds one rule; false if libseccomp has no name for it and its number has to be used.
+fn close(filter: &mut ScmpFilterContext, rule: &Closed) -> Result<bool, Error> {
+    let Ok(syscall) = ScmpSyscall::from_name(rule.name) else {
+        return match rule.number {
+            Some(_) => Ok(false),
+            None => Err(Error::UnknownSyscall { syscall: rule.name }),
+        };
+    };
+    filter
+        .add_rule(ScmpAction::Errno(rule.errno), syscall)
+        .map_err(|source| refused(rule.name, source))?;
+    Ok(true)
+}
+
+fn close_when(filter: &mut ScmpFilterContext, rule: &ClosedWhen) -> Result<(), Error> {
+    let compare = ScmpArgCompare::new(
+        rule.argument,
+        ScmpCompareOp::MaskedEqual(rule.mask),
+        rule.value,
+    );
+    add_when(filter, rule.name, rule.errno, compare)
+}
+
+fn close_sockets(filter: &mut ScmpFilterContext, sockets: Sockets) -> Result<(), Error> {
+    if sockets == Sockets::Any {
+        return Ok(());
+    }
+    let unix = u64::from(libc::AF_UNIX.cast_unsigned());
+    let not_unix = ScmpArgCompare::new(0, ScmpCompareOp::NotEqual, unix);
+    add_when(filter, "socketpair", libc::EACCES, not_unix)?;
+    if sockets == Sockets::Unix {
+        add_when(filter, "socket", libc::EACCES, not_unix)?;
+    } else {
+        add(filter, "socket", libc::EACCES)?;
+    }
+    // 32-bit x86 has a second door to both, with its arguments in memory. C libraries use the first since 4.3.
+    add(filter, "socketcall", libc::EACCES)
+}
+
+fn add(filter: &mut ScmpFilterContext, name: &'static str, errno: i32) -> Result<(), Error> {
+    let syscall = ScmpSyscall::from_name(name).map_err(|source| refused(name, source))?;
+    filter
+        .add_rule(ScmpAction::Errno(errno), syscall)
+        .map_err(|source| refused(name, source))?;
+    Ok(())
+}
+
+fn add_when(
+    filter: &mut ScmpFilterContext,
+    name: &'static str,
+    errno: i32,
+    compare: ScmpArgCompare,
+) -> Result<(), Error> {
+    let syscall = ScmpSyscall::from_name(name).map_err(|source| refused(name, source))?;
+    filter
+        .add_rule_conditional(ScmpAction::Errno(errno), syscall, &[compare])
+        .map_err(|source| refused(name, source))?;
+    Ok(())
+}
+
+fn refused(name: &str, source: libseccomp::error::SeccompError) -> Error {
+    Error::SeccompRule {
+        syscall: name.to_owned(),
+        source,
+    }
+}
+
+/// `if number == n: return errno`, and the same for all numbers that are newer than the table.
+fn prelude(rules: &[&Closed]) -> Vec<Instruction> {
+    let step = |code, if_true, if_false, value| Instruction {
+        code,
+        if_true,
+        if_false,
+        value,
+    };
+    // The number is the first word of `struct seccomp_data`.
+    let mut program = vec![step(LOAD_WORD, 0, 0, 0)];
+    for rule in rules {
+        let number = rule.number.unwrap_or(syscalls::FIRST_UNKNOWN);
+        program.push(step(JUMP_EQUAL, 0, 1, number));
+        program.push(step(RETURN, 0, 0, errno(rule.errno)));
+    }
+    program.push(step(JUMP_GREATER_EQUAL, 0, 2, syscalls::FIRST_UNKNOWN));
+    program.push(step(JUMP_GREATER_EQUAL, 1, 0, syscalls::FIRST_PRIVATE));
+    program.push(step(RETURN, 0, 0, errno(libc::ENOSYS)));
+    program
+}
+
+fn errno(errno: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | (errno.cast_unsigned() & libc::SECCOMP_RET_DATA)
+}
+
+/// libseccomp before 2.6 writes a program to a descriptor only.
+fn export(filter: &ScmpFilterContext) -> Result<Vec<Instruction>, Error> {
+    let failed = |source: io::Error| Error::SeccompExport { source };
+    let memory = memfd_create(c"ringfence-seccomp", MFdFlags::MFD_CLOEXEC)
+        .map_err(|errno| failed(errno.into()))?;
+    let mut memory = File::from(memory);
+    filter
+        .export_bpf(&memory)
+        .map_err(|source| refused("(export)", source))?;
+    let mut bytes = Vec::new();
+    memory.rewind().map_err(failed)?;
+    memory.read_to_end(&mut bytes).map_err(failed)?;
+    let (instructions, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() || instructions.is_empty() {
+        return Err(failed(io::ErrorKind::InvalidData.into()));
+    }
+    Ok(instructions.iter().map(decode).collect())
+}
+
+fn decode(bytes: &[u8; 8]) -> Instruction {
+    let [a, b, if_true, if_false, value @ ..] = *bytes;
+    Instruction {
+        code: u16::from_ne_bytes([a, b]),
+        if_true,
+        if_false,
+        value: u32::from_ne_bytes(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_closed_call_is_known_or_has_a_number() {
+        for fallback in [false, true] {
+            for sockets in [Sockets::Any, Sockets::Unix, Sockets::Pairs] {
+                let program = Program::build(Wanted { sockets, fallback }).unwrap();
+                assert!(program.len() > syscalls::CLOSED.len());
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_in_the_table_are_those_of_libseccomp_where_it_has_them() {
+        for rule in syscalls::CLOSED.iter().chain(syscalls::CLOSED_IN_FALLBACK) {
+            let (Some(number), Ok(syscall)) = (rule.number, ScmpSyscall::from_name(rule.name))
+            else {
+                continue;
+            };
+            assert_eq!(
+                i64::from(syscall.as_raw_syscall()),
+                i64::from(number),
+                "{}",
+                rule.name
+            );
+        }
+    }
+}

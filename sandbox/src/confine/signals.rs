@@ -1,0 +1,138 @@
+//! Signals of the supervisor: which it catches, and what becomes of them.
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::raw::WithRawSiginfo;
+
+use super::error::Error;
+
+/// Passed on to the command.
+const FORWARDED: [c_int; 9] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+    libc::SIGALRM,
+    libc::SIGTSTP,
+];
+/// Looked at by the supervisor itself.
+const OWN: [c_int; 2] = [libc::SIGCHLD, libc::SIGCONT];
+/// `si_code` of a signal that the kernel, here the terminal, sent (include/uapi/asm-generic/siginfo.h).
+const SI_KERNEL: c_int = 0x80;
+
+/// One signal that came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// To be passed on.
+    Forward {
+        /// The number.
+        signal: c_int,
+        /// Whether the terminal sent it, to all processes of the foreground.
+        by_terminal: bool,
+    },
+    /// A child ended or stopped.
+    Child,
+    /// The supervisor goes on after a stop.
+    Continued,
+}
+
+/// Signals as something to poll. Handlers, not a blocked mask: a mask would have to be blocked in every thread.
+pub(super) struct Signals {
+    delivery: SignalDelivery<UnixStream, WithRawSiginfo>,
+}
+
+impl Signals {
+    /// Starts to catch signals. Those that the caller ignores stay ignored (nohup).
+    pub(super) fn catch() -> Result<Self, Error> {
+        let failed = |source: io::Error| Error::System {
+            what: "catch signals",
+            source,
+        };
+        let ignored = ignored();
+        let caught = FORWARDED
+            .into_iter()
+            .filter(|signal| ignored & 1 << (signal - 1) == 0)
+            .chain(OWN);
+        let (read, write) = UnixStream::pair().map_err(failed)?;
+        let delivery =
+            SignalDelivery::with_pipe(read, write, WithRawSiginfo, caught).map_err(failed)?;
+        Ok(Self { delivery })
+    }
+
+    /// The descriptor that is readable when a signal has come.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+
+    /// What has come.
+    pub(super) fn pending(&mut self) -> Vec<Incoming> {
+        self.delivery
+            .pending()
+            .map(|info| match info.si_signo {
+                libc::SIGCHLD => Incoming::Child,
+                libc::SIGCONT => Incoming::Continued,
+                signal => Incoming::Forward {
+                    signal,
+                    by_terminal: info.si_code == SI_KERNEL,
+                },
+            })
+            .collect()
+    }
+}
+
+/// The signals that the caller ignores, as a mask. SIGPIPE is not one: Rust's runtime ignores it for itself.
+pub(super) fn ignored() -> u64 {
+    (1..=64)
+        .filter(|&signal| signal != libc::SIGPIPE)
+        .filter(|&signal| action(signal) == Some(libc::SIG_IGN))
+        .fold(0, |mask, signal| mask | 1 << (signal - 1))
+}
+
+fn action(signal: c_int) -> Option<libc::sighandler_t> {
+    // SAFETY: all bits zero is a valid value to be overwritten.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: without a new action the kernel only writes the present one to this stack.
+    let answer = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
+    (answer == 0).then_some(now.sa_sigaction)
+}
+
+/// Stops the supervisor's process group as `signal` would have, and returns when it goes on. A process group that
+/// nobody could continue (an orphaned one) is not stopped by the kernel, and this returns at once.
+pub(super) fn stop_group(signal: Signal) -> Result<(), Error> {
+    stop(signal, |signal| {
+        nix::sys::signal::killpg(nix::unistd::getpgrp(), signal)
+    })
+}
+
+/// The same for the supervisor alone, whose group the shell has stopped already.
+pub(super) fn stop_self(signal: Signal) -> Result<(), Error> {
+    stop(signal, nix::sys::signal::raise)
+}
+
+fn stop(signal: Signal, send: impl FnOnce(Signal) -> nix::Result<()>) -> Result<(), Error> {
+    let failed = |errno: nix::errno::Errno| Error::System {
+        what: "stop with the command",
+        source: errno.into(),
+    };
+    // SIGSTOP would stop an orphaned group for ever.
+    let signal = if signal == Signal::SIGSTOP {
+        Signal::SIGTSTP
+    } else {
+        signal
+    };
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action runs no code of ours.
+    let before = unsafe { sigaction(signal, &default) }.map_err(failed)?;
+    let sent = send(signal).map_err(failed);
+    // SAFETY: puts back the handler that was there.
+    unsafe { sigaction(signal, &before) }.map_err(failed)?;
+    sent
+}

@@ -1,0 +1,367 @@
+//! What a launch would really enforce, protection by protection, with the reason wherever it is not the policy.
+
+use ringfence_abi::rights::{EXEC, READ, WRITE};
+
+use super::Engine;
+use super::fallback::{self, Derived, Gaps};
+use super::probe::{Namespaces, Probe};
+use crate::policy::{
+    Backend, Demand, Grade, Limits, Mode, NetworkPolicy, Policy, Protection, Standing,
+};
+
+/// The first Landlock ABI that scopes signals and abstract Unix sockets (6.12).
+const ABI_SCOPE: u32 = 6;
+/// The first Landlock ABI that sees truncation by path (6.2).
+const ABI_TRUNCATE: u32 = 3;
+const KERNEL_REMEDY: &str = "use a kernel that is booted with `bpf` in lsm= and run as root";
+
+/// The standings of `policy`; `derived` is there for the fallback engine only.
+pub(super) fn of(
+    policy: &Policy,
+    engine: Engine,
+    probe: &Probe,
+    derived: Option<&Derived>,
+) -> Vec<Standing> {
+    Protection::ALL
+        .into_iter()
+        .map(|protection| one(protection, policy, engine, probe, derived))
+        .collect()
+}
+
+/// Whether the policy would rather have Unix sockets than a network fence without a hole.
+pub(super) fn tolerates_unix_sockets(policy: &Policy) -> bool {
+    policy.degradation.demand(Protection::Network) != Demand::Required
+}
+
+fn one(
+    protection: Protection,
+    policy: &Policy,
+    engine: Engine,
+    probe: &Probe,
+    derived: Option<&Derived>,
+) -> Standing {
+    match (protection, engine, derived) {
+        (Protection::Capabilities | Protection::PrivilegeGain, ..) => {
+            exact(protection, &[Backend::Capabilities])
+        }
+        (Protection::Limits, ..) => limits(&policy.limits, probe),
+        (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection),
+        (Protection::Syscalls, ..) => exact(protection, &[Backend::Seccomp]),
+        (Protection::Network, Engine::BpfLsm, _) => {
+            exact(protection, &[Backend::BpfLsm, Backend::Seccomp])
+        }
+        (_, Engine::BpfLsm, _) => exact(protection, &[Backend::BpfLsm]),
+        (Protection::Network, ..) => network(policy, probe),
+        (Protection::Processes, ..) => processes(probe),
+        (_, Engine::Fallback, Some(derived)) => files(protection, policy, probe, derived),
+        (_, Engine::Fallback, None) => absent(protection, "this kernel has no Landlock"),
+    }
+}
+
+fn files(protection: Protection, policy: &Policy, probe: &Probe, derived: &Derived) -> Standing {
+    match (policy.files.mode, &derived.gaps) {
+        (Mode::Off, _) => exact(protection, &[]),
+        (Mode::Audit, _) => absent(
+            protection,
+            "files are in audit mode, and only BPF LSM can report without denying",
+        ),
+        (Mode::Enforce, None) => absent(protection, "this kernel has no Landlock"),
+        (Mode::Enforce, Some(gaps)) => match protection {
+            Protection::FilesRead => reading(gaps),
+            Protection::FilesWrite => writing(gaps, probe, derived),
+            Protection::FilesMetadata => metadata(gaps, probe, derived),
+            _ => executing(gaps, probe, derived),
+        },
+    }
+}
+
+fn reading(gaps: &Gaps) -> Standing {
+    let protection = Protection::FilesRead;
+    let backends = [Backend::Landlock, Backend::Seccomp];
+    if let Some(path) = &gaps.unreadable_program {
+        return Standing {
+            grade: Grade::Weaker,
+            reason: format!(
+                "without BPF LSM what may be executed may be read too, {} for one",
+                path.display()
+            ),
+            remedy: Some("list it under files.read as well".to_owned()),
+            ..exact(protection, &backends)
+        };
+    }
+    let mut reasons = later(gaps, READ, "read");
+    if let Some(path) = &gaps.unlisted {
+        reasons.push(format!(
+            "{} cannot be listed, because not everything in it can be",
+            path.display()
+        ));
+    }
+    stricter(protection, &backends, &reasons)
+}
+
+fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
+    let protection = Protection::FilesWrite;
+    if derived.mounts.is_none() && probe.landlock_abi < ABI_TRUNCATE {
+        return Standing {
+            grade: Grade::Weaker,
+            reason: format!(
+                "Landlock ABI {} does not see files being truncated",
+                probe.landlock_abi
+            ),
+            remedy: Some("use Linux 6.2 or newer".to_owned()),
+            ..exact(protection, &[Backend::Landlock])
+        };
+    }
+    let mut reasons = later(gaps, WRITE, "made or written");
+    if probe.landlock_abi < 2 {
+        reasons.push("Landlock ABI 1 cannot move files between directories".to_owned());
+    }
+    stricter(protection, &with_mounts(derived), &reasons)
+}
+
+fn metadata(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
+    let protection = Protection::FilesMetadata;
+    if derived.mounts.is_none() {
+        return no_mounts(
+            protection,
+            "mode, owner, times and attributes of the user's own files can be changed everywhere",
+            probe,
+            derived,
+        );
+    }
+    if let Some(path) = &gaps.edge {
+        return Standing {
+            grade: Grade::Weaker,
+            reason: format!(
+                "mode and times of {} itself can be changed, because everything in it may be",
+                path.display()
+            ),
+            remedy: Some("list the directory itself under files.write as well".to_owned()),
+            ..exact(protection, &[Backend::Mounts])
+        };
+    }
+    stricter(
+        protection,
+        &[Backend::Mounts],
+        &later(gaps, WRITE, "changed"),
+    )
+}
+
+fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
+    let protection = Protection::Exec;
+    if derived.mounts.is_none() {
+        return no_mounts(
+            protection,
+            "a program that can be read can be run by the dynamic loader",
+            probe,
+            derived,
+        );
+    }
+    let mut backends = with_mounts(derived);
+    backends.push(Backend::Seccomp);
+    stricter(protection, &backends, &later(gaps, EXEC, "executed"))
+}
+
+fn network(policy: &Policy, probe: &Probe) -> Standing {
+    let protection = Protection::Network;
+    match policy.network {
+        NetworkPolicy::Open => exact(protection, &[]),
+        _ if !probe.seccomp => no_seccomp(protection),
+        NetworkPolicy::None if fallback::judges_unix_sockets(probe.landlock_abi) => {
+            exact(protection, &[Backend::Seccomp, Backend::Landlock])
+        }
+        NetworkPolicy::None if tolerates_unix_sockets(policy) => Standing {
+            grade: Grade::Weaker,
+            reason: "Unix sockets of services can be reached whatever their path".to_owned(),
+            remedy: Some(
+                "set protection.network to required, which closes Unix sockets".to_owned(),
+            ),
+            ..exact(protection, &[Backend::Seccomp])
+        },
+        NetworkPolicy::None => Standing {
+            grade: Grade::Stricter,
+            reason: "Unix sockets are closed too (but stream pairs), because this Landlock cannot \
+                     tell whom they reach"
+                .to_owned(),
+            remedy: Some(format!(
+                "set protection.network to best-effort, or {KERNEL_REMEDY}"
+            )),
+            ..exact(protection, &[Backend::Seccomp])
+        },
+    }
+}
+
+fn processes(probe: &Probe) -> Standing {
+    let protection = Protection::Processes;
+    match probe.landlock_abi {
+        0 => absent(protection, "this kernel has no Landlock"),
+        abi if abi < ABI_SCOPE => Standing {
+            grade: Grade::Weaker,
+            reason: format!(
+                "Landlock ABI {abi} keeps tasks from being traced, but not from being signalled by the same user"
+            ),
+            remedy: Some("use Linux 6.12 or newer, or --user with a user of its own".to_owned()),
+            ..exact(protection, &[Backend::Landlock])
+        },
+        _ => exact(protection, &[Backend::Landlock]),
+    }
+}
+
+/// What cannot be limited as asked, limit by limit; the worst of them is the grade.
+fn limits(limits: &Limits, probe: &Probe) -> Standing {
+    let offers = |controller: &str| {
+        probe
+            .cgroup
+            .as_ref()
+            .is_some_and(|place| place.offers(controller))
+    };
+    let mut reasons = Vec::new();
+    let mut backends = Vec::new();
+    let mut grade = Grade::Exact;
+    let mut note = |worse: Grade, backend: Option<Backend>, reason: &str| {
+        grade = grade.max(worse);
+        backends.extend(backend);
+        reasons.extend((!reason.is_empty()).then(|| reason.to_owned()));
+    };
+    if limits.memory.is_some() {
+        if offers("memory") {
+            note(Grade::Exact, Some(Backend::Cgroup), "");
+        } else {
+            note(
+                Grade::Weaker,
+                Some(Backend::Rlimit),
+                "memory is limited for each process, not for all together",
+            );
+        }
+    }
+    if limits.pids.is_some() {
+        if offers("pids") {
+            note(Grade::Exact, Some(Backend::Cgroup), "");
+        } else if runs_as_root(probe) {
+            note(
+                Grade::Absent,
+                None,
+                "the number of tasks cannot be limited for root without a cgroup controller",
+            );
+        } else {
+            note(
+                Grade::Stricter,
+                Some(Backend::Rlimit),
+                "tasks of the same user outside the fence count as well",
+            );
+        }
+    }
+    if limits.cpu_percent.is_some() {
+        if offers("cpu") {
+            note(Grade::Exact, Some(Backend::Cgroup), "");
+        } else {
+            note(
+                Grade::Absent,
+                None,
+                "there is no cgroup controller for processor time",
+            );
+        }
+    }
+    if limits.open_files.is_some() || limits.file_size.is_some() {
+        note(Grade::Exact, Some(Backend::Rlimit), "");
+    }
+    backends.sort_unstable();
+    backends.dedup();
+    let remedy = (grade >= Grade::Weaker).then(|| {
+        "use a machine whose cgroup v2 hierarchy has the controllers (`cgroup_no_v1=all`), or set \
+         protection.limits to best-effort"
+            .to_owned()
+    });
+    Standing {
+        protection: Protection::Limits,
+        backends,
+        grade,
+        reason: reasons.join("; "),
+        remedy,
+    }
+}
+
+/// The kernel does not count the first user's tasks against RLIMIT_NPROC (kernel/fork.c, 6.18: `copy_process`).
+pub(super) fn runs_as_root(probe: &Probe) -> bool {
+    probe.uid == 0
+}
+
+fn later(gaps: &Gaps, right: u8, verb: &str) -> Vec<String> {
+    gaps.later
+        .get(&right)
+        .map(|path| {
+            format!(
+                "what is listed in {} and does not exist yet cannot be {verb}",
+                path.display()
+            )
+        })
+        .into_iter()
+        .collect()
+}
+
+fn with_mounts(derived: &Derived) -> Vec<Backend> {
+    let mut backends = vec![Backend::Landlock];
+    backends.extend(derived.mounts.as_ref().map(|_| Backend::Mounts));
+    backends
+}
+
+fn no_mounts(protection: Protection, what: &str, probe: &Probe, derived: &Derived) -> Standing {
+    let (why, remedy) = match &probe.namespaces {
+        _ if derived.too_many_mounts => (
+            "the rules would need more than 512 mounts".to_owned(),
+            "let the rules cover whole directories (`/**`)".to_owned(),
+        ),
+        Namespaces::None { errno } => (
+            format!(
+                "no mount namespace can be made here ({})",
+                std::io::Error::from_raw_os_error(*errno)
+            ),
+            "allow unprivileged user namespaces for ringfence (on Ubuntu by an AppArmor profile, in containers by \
+             their seccomp profile), or run as root"
+                .to_owned(),
+        ),
+        _ => ("mounts are not used".to_owned(), KERNEL_REMEDY.to_owned()),
+    };
+    Standing {
+        grade: Grade::Weaker,
+        reason: format!("{what}: {why}"),
+        remedy: Some(remedy),
+        ..exact(protection, &[Backend::Landlock])
+    }
+}
+
+fn no_seccomp(protection: Protection) -> Standing {
+    absent(protection, "this kernel has no seccomp filters")
+}
+
+fn absent(protection: Protection, reason: &str) -> Standing {
+    Standing {
+        protection,
+        backends: Vec::new(),
+        grade: Grade::Absent,
+        reason: reason.to_owned(),
+        remedy: Some(KERNEL_REMEDY.to_owned()),
+    }
+}
+
+fn stricter(protection: Protection, backends: &[Backend], reasons: &[String]) -> Standing {
+    if reasons.is_empty() {
+        return exact(protection, backends);
+    }
+    Standing {
+        grade: Grade::Stricter,
+        reason: reasons.join("; "),
+        remedy: Some(KERNEL_REMEDY.to_owned()),
+        ..exact(protection, backends)
+    }
+}
+
+fn exact(protection: Protection, backends: &[Backend]) -> Standing {
+    Standing {
+        protection,
+        backends: backends.to_vec(),
+        grade: Grade::Exact,
+        reason: String::new(),
+        remedy: None,
+    }
+}
