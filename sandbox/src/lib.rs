@@ -4,8 +4,8 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [`profile`] | what a person writes |
 //! | [`policy`] | the compiled form, and what of it is really enforced |
+//! | [`profile`] | what a person writes |
 //! | [`event`] | one thing that a task did or tried, with its verdict |
 //! | [`compile`] | profile to policy; which rule decides |
 //! | [`kernel`] | the BPF LSM engine: load, pin, enrol, read events |

@@ -1,1 +1,110 @@
-//! To come.
+//! Profile to policy: variables are filled in, links followed, and all file rules become one minimised automaton.
+//!
+//! ```text
+//! Effective --bind--> rules and all that they cover --determinise--> --minimise--> --pack--> policy::Automaton
+//!                                                   \--explain--> which rule decides
+//! ```
+//!
+//! Pure: what is on disk comes in through [`Look`]. [`compile`] returns the policy and the [`Explainer`], which answers the
+//! same by asking rule by rule. A profile that does not fit is refused with its size; nothing is cut.
+
+#![forbid(unsafe_code)]
+
+mod bind;
+mod determinise;
+mod error;
+mod explain;
+mod glob;
+mod minimise;
+mod pack;
+mod resolve;
+
+use ringfence_abi::policy::LARGE_WORDS;
+
+pub use bind::{Bound, Cover, Unfollowed, bind};
+pub use error::Error;
+pub use explain::{Deciding, Explainer, Explanation, Suggestion};
+pub use glob::Glob;
+pub use resolve::{Entry, Link, Look};
+
+use crate::policy::{Automaton, FilePolicy, Policy};
+use crate::profile::{Effective, Variables};
+use determinise::{GivenUp, MOST_STATES, MOST_STEPS, determinise};
+
+/// Compiles `effective` with the values of `variables`, looking at links with `look`.
+///
+/// # Errors
+///
+/// [`Error::Profile`] if a variable or rule has no meaning here; the others if the rules do not fit.
+pub fn compile(
+    effective: &Effective,
+    variables: &Variables,
+    look: Look<'_>,
+) -> Result<(Policy, Explainer), Error> {
+    let explainer = explainer(effective, variables, look)?;
+    let policy = Policy {
+        profile: effective.name.clone(),
+        files: FilePolicy {
+            mode: effective.files_mode,
+            automaton: automaton(&effective.name, &explainer.rules)?,
+        },
+        network: effective.network,
+        capabilities: effective.capabilities.clone(),
+        limits: effective.limits,
+        degradation: effective.degradation.clone(),
+    };
+    Ok((policy, explainer))
+}
+
+/// The half of [`compile`] that explains, for who does not run anything.
+///
+/// # Errors
+///
+/// [`Error::Profile`] if a variable or rule has no meaning here.
+pub fn explainer(
+    effective: &Effective,
+    variables: &Variables,
+    look: Look<'_>,
+) -> Result<Explainer, Error> {
+    let rules = bind(effective, variables, look)?;
+    Ok(Explainer::new(effective, rules))
+}
+
+/// The automaton of all `rules`.
+fn automaton(profile: &str, rules: &[Bound]) -> Result<Automaton, Error> {
+    let globs = rules.iter().flat_map(|bound| {
+        let covers = bound.covers.iter();
+        covers.map(|cover| (bound.rule.right, &cover.glob))
+    });
+    let given_up = |given_up| match given_up {
+        GivenUp::Library(cause) => Error::Patterns {
+            profile: profile.to_owned(),
+            cause,
+        },
+        GivenUp::Bounds { states, steps } => Error::TooComplex {
+            profile: profile.to_owned(),
+            states,
+            most_states: MOST_STATES,
+            steps,
+            most_steps: MOST_STEPS,
+            suspect: suspect(rules),
+        },
+    };
+    let automaton = determinise(globs).map_err(given_up)?;
+    let automaton = minimise::minimise(&automaton).map_err(given_up)?;
+    pack::pack(&automaton).map_err(|words| Error::TooLarge {
+        profile: profile.to_owned(),
+        words,
+        most: LARGE_WORDS,
+    })
+}
+
+/// The rule with most wildcards, if it has more than one.
+fn suspect(rules: &[Bound]) -> Option<String> {
+    let wildcards = |bound: &&Bound| -> usize {
+        let covers = bound.covers.iter();
+        covers.map(|cover| cover.glob.wildcards()).max().unwrap_or(0)
+    };
+    let most = rules.iter().max_by_key(wildcards)?;
+    (wildcards(&most) > 1).then(|| format!("{} ({})", most.rule.shown(), most.rule.origin))
+}

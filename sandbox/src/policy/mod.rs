@@ -1,5 +1,7 @@
 //! The policy: what a profile compiles to and what the engines get. Nothing in here knows where it came from.
 
+use serde::Serialize;
+
 mod automaton;
 mod protection;
 
@@ -7,7 +9,8 @@ pub use automaton::{Automaton, Subtree};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// What no rule allows is denied.
     #[default]
@@ -16,6 +19,18 @@ pub enum Mode {
     Audit,
     /// The section does not apply.
     Off,
+}
+
+impl Mode {
+    /// The word that profiles and reports use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// One fence's policy.

@@ -1,0 +1,108 @@
+//! Symbolic links in the literal beginning of a rule: rules are matched against the path that the kernel resolved, and
+//! `/bin/sh` is never one where `/bin` is a link.
+
+use super::glob::Glob;
+
+/// Most links that one path may lead over (`MAXSYMLINKS`, include/linux/namei.h).
+const MOST_LINKS: usize = 40;
+
+/// What a path names, links not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing, or nothing that can be seen.
+    Missing,
+    /// A directory.
+    Directory,
+    /// A symbolic link with this target.
+    Link(Vec<u8>),
+    /// Anything else.
+    Other,
+}
+
+/// What looks at a path, links not followed: the file system, or a test's.
+pub type Look<'a> = &'a dyn Fn(&[u8]) -> Entry;
+
+/// A link that was met, by its own resolved path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where it is.
+    pub path: Vec<u8>,
+    /// What it says.
+    pub target: Vec<u8>,
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// Components of the path behind all links.
+    pub(super) names: Vec<Vec<u8>>,
+    /// The links, in order.
+    pub(super) links: Vec<Link>,
+    /// Whether it is a directory.
+    pub(super) is_directory: bool,
+    /// It leads over a link that leads each process elsewhere, or over too many.
+    pub(super) is_endless: bool,
+}
+
+/// Follows the links in the literal beginning of `glob`.
+pub(super) fn resolve(glob: &Glob, look: Look<'_>) -> Resolved {
+    let mut resolved = Resolved {
+        names: Vec::new(),
+        links: Vec::new(),
+        is_directory: true,
+        is_endless: false,
+    };
+    let mut is_gone = false;
+    let mut rest: Vec<Vec<u8>> = glob
+        .literal_components()
+        .into_iter()
+        .rev()
+        .map(<[u8]>::to_vec)
+        .collect();
+    while let Some(name) = rest.pop() {
+        match name.as_slice() {
+            b"" | b"." => continue,
+            b".." => {
+                resolved.names.pop();
+                continue;
+            }
+            _ => resolved.names.push(name),
+        }
+        if is_gone {
+            continue;
+        }
+        let path = join(&resolved.names);
+        match look(&path) {
+            Entry::Directory => resolved.is_directory = true,
+            Entry::Other => resolved.is_directory = false,
+            Entry::Missing => {
+                resolved.is_directory = false;
+                is_gone = true;
+            }
+            Entry::Link(target) => {
+                if path.starts_with(b"/proc/") || resolved.links.len() == MOST_LINKS {
+                    resolved.links.push(Link { path, target });
+                    resolved.is_endless = true;
+                    return resolved;
+                }
+                resolved.names.pop();
+                if target.starts_with(b"/") {
+                    resolved.names.clear();
+                }
+                let parts = target.split(|&byte| byte == b'/').rev();
+                rest.extend(parts.map(<[u8]>::to_vec));
+                resolved.links.push(Link { path, target });
+            }
+        }
+    }
+    resolved
+}
+
+fn join(names: &[Vec<u8>]) -> Vec<u8> {
+    let mut path = Vec::new();
+    for name in names {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    path
+}

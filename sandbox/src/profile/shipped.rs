@@ -1,0 +1,47 @@
+//! The profiles that come with ringfence, built in: nothing on disk can replace them.
+
+/// A profile that comes with ringfence.
+#[derive(Clone, Copy, Debug)]
+pub struct Shipped {
+    /// The name that `extends` and `--profile` use.
+    pub name: &'static str,
+    /// Its TOML.
+    pub text: &'static str,
+}
+
+/// The profile that applies when none is named.
+pub const DEFAULT: &str = "untrusted";
+
+/// Every shipped profile, by name.
+pub const ALL: [Shipped; 6] = [
+    Shipped {
+        name: "base",
+        text: include_str!("../../../profiles/base.toml"),
+    },
+    Shipped {
+        name: "c-build",
+        text: include_str!("../../../profiles/c-build.toml"),
+    },
+    Shipped {
+        name: "git",
+        text: include_str!("../../../profiles/git.toml"),
+    },
+    Shipped {
+        name: "python",
+        text: include_str!("../../../profiles/python.toml"),
+    },
+    Shipped {
+        name: "shell",
+        text: include_str!("../../../profiles/shell.toml"),
+    },
+    Shipped {
+        name: "untrusted",
+        text: include_str!("../../../profiles/untrusted.toml"),
+    },
+];
+
+/// The shipped profile called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<Shipped> {
+    ALL.into_iter().find(|shipped| shipped.name == name)
+}
