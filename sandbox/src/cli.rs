@@ -1,1 +1,209 @@
-//! The command line.
+//! The command line: what can be typed, and what it means. Parsing touches nothing.
+
+use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Put any command behind a least-privilege fence made of eBPF.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a command behind a fence
+    ///
+    /// Without --profile the built-in profile `untrusted` applies: no network, no secrets, writes only to a private
+    /// temporary directory. Exit codes: the command's own, 128+n if signal n ended it, 124 if its time was up, 125 if the
+    /// fence could not stand, 126 if the command cannot be run, 127 if it was not found.
+    Run(Box<RunArguments>),
+    /// Explain the denials of the last run
+    Why(WhyArguments),
+    /// Show what can be enforced here, by what, and how to turn on what is off
+    Doctor(DoctorArguments),
+    /// Show, test and describe profiles
+    #[command(subcommand)]
+    Profile(ProfileVerb),
+}
+
+/// Rules of the command line, added to those of the profiles.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Rules")]
+pub struct RuleArguments {
+    /// Profile: a shipped name or a path; may be given more than once
+    #[arg(short, long = "profile", value_name = "PROFILE")]
+    pub profiles: Vec<OsString>,
+    /// Allow to read; an existing directory means everything below it, too
+    #[arg(long, value_name = "PATH")]
+    pub read: Vec<OsString>,
+    /// Allow to write, create, remove and rename
+    #[arg(long, value_name = "PATH")]
+    pub write: Vec<OsString>,
+    /// Allow to execute and to map as code
+    #[arg(long, value_name = "PATH")]
+    pub exec: Vec<OsString>,
+    /// Deny, whatever else allows it
+    #[arg(long, value_name = "PATH")]
+    pub deny: Vec<OsString>,
+    /// Keep a capability
+    #[arg(long = "capability", value_name = "NAME", value_delimiter = ',')]
+    pub capabilities: Vec<String>,
+    /// Network: none, or open (not restricted)
+    #[arg(long, value_name = "WHAT")]
+    pub network: Option<NetworkArgument>,
+    /// Report what would be denied, and allow it
+    #[arg(long)]
+    pub audit: bool,
+    /// Accept that these protections are weaker or absent here; `all` for all
+    #[arg(long, value_name = "PROTECTION", value_delimiter = ',')]
+    pub best_effort: Vec<String>,
+}
+
+/// What the network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NetworkArgument {
+    /// No sockets but Unix sockets.
+    None,
+    /// Not restricted.
+    Open,
+}
+
+/// Limits of the fence.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArguments {
+    /// Memory of all tasks together, as in 2GiB
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<String>,
+    /// Tasks at a time
+    #[arg(long, value_name = "NUMBER")]
+    pub pids: Option<u64>,
+    /// Wall time, as in 10m
+    #[arg(long, value_name = "TIME")]
+    pub time: Option<String>,
+    /// Processor share, as in 150% or 1.5
+    #[arg(long, value_name = "SHARE")]
+    pub cpu: Option<String>,
+    /// Open files of each process
+    #[arg(long, value_name = "NUMBER")]
+    pub open_files: Option<u64>,
+    /// Largest file that may be written, as in 1GiB
+    #[arg(long, value_name = "BYTES")]
+    pub file_size: Option<String>,
+}
+
+/// `ringfence run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Rules.
+    #[command(flatten)]
+    pub rules: RuleArguments,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArguments,
+    /// Run as this user: name, uid, or uid:gid; under sudo the invoking user is the default
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Let the command inherit this descriptor besides 0, 1 and 2
+    #[arg(long = "keep-fd", value_name = "NUMBER")]
+    pub keep: Vec<RawFd>,
+    /// Wait for tasks that outlive the command, instead of ending them
+    #[arg(long)]
+    pub wait_all: bool,
+    /// Which engine
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    pub engine: EngineArgument,
+    /// Say nothing about denials
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Append each event to this file as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Show what would be done and enforced, and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Which engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EngineArgument {
+    /// BPF LSM where it can be had, else the fallback.
+    #[default]
+    Auto,
+    /// BPF LSM or nothing.
+    BpfLsm,
+    /// Landlock, mounts and seccomp.
+    Fallback,
+}
+
+/// `ringfence why`.
+#[derive(Debug, Args)]
+pub struct WhyArguments {
+    /// Only denials whose path contains this
+    pub filter: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ringfence doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ringfence profile`.
+#[derive(Debug, Subcommand)]
+pub enum ProfileVerb {
+    /// The effective profile, with where each rule came from
+    Show {
+        /// Rules and profiles.
+        #[command(flatten)]
+        rules: RuleArguments,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Which rule decides about a path; exit code 0 if allowed, 1 if denied
+    Test {
+        /// The path, as the kernel would resolve it
+        path: OsString,
+        /// Rights to test.
+        #[command(flatten)]
+        rights: TestedRights,
+        /// Profile: a shipped name or a path
+        #[arg(short, long = "profile", value_name = "PROFILE")]
+        profiles: Vec<OsString>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The JSON Schema of profiles
+    Schema,
+    /// The shipped profiles
+    List,
+}
+
+/// Which rights are tested; without one, all are.
+#[derive(Debug, Default, Args)]
+pub struct TestedRights {
+    /// Reading
+    #[arg(long)]
+    pub read: bool,
+    /// Writing
+    #[arg(long)]
+    pub write: bool,
+    /// Executing
+    #[arg(long)]
+    pub exec: bool,
+}

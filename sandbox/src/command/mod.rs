@@ -1,1 +1,8 @@
-//! To come.
+//! What the command line's verbs do: each takes what was asked, does it with the rooms below, and says what happened.
+
+mod failure;
+mod links;
+mod place;
+pub mod run;
+
+pub use failure::Failure;

@@ -37,6 +37,7 @@ pub use error::Error;
 pub use launch::Launched;
 pub use plan::{Plan, Request};
 pub use probe::{Namespaces, Probe};
+pub use program::resolve as find_program;
 pub use running::{Exit, Running, TIMED_OUT};
 pub use user::User;
 

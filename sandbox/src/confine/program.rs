@@ -15,7 +15,7 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 ///
 /// # Errors
 /// [`Error::ProgramNotFound`] and [`Error::ProgramNotRunnable`].
-pub(super) fn resolve(
+pub fn resolve(
     command: &OsStr,
     environment: &[(OsString, OsString)],
     directory: &Path,

@@ -1,0 +1,127 @@
+//! Where the run takes place: working directory, user, private temporary directory, and the variables that say so.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{Uid, User as Entry};
+use tempfile::TempDir;
+
+use super::Failure;
+use crate::{confine::User, profile::Variables};
+
+/// The surroundings of one run.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Working directory, resolved.
+    pub(super) directory: PathBuf,
+    /// Who the command runs as; the caller if `None`.
+    pub(super) user: Option<User>,
+    /// The run's private temporary directory, removed in the end.
+    pub(super) temporary: TempDir,
+    home: Option<PathBuf>,
+    name: Option<String>,
+    uid: u32,
+}
+
+impl Place {
+    /// Finds out where and as whom the command would run, and makes its temporary directory.
+    ///
+    /// # Errors
+    /// If the user is unknown, or the directories cannot be had.
+    pub(super) fn find(user: Option<&str>) -> Result<Self, Failure> {
+        let directory = env::current_dir().map_err(|source| Failure::Unknown {
+            what: "the working directory",
+            source,
+        })?;
+        let user = match user {
+            Some(text) => Some(User::parse(text)?),
+            None => User::behind_sudo()?,
+        };
+        let caller = Uid::effective();
+        let entry = Entry::from_uid(caller).ok().flatten();
+        let (home, name, uid) = match &user {
+            Some(user) => (user.home.clone(), user.name.clone(), user.uid),
+            None => (
+                env::var_os("HOME")
+                    .filter(|home| !home.is_empty())
+                    .map(PathBuf::from)
+                    .or_else(|| entry.as_ref().map(|entry| entry.dir.clone())),
+                entry.map(|entry| entry.name),
+                caller.as_raw(),
+            ),
+        };
+        Ok(Self {
+            directory,
+            temporary: temporary(user.as_ref())?,
+            user,
+            home,
+            name,
+            uid,
+        })
+    }
+
+    /// The values of the variables that profiles may use.
+    #[must_use]
+    pub(super) fn variables(&self) -> Variables {
+        let mut variables = Variables::new()
+            .with("CWD", &self.directory)
+            .with("TMP", self.temporary.path())
+            .with("UID", self.uid.to_string());
+        if let Some(name) = &self.name {
+            variables = variables.with("USER", name);
+        }
+        if let Some(home) = &self.home {
+            let below = |variable, default| self.configured(variable).unwrap_or_else(|| home.join(default));
+            variables = variables
+                .with("HOME", home)
+                .with("CACHE", below("XDG_CACHE_HOME", ".cache"))
+                .with("CONFIG", below("XDG_CONFIG_HOME", ".config"));
+        }
+        variables
+    }
+
+    /// The command's environment: the caller's, with the private temporary directory. Another user's own variables are
+    /// set by the launch.
+    #[must_use]
+    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let temporary = ["TMPDIR", "TMP", "TEMP", "TEMPDIR"];
+        let mut environment: Vec<_> = env::vars_os()
+            .filter(|(name, _)| !temporary.iter().any(|one| name == one))
+            .collect();
+        environment.push(("TMPDIR".into(), self.temporary.path().into()));
+        environment
+    }
+
+    /// A directory of the environment, if it is the command's own user's.
+    fn configured(&self, variable: &str) -> Option<PathBuf> {
+        let given = PathBuf::from(env::var_os(variable)?);
+        (self.user.is_none() && given.is_absolute()).then_some(given)
+    }
+}
+
+/// A directory that only the command's user may enter.
+fn temporary(user: Option<&User>) -> Result<TempDir, Failure> {
+    let made = tempfile::Builder::new()
+        .prefix("ringfence-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(|source| failed(&env::temp_dir(), source))?;
+    if let Some(user) = user {
+        chown(made.path(), Some(user.uid), Some(user.gid))
+            .map_err(|source| failed(made.path(), source))?;
+    }
+    Ok(made)
+}
+
+fn failed(path: &Path, source: io::Error) -> Failure {
+    Failure::File {
+        action: "make a private directory in",
+        path: path.to_owned(),
+        source,
+    }
+}

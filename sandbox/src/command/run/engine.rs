@@ -1,0 +1,162 @@
+//! Which engine stands behind the fence, and what it shows of the run.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use crate::{
+    command::Failure,
+    confine::{self, Cgroup, CgroupPlace, Probe},
+    event::Event,
+    kernel::{self, Events, Fence, Host, Totals},
+    policy::{Limits, Policy},
+};
+
+/// Which engine is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// BPF LSM where it can be had, else the fallback.
+    #[default]
+    Auto,
+    /// BPF LSM or nothing.
+    BpfLsm,
+    /// Landlock, mounts and seccomp.
+    Fallback,
+}
+
+/// The engine of one run.
+#[derive(Debug)]
+pub(super) enum Enforcer {
+    /// BPF LSM.
+    BpfLsm(Box<kernel::Engine>),
+    /// The fallback, and why it is not BPF LSM.
+    Fallback { reason: Option<String> },
+}
+
+/// A fence that stands, with its events.
+pub(super) struct Watch {
+    fence: Fence,
+    events: Events,
+    /// Records that made no sense.
+    pub(super) malformed: u64,
+}
+
+impl Enforcer {
+    pub(super) fn choose(choice: EngineChoice, probe: &Probe) -> Result<Self, Failure> {
+        if choice == EngineChoice::Fallback {
+            return Ok(Self::Fallback { reason: None });
+        }
+        if choice == EngineChoice::Auto
+            && let Some((reason, _)) = Host::probe().obstacle()
+        {
+            return Ok(Self::Fallback {
+                reason: Some(reason),
+            });
+        }
+        match open(probe) {
+            Ok(engine) => Ok(Self::BpfLsm(Box::new(engine))),
+            Err(Failure::Kernel(error)) if choice == EngineChoice::Auto => Ok(Self::Fallback {
+                reason: Some(error.to_string()),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn engine(&self) -> confine::Engine {
+        match self {
+            Self::BpfLsm(_) => confine::Engine::BpfLsm,
+            Self::Fallback { .. } => confine::Engine::Fallback,
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::BpfLsm(_) => "bpf-lsm",
+            Self::Fallback { .. } => "fallback",
+        }
+    }
+
+    /// Why the engine is not the best one, if it is not.
+    pub(super) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::BpfLsm(_) => None,
+            Self::Fallback { reason } => reason.as_deref(),
+        }
+    }
+
+    /// Puts the policy in place for the process that waits in `cgroup`, before it is released.
+    pub(super) fn enclose(
+        &mut self,
+        policy: &Policy,
+        cgroup: Option<&Cgroup>,
+    ) -> Result<Option<Watch>, Failure> {
+        let Self::BpfLsm(engine) = self else {
+            return Ok(None);
+        };
+        let mut fence = engine.install(policy, cgroup.ok_or_else(no_cgroup)?.id())?;
+        let Some(events) = fence.events() else {
+            return Err(Failure::Argument("the fence has no events".to_owned()));
+        };
+        Ok(Some(Watch {
+            fence,
+            events,
+            malformed: 0,
+        }))
+    }
+
+    /// Takes the fence down.
+    pub(super) fn release(&mut self, watch: Watch) -> Result<(), Failure> {
+        match self {
+            Self::BpfLsm(engine) => Ok(watch.fence.remove(engine)?),
+            Self::Fallback { .. } => Ok(()),
+        }
+    }
+}
+
+impl Watch {
+    /// A descriptor that is readable when there are events.
+    pub(super) fn descriptor(&self) -> Result<OwnedFd, Failure> {
+        self.events
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|source| Failure::Unknown {
+                what: "the fence's events",
+                source,
+            })
+    }
+
+    /// Hands over every event that is there.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) {
+        while let Some(event) = self.events.next_event() {
+            match event {
+                Ok(event) => take(event),
+                Err(_) => self.malformed += 1,
+            }
+        }
+    }
+
+    pub(super) fn totals(&self, enforcer: &Enforcer) -> Result<Totals, Failure> {
+        match enforcer {
+            Enforcer::BpfLsm(engine) => Ok(self.fence.totals(engine)?),
+            Enforcer::Fallback { .. } => Ok(Totals::default()),
+        }
+    }
+}
+
+/// Finds or loads the programs. Only the first run after a boot needs the cgroup, for its self-test.
+fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
+    let place: &CgroupPlace = probe.cgroup.as_ref().ok_or_else(no_cgroup)?;
+    let mut test = Cgroup::create(place, &Limits::default())?;
+    let engine = kernel::Engine::open(&kernel::Cgroup {
+        directory: test.directory().to_owned(),
+        id: test.id(),
+    });
+    test.remove()?;
+    Ok(engine?)
+}
+
+fn no_cgroup() -> Failure {
+    Failure::Kernel(kernel::Error::Unavailable(
+        "there is no cgroup v2 hierarchy in which a cgroup can be made; mount one with `mount -t cgroup2 none \
+         /sys/fs/cgroup`"
+            .to_owned(),
+    ))
+}

@@ -1,0 +1,116 @@
+//! `ringfence run`: one command behind a fence.
+
+mod engine;
+mod narrator;
+mod prepare;
+mod record;
+mod summary;
+
+pub use engine::EngineChoice;
+pub use record::{Denial, Record, last_run};
+pub use summary::paragraph;
+
+use std::{
+    ffi::OsString,
+    io::Write,
+    os::fd::{AsFd, RawFd},
+    path::PathBuf,
+};
+
+use super::{Failure, place::Place};
+use crate::{
+    confine::{Exit, Plan, Probe, Running},
+    profile::CommandLine,
+};
+use engine::{Enforcer, Watch};
+use narrator::Narrator;
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Profiles; the built-in `untrusted` if empty.
+    pub profiles: Vec<OsString>,
+    /// Rules and single values of the command line.
+    pub command_line: CommandLine,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+    /// Who to run as.
+    pub user: Option<String>,
+    /// Descriptors that the command inherits besides 0, 1 and 2.
+    pub keep: Vec<RawFd>,
+    /// Whether to wait for tasks that outlive the command, instead of ending them.
+    pub wait_all: bool,
+    /// Which engine.
+    pub engine: EngineChoice,
+    /// Whether to say nothing about denials.
+    pub quiet: bool,
+    /// Where each event is appended to as a line of JSON.
+    pub events: Option<PathBuf>,
+    /// Whether to print the plan and what would be enforced, and run nothing.
+    pub dry_run: bool,
+}
+
+/// Runs the command and returns its exit code; 128+n if signal n ended it. What the fence has to say goes to `stderr`.
+///
+/// # Errors
+/// If the fence cannot stand or the command cannot be started; nothing runs then.
+pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
+    let place = Place::find(options.user.as_deref())?;
+    let probe = Probe::new()?;
+    let prepared = prepare::prepare(options, &place)?;
+    let mut enforcer = Enforcer::choose(options.engine, &probe)?;
+    let request = prepare::request(options, &place);
+    let plan = Plan::new(&request, &prepared.policy, enforcer.engine(), &probe)?;
+    let refused = prepared.policy.degradation.refused(plan.standings());
+    if !refused.is_empty() {
+        return Err(Failure::Refused(refused.into_iter().cloned().collect()));
+    }
+    if options.dry_run {
+        return summary::dry_run(&plan, &enforcer, stderr).map(|()| 0);
+    }
+    let mut narrator = Narrator::new(options, &prepared.explainer, stderr)?;
+    narrator.standing(&enforcer, plan.standings());
+    let mut record = Record::begin(options, &prepared, &enforcer, plan.standings());
+    let launched = plan.launch()?;
+    let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
+    let ended = launched
+        .release()
+        .map_err(Failure::from)
+        .and_then(|running| follow(running, watch.as_mut(), &mut narrator, &mut record));
+    if let Some(watch) = &mut watch {
+        watch.drain(|event| narrator.event(event, &mut record));
+        record.count(watch.totals(&enforcer)?);
+    }
+    if let Some(watch) = watch {
+        enforcer.release(watch)?;
+    }
+    if let Ok(exit) = &ended {
+        record.leftover = exit.leftover;
+        record.exit = Some(exit.code);
+        record.timed_out = exit.timed_out;
+    }
+    narrator.summary(&record);
+    record.save(&mut narrator);
+    Ok(ended?.code)
+}
+
+/// Waits for the end, telling of denials as they come.
+fn follow(
+    running: Running,
+    mut watch: Option<&mut Watch>,
+    narrator: &mut Narrator<'_>,
+    record: &mut Record,
+) -> Result<Exit, Failure> {
+    for note in running.notes() {
+        narrator.note(note);
+    }
+    let descriptor = watch.as_ref().map(|watch| watch.descriptor()).transpose()?;
+    let watched: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+    let exit = running.wait(&watched, |_| {
+        if let Some(watch) = watch.as_mut() {
+            watch.drain(|event| narrator.event(event, record));
+        }
+        true
+    })?;
+    Ok(exit)
+}

@@ -1,0 +1,181 @@
+//! What a run says on stderr, and what it writes to the file of events.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+};
+
+use serde::Serialize;
+
+use super::{Options, Record, engine::Enforcer, record::Denial, summary};
+use crate::{
+    command::Failure,
+    compile::Explainer,
+    event::{Cause, Event, Program, Source},
+    policy::{Grade, Standing},
+};
+
+/// Lines about denials while the command runs; the rest is in the summary.
+const LINES: usize = 20;
+
+/// Tells of one run.
+pub(super) struct Narrator<'a> {
+    stderr: &'a mut dyn Write,
+    explainer: &'a Explainer,
+    quiet: bool,
+    lines: usize,
+    events: Option<File>,
+    /// The first error of writing; nothing is tried after it.
+    broken: Option<io::Error>,
+}
+
+/// An event as a line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    time_ns: u64,
+    verdict: &'static str,
+    operation: &'a str,
+    cause: Cause,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<&'a [u8]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<&'a str>,
+    needed: Vec<&'static str>,
+    granted: Vec<&'static str>,
+    user: u32,
+    programs: &'a [Program],
+    source: Source,
+}
+
+impl<'a> Narrator<'a> {
+    pub(super) fn new(
+        options: &Options,
+        explainer: &'a Explainer,
+        stderr: &'a mut dyn Write,
+    ) -> Result<Self, Failure> {
+        let events = match &options.events {
+            Some(path) => Some(
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(path)
+                    .map_err(|source| Failure::File {
+                        action: "write events to",
+                        path: path.clone(),
+                        source,
+                    })?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            stderr,
+            explainer,
+            quiet: options.quiet,
+            lines: 0,
+            events,
+            broken: None,
+        })
+    }
+
+    /// Names what is weaker than the profile asks for, in one line each. Said even when quiet.
+    pub(super) fn standing(&mut self, enforcer: &Enforcer, standings: &[Standing]) {
+        for standing in standings {
+            if standing.grade >= Grade::Weaker {
+                self.say(&format!(
+                    "{} is {} here ({}): {}",
+                    standing.protection,
+                    standing.grade,
+                    enforcer.name(),
+                    standing.reason
+                ));
+            }
+        }
+    }
+
+    /// A sentence about the run itself.
+    pub(super) fn note(&mut self, text: &str) {
+        self.say(text);
+    }
+
+    /// One event.
+    pub(super) fn event(&mut self, event: Event, record: &mut Record) {
+        self.write_event(&event);
+        let Some(denial) = record.add(&event, self.explainer) else {
+            return;
+        };
+        if self.quiet || denial.expected {
+            return;
+        }
+        self.lines += 1;
+        if self.lines <= LINES {
+            let line = line(denial);
+            self.say(&line);
+        } else if self.lines == LINES + 1 {
+            self.say("more denials follow; they are in the summary");
+        }
+    }
+
+    /// The end of the run.
+    pub(super) fn summary(&mut self, record: &Record) {
+        let text = summary::text(record, self.quiet);
+        if !text.is_empty() {
+            self.write(text.as_bytes());
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.write(format!("ringfence: {text}\n").as_bytes());
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        if self.broken.is_none() {
+            self.broken = self.stderr.write_all(text).err();
+        }
+    }
+
+    fn write_event(&mut self, event: &Event) {
+        let Some(file) = &mut self.events else {
+            return;
+        };
+        let path = String::from_utf8_lossy(&event.path);
+        let other = event.other.as_ref().map(|other| String::from_utf8_lossy(other));
+        let line = Line {
+            time_ns: event.time,
+            verdict: if event.denied { "deny" } else { "audit" },
+            operation: event.operation_name(),
+            cause: event.cause,
+            path_bytes: (path != String::from_utf8_lossy(&event.path) || path.contains('\u{fffd}'))
+                .then_some(event.path.as_slice()),
+            path: &path,
+            other: other.as_deref(),
+            needed: summary::right_names(event.needed),
+            granted: summary::right_names(event.granted),
+            user: event.user,
+            programs: &event.chain,
+            source: event.source,
+        };
+        let written = serde_json::to_vec(&line)
+            .map_err(io::Error::from)
+            .and_then(|mut text| {
+                text.push(b'\n');
+                file.write_all(&text)
+            });
+        if let Err(error) = written {
+            self.events = None;
+            self.say(&format!("the file of events cannot be written any more: {error}"));
+        }
+    }
+}
+
+/// One denial in one line.
+fn line(denial: &Denial) -> String {
+    let verb = if denial.denied { "denied" } else { "would deny" };
+    let object = summary::object(denial);
+    let by = denial
+        .programs
+        .first()
+        .map(|program| format!(" by {program}"))
+        .unwrap_or_default();
+    format!("{verb} {}{object}{by}: {}", denial.operation, denial.reason)
+}

@@ -1,0 +1,74 @@
+//! From what was asked to a policy and a request.
+
+use std::{ffi::OsString, fs, os::unix::ffi::OsStrExt as _, path::Path};
+
+use super::Options;
+use crate::{
+    command::{Failure, links, place::Place},
+    compile::{self, Explainer},
+    confine::{Request, find_program},
+    policy::Policy,
+    profile::{self, Effective, Right, Rule},
+};
+
+/// The compiled profile.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) effective: Effective,
+    pub(super) policy: Policy,
+    pub(super) explainer: Explainer,
+}
+
+/// Loads and compiles the profile for this place.
+pub(super) fn prepare(options: &Options, place: &Place) -> Result<Prepared, Failure> {
+    let mut command_line = options.command_line.clone();
+    if options.profiles.is_empty() {
+        command_line.rules.extend(command_rules(options, place)?);
+    }
+    let effective = profile::load(&options.profiles, command_line)?;
+    let variables = effective.variables(&place.variables())?;
+    let (policy, explainer) = compile::compile(&effective, &variables, &links::look)?;
+    Ok(Prepared {
+        effective,
+        policy,
+        explainer,
+    })
+}
+
+/// Under the default profile, the command itself may be read and executed: that is what was asked for. A profile that
+/// was named says so itself.
+fn command_rules(options: &Options, place: &Place) -> Result<Vec<Rule>, Failure> {
+    let program = find_program(command(options)?, &place.environment(), &place.directory)?;
+    let program = fs::canonicalize(&program).map_err(|source| Failure::File {
+        action: "find",
+        path: program,
+        source,
+    })?;
+    let path = program.as_os_str().as_bytes();
+    let reason = "the command of this run";
+    Ok(vec![
+        Rule::built_in(Right::Read, path, reason),
+        Rule::built_in(Right::Exec, path, reason),
+    ])
+}
+
+fn command(options: &Options) -> Result<&OsString, Failure> {
+    options
+        .command
+        .first()
+        .ok_or_else(|| Failure::Argument("there is no command to run".to_owned()))
+}
+
+/// The launch that was asked for.
+pub(super) fn request(options: &Options, place: &Place) -> Request {
+    let mut words = options.command.iter().cloned();
+    Request {
+        command: words.next().unwrap_or_default(),
+        arguments: words.collect(),
+        environment: place.environment(),
+        directory: Path::to_path_buf(&place.directory),
+        user: place.user.clone(),
+        keep: options.keep.clone(),
+        wait_all: options.wait_all,
+    }
+}

@@ -1,0 +1,309 @@
+//! What one run leaves behind for `ringfence why`: every kind of denial with its explanation.
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use ringfence_abi::rights;
+use serde::{Deserialize, Serialize};
+
+use super::{Options, engine::Enforcer, narrator::Narrator, prepare::Prepared};
+use crate::{
+    command::Failure,
+    compile::Explainer,
+    event::{Cause, Event, Source},
+    kernel::Totals,
+    policy::Standing,
+    profile::Right,
+};
+
+/// Kinds of denials that are kept apart; more are only counted.
+const KINDS: usize = 10_000;
+const FILE: &str = "last-run.json";
+
+/// One run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// Seconds since 1970 when it began.
+    pub began: u64,
+    /// The command, bytes that are not UTF-8 replaced.
+    pub command: Vec<String>,
+    /// Name of the profile.
+    pub profile: String,
+    /// Name of the engine.
+    pub engine: String,
+    /// Why it is not the best engine.
+    pub engine_reason: Option<String>,
+    /// What was enforced less than exactly, a sentence each.
+    pub degraded: Vec<String>,
+    /// The command's exit code.
+    pub exit: Option<u8>,
+    /// Whether its time was up.
+    pub timed_out: bool,
+    /// Processes that outlived the command and were ended.
+    pub leftover: usize,
+    /// The engine's own count.
+    pub denied: u64,
+    /// Events that found no room.
+    pub lost: u64,
+    /// Denials for an error of the fence itself.
+    pub errors: u64,
+    /// Whether denials could be seen at all.
+    pub blind: bool,
+    /// Each kind of denial, in the order of its first appearance.
+    pub denials: Vec<Denial>,
+    /// Denials of further kinds.
+    pub further: u64,
+    #[serde(skip)]
+    kinds: HashMap<Kind, usize>,
+}
+
+/// One kind of denial.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Denial {
+    /// How often.
+    pub count: u64,
+    /// Whether it was denied; otherwise allowed and reported.
+    pub denied: bool,
+    /// What was tried.
+    pub operation: String,
+    /// On which path; empty where there is none.
+    pub path: String,
+    /// The new path of a rename or link.
+    pub other: Option<String>,
+    /// By whom the first time, nearest first: `name (pid)`.
+    pub programs: Vec<String>,
+    /// Why.
+    pub reason: String,
+    /// The rule's own words on why.
+    pub because: Option<String>,
+    /// A hint.
+    pub hint: Option<String>,
+    /// Lines for a profile that would allow it.
+    pub profile_lines: Vec<String>,
+    /// Arguments that would allow it.
+    pub flags: Vec<String>,
+    /// A rule expects it: no news.
+    pub expected: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    operation: u16,
+    denied: bool,
+    missing: u8,
+    path: Vec<u8>,
+    other: Option<Vec<u8>>,
+}
+
+impl Record {
+    pub(super) fn begin(
+        options: &Options,
+        prepared: &Prepared,
+        enforcer: &Enforcer,
+        standings: &[Standing],
+    ) -> Self {
+        let began = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        Self {
+            began,
+            command: options
+                .command
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            profile: prepared.effective.name.clone(),
+            engine: enforcer.name().to_owned(),
+            engine_reason: enforcer.reason().map(str::to_owned),
+            degraded: super::summary::degraded(standings),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn count(&mut self, totals: Totals) {
+        self.denied = totals.denied;
+        self.lost = totals.lost;
+        self.errors = totals.errors;
+    }
+
+    /// Counts an event; returns its kind the first time.
+    pub(super) fn add(&mut self, event: &Event, explainer: &Explainer) -> Option<&Denial> {
+        let kind = Kind {
+            operation: event.operation,
+            denied: event.denied,
+            missing: event.needed & !event.granted,
+            path: event.path.clone(),
+            other: event.other.clone(),
+        };
+        if let Some(&at) = self.kinds.get(&kind) {
+            self.denials[at].count += 1;
+            return None;
+        }
+        if self.denials.len() == KINDS {
+            self.further += 1;
+            return None;
+        }
+        self.kinds.insert(kind, self.denials.len());
+        self.denials.push(Denial::of(event, explainer));
+        self.denials.last()
+    }
+
+    /// Keeps the record as the last run's. A run does not fail because it cannot.
+    pub(super) fn save(&self, narrator: &mut Narrator<'_>) {
+        if let Err(failure) = self.write() {
+            narrator.note(&failure.to_string());
+        }
+    }
+
+    fn write(&self) -> Result<(), Failure> {
+        let Some(directory) = state_directory() else {
+            return Ok(());
+        };
+        let failed = |source| Failure::File {
+            action: "keep the record of this run in",
+            path: directory.clone(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(failed)?;
+        let mut file = tempfile::NamedTempFile::new_in(&directory).map_err(failed)?;
+        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
+        file.write_all(&text).map_err(failed)?;
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(0o600))
+            .map_err(failed)?;
+        file.persist(directory.join(FILE))
+            .map_err(|error| failed(error.error))?;
+        Ok(())
+    }
+}
+
+/// The record of the caller's last run.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub fn last_run() -> Result<Record, Failure> {
+    let path = state_directory()
+        .ok_or_else(|| Failure::Argument("neither XDG_STATE_HOME nor HOME is set".to_owned()))?
+        .join(FILE);
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Failure::Argument(format!(
+                "there is no last run of yours to explain ({} is not there)",
+                path.display()
+            )));
+        }
+        other => other.map_err(|source| unreadable(&path, source))?,
+    };
+    serde_json::from_slice(&text).map_err(|error| unreadable(&path, error.into()))
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Failure {
+    Failure::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Where state of the caller's lives (XDG Base Directory Specification).
+fn state_directory() -> Option<PathBuf> {
+    let given = env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    given
+        .filter(|given| given.is_absolute())
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/state")))
+        .map(|state| state.join("ringfence"))
+}
+
+impl Denial {
+    fn of(event: &Event, explainer: &Explainer) -> Self {
+        let mut denial = Self {
+            count: 1,
+            denied: event.denied,
+            operation: event.operation_name().to_owned(),
+            path: String::from_utf8_lossy(&event.path).into_owned(),
+            other: event
+                .other
+                .as_ref()
+                .map(|other| String::from_utf8_lossy(other).into_owned()),
+            programs: event
+                .chain
+                .iter()
+                .map(|program| format!("{} ({})", program.name, program.pid))
+                .collect(),
+            reason: fixed_reason(event.cause).to_owned(),
+            because: None,
+            hint: None,
+            profile_lines: Vec::new(),
+            flags: Vec::new(),
+            expected: false,
+        };
+        if event.cause == Cause::Rule {
+            denial.explain(&event.path, event, explainer);
+            if let Some(other) = &event.other {
+                denial.explain(other, event, explainer);
+            }
+        }
+        if event.source == Source::Syscall {
+            denial.hint.get_or_insert_with(|| {
+                "seen as a system call that failed: the path is what the program passed".to_owned()
+            });
+        }
+        denial
+    }
+
+    /// Adds why `path` lacks rights, and what would give them.
+    fn explain(&mut self, path: &[u8], event: &Event, explainer: &Explainer) {
+        for (bit, right) in [
+            (rights::READ, Right::Read),
+            (rights::WRITE, Right::Write),
+            (rights::EXEC, Right::Exec),
+        ] {
+            if event.needed & bit == 0 {
+                continue;
+            }
+            let found = explainer.explain(path, right);
+            if found.allowed {
+                continue;
+            }
+            match &found.rule {
+                Some(rule) => {
+                    self.reason = format!("deny rule `{}` ({})", rule.text, rule.origin);
+                    self.because = rule.because.clone();
+                    self.expected |= rule.expected;
+                }
+                None => self.reason = format!("no rule allows to {right} it"),
+            }
+            self.hint = found.hint;
+            if let Some(suggestion) = found.suggestion {
+                self.profile_lines.push(suggestion.profile);
+                self.flags.push(suggestion.flag);
+            }
+        }
+    }
+}
+
+fn fixed_reason(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Rule => "no rule allows it",
+        Cause::Foreign => "it lies in a mount that is not in this mount namespace",
+        Cause::Anonymous => "it has no path: memory files are not executed, and unknown kernel objects not opened",
+        Cause::TooLong => "its path has more than 4095 bytes",
+        Cause::TooDeep => "its path has too many components",
+        Cause::Unlinked => "the file has been removed, and a removed file is not executed",
+        Cause::RightsDiffer => {
+            "the new name would allow other things than the old one; programs like mv copy instead"
+        }
+        Cause::Internal => "the fence failed to judge it, and denies then",
+        Cause::Closed => "it is closed to every fenced task",
+    }
+}

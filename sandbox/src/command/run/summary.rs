@@ -1,0 +1,174 @@
+//! What a run says in the end, and what it would say before a start (`--dry-run`).
+
+use std::{fmt::Write as _, io::Write};
+
+use ringfence_abi::rights;
+
+use super::{Record, engine::Enforcer, record::Denial};
+use crate::{
+    command::Failure,
+    confine::Plan,
+    policy::{Grade, Standing},
+};
+
+/// Kinds of denials that the summary spells out; `ringfence why` has all.
+const KINDS: usize = 25;
+
+/// The summary; empty if there is nothing to say. When quiet, only what would otherwise go unnoticed is said.
+pub(super) fn text(record: &Record, quiet: bool) -> String {
+    let mut text = String::new();
+    let unexpected: Vec<_> = record.denials.iter().filter(|denial| !denial.expected).collect();
+    if !quiet && !unexpected.is_empty() {
+        heading(&mut text, record, &unexpected);
+        for denial in unexpected.iter().take(KINDS) {
+            text.push_str(&paragraph(denial));
+        }
+        if unexpected.len() > KINDS {
+            push(&mut text, format_args!("  and {} kinds more: ringfence why\n", unexpected.len() - KINDS));
+        }
+    }
+    unnoticed(&mut text, record);
+    text
+}
+
+fn heading(text: &mut String, record: &Record, unexpected: &[&Denial]) {
+    let (mut denied, mut audited) = (0, 0);
+    for denial in unexpected {
+        *(if denial.denied { &mut denied } else { &mut audited }) += denial.count;
+    }
+    let what = match (denied, audited) {
+        (0, audited) => format!("{audited} would be denied"),
+        (denied, 0) => format!("{denied} denied"),
+        (denied, audited) => format!("{denied} denied, {audited} would be"),
+    };
+    push(
+        text,
+        format_args!(
+            "ringfence: {what}, {} kinds (profile {}, engine {})\n",
+            unexpected.len(),
+            record.profile,
+            record.engine
+        ),
+    );
+}
+
+/// What must not go unsaid.
+fn unnoticed(text: &mut String, record: &Record) {
+    if record.lost > 0 {
+        push(text, format_args!("ringfence: {} denials more found no room to be told\n", record.lost));
+    }
+    if record.further > 0 {
+        push(text, format_args!("ringfence: {} denials more of further kinds\n", record.further));
+    }
+    if record.errors > 0 {
+        push(
+            text,
+            format_args!("ringfence: {} of the denials are failures of the fence itself\n", record.errors),
+        );
+    }
+    if record.leftover > 0 {
+        push(
+            text,
+            format_args!("ringfence: ended {} processes that the command had left behind\n", record.leftover),
+        );
+    }
+    if record.timed_out {
+        text.push_str("ringfence: the time limit was reached, and the command ended\n");
+    }
+}
+
+/// One kind of denial, spelled out.
+pub fn paragraph(denial: &Denial) -> String {
+    let mut text = String::new();
+    let times = if denial.count == 1 { String::new() } else { format!("  ({} times)", denial.count) };
+    push(&mut text, format_args!("  {}{}{times}\n", denial.operation, object(denial)));
+    if !denial.programs.is_empty() {
+        push(&mut text, format_args!("    by       {}\n", denial.programs.join(" < ")));
+    }
+    push(&mut text, format_args!("    because  {}\n", denial.reason));
+    if let Some(because) = &denial.because {
+        push(&mut text, format_args!("             {because}\n"));
+    }
+    if let Some(hint) = &denial.hint {
+        push(&mut text, format_args!("    hint     {hint}\n"));
+    }
+    for (line, flag) in denial.profile_lines.iter().zip(&denial.flags) {
+        push(&mut text, format_args!("    allow    {line}   or   {flag}\n"));
+    }
+    text
+}
+
+/// What a denial is about, with a space before it; control characters are escaped, for a path may hold a newline or
+/// a terminal's command.
+pub(super) fn object(denial: &Denial) -> String {
+    let mut text = String::new();
+    if !denial.path.is_empty() {
+        push(&mut text, format_args!(" {}", printable(&denial.path)));
+    }
+    if let Some(other) = &denial.other {
+        push(&mut text, format_args!(" -> {}", printable(other)));
+    }
+    text
+}
+
+fn printable(path: &str) -> String {
+    path.chars()
+        .flat_map(|character| {
+            let plain = !character.is_control();
+            let escaped = character.escape_default().filter(move |_| !plain);
+            plain.then_some(character).into_iter().chain(escaped)
+        })
+        .collect()
+}
+
+/// The names of rights.
+pub(super) fn right_names(bits: u8) -> Vec<&'static str> {
+    [(rights::READ, "read"), (rights::WRITE, "write"), (rights::EXEC, "exec")]
+        .into_iter()
+        .filter_map(|(bit, name)| (bits & bit != 0).then_some(name))
+        .collect()
+}
+
+/// What is not exactly as the profile says, a sentence each.
+pub(super) fn degraded(standings: &[Standing]) -> Vec<String> {
+    standings
+        .iter()
+        .filter(|standing| standing.grade != Grade::Exact)
+        .map(|standing| format!("{} is {}: {}", standing.protection, standing.grade, standing.reason))
+        .collect()
+}
+
+/// What would be done and what would be enforced.
+pub(super) fn dry_run(plan: &Plan, enforcer: &Enforcer, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut text = String::new();
+    push(&mut text, format_args!("engine: {}\n", enforcer.name()));
+    if let Some(reason) = enforcer.reason() {
+        push(&mut text, format_args!("  not bpf-lsm: {reason}\n"));
+    }
+    for standing in plan.standings() {
+        let backends: Vec<_> = standing.backends.iter().map(|backend| backend.name()).collect();
+        push(
+            &mut text,
+            format_args!(
+                "  {:<16} {:<9} {}\n",
+                standing.protection.name(),
+                standing.grade.name(),
+                backends.join(", ")
+            ),
+        );
+        if !standing.reason.is_empty() {
+            push(&mut text, format_args!("    {}\n", standing.reason));
+        }
+    }
+    push(&mut text, format_args!("steps:\n{plan}"));
+    out.write_all(text.as_bytes()).map_err(|source| Failure::File {
+        action: "write to",
+        path: "/dev/stderr".into(),
+        source,
+    })
+}
+
+/// Appends to a string, which takes everything.
+fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
+    text.write_fmt(what).expect("a string takes everything");
+}
