@@ -1,1 +1,4 @@
-//! To come.
+//! What the verbs of the command line do.
+
+pub mod look;
+pub mod profile;
