@@ -125,7 +125,7 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_500, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_500, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// 2,500 sets of rules with 48 paths each: 120,000 pairs.
     #[test]
@@ -138,9 +138,16 @@ proptest! {
         for path in &paths {
             let rights = policy.files.automaton.rights(path.as_bytes());
             prop_assert_eq!(rights, explainer.rights(path.as_bytes()), "{} explained", path.escape_debug());
-            prop_assert_eq!(rights, globset.rights(path), "{} by globset", path.escape_debug());
+            // To globset `/*` matches `/`, as if a name could be empty.
+            if path != "/" {
+                prop_assert_eq!(rights, globset.rights(path), "{} by globset", path.escape_debug());
+            }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Two beginnings lead to one state exactly if every continuation has the same rights.
     #[test]

@@ -16,13 +16,13 @@ use crate::{confine::User, profile::Variables};
 
 /// The surroundings of one run.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     /// Working directory, resolved.
-    pub(super) directory: PathBuf,
+    pub directory: PathBuf,
     /// Who the command runs as; the caller if `None`.
-    pub(super) user: Option<User>,
+    pub user: Option<User>,
     /// The run's private temporary directory, removed in the end.
-    pub(super) temporary: TempDir,
+    pub temporary: TempDir,
     home: Option<PathBuf>,
     name: Option<String>,
     uid: u32,
@@ -33,7 +33,7 @@ impl Place {
     ///
     /// # Errors
     /// If the user is unknown, or the directories cannot be had.
-    pub(super) fn find(user: Option<&str>) -> Result<Self, Failure> {
+    pub fn find(user: Option<&str>) -> Result<Self, Failure> {
         let directory = env::current_dir().map_err(|source| Failure::Unknown {
             what: "the working directory",
             source,
@@ -67,7 +67,7 @@ impl Place {
 
     /// The values of the variables that profiles may use.
     #[must_use]
-    pub(super) fn variables(&self) -> Variables {
+    pub fn variables(&self) -> Variables {
         let mut variables = Variables::new()
             .with("CWD", &self.directory)
             .with("TMP", self.temporary.path())
@@ -88,7 +88,7 @@ impl Place {
     /// The command's environment: the caller's, with the private temporary directory. Another user's own variables are
     /// set by the launch.
     #[must_use]
-    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+    pub fn environment(&self) -> Vec<(OsString, OsString)> {
         let temporary = ["TMPDIR", "TMP", "TEMP", "TEMPDIR"];
         let mut environment: Vec<_> = env::vars_os()
             .filter(|(name, _)| !temporary.iter().any(|one| name == one))

@@ -25,7 +25,7 @@ pub enum Error {
     },
     /// Finding the automaton was given up.
     #[error(
-        "the rules of profile `{profile}` are too entangled: given up at {states} states (most {most_states}) after \
+        "the rules of profile `{profile}` are too many or too entangled: given up at {states} states (most {most_states}) after \
          {steps} steps (most {most_steps}){}",
         .suspect.as_ref().map(|rule| format!("; the rule with most wildcards is `{rule}`: write it with fewer `*`")).unwrap_or_default()
     )]

@@ -108,7 +108,7 @@ impl Explainer {
             None if allowed => None,
             None => self.nearly(path, right),
         };
-        let suggestion = (!allowed && denying.is_none()).then(|| Suggestion::new(path, right));
+        let suggestion = (!allowed && denying.is_none() && right != Right::Deny).then(|| Suggestion::new(path, right));
         Explanation {
             path: String::from_utf8_lossy(path).into_owned(),
             right,

@@ -194,7 +194,11 @@ impl Glob {
             let message = format!("the rule needs paths of {length} bytes, the longest has {PATH_BYTES}");
             return Err(rule.error(&message, Some("write a shorter one with `**`")));
         }
-        if let [b"proc", name @ (b"self" | b"thread-self"), ..] = self.literal_components()[..] {
+        // The link itself may be read; nothing is ever found below it.
+        let link_alone = self.components.len() == 2 && !self.subtree;
+        if let [b"proc", name @ (b"self" | b"thread-self"), ..] = self.literal_components()[..]
+            && !link_alone
+        {
             let name = String::from_utf8_lossy(name);
             return Err(rule.error(
                 &format!("`/proc/{name}` is a link that leads each process elsewhere"),

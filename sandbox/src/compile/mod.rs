@@ -25,7 +25,7 @@ pub use bind::{Bound, Cover, Unfollowed, bind};
 pub use error::Error;
 pub use explain::{Deciding, Explainer, Explanation, Suggestion};
 pub use glob::Glob;
-pub use resolve::{Entry, Link, Look};
+pub use resolve::{Entry, Link, Look, follow};
 
 use crate::policy::{Automaton, FilePolicy, Policy};
 use crate::profile::{Effective, Variables};

@@ -44,8 +44,30 @@ pub(super) struct Resolved {
     pub(super) is_endless: bool,
 }
 
+/// Where `path` leads: what the kernel makes of it, as far as `look` can tell.
+#[must_use]
+pub fn follow(path: &[u8], look: Look<'_>) -> Vec<u8> {
+    let names = path.split(|&byte| byte == b'/').map(<[u8]>::to_vec);
+    let resolved = resolve_names(names.rev().collect(), look);
+    if resolved.is_endless {
+        return path.to_vec();
+    }
+    let followed = join(&resolved.names);
+    if followed.is_empty() {
+        b"/".to_vec()
+    } else {
+        followed
+    }
+}
+
 /// Follows the links in the literal beginning of `glob`.
 pub(super) fn resolve(glob: &Glob, look: Look<'_>) -> Resolved {
+    let names = glob.literal_components().into_iter().rev();
+    resolve_names(names.map(<[u8]>::to_vec).collect(), look)
+}
+
+/// Follows the links in the path whose components `rest` has, the first one last.
+fn resolve_names(mut rest: Vec<Vec<u8>>, look: Look<'_>) -> Resolved {
     let mut resolved = Resolved {
         names: Vec::new(),
         links: Vec::new(),
@@ -53,12 +75,6 @@ pub(super) fn resolve(glob: &Glob, look: Look<'_>) -> Resolved {
         is_endless: false,
     };
     let mut is_gone = false;
-    let mut rest: Vec<Vec<u8>> = glob
-        .literal_components()
-        .into_iter()
-        .rev()
-        .map(<[u8]>::to_vec)
-        .collect();
     while let Some(name) = rest.pop() {
         match name.as_slice() {
             b"" | b"." => continue,

@@ -78,6 +78,16 @@ pub enum Error {
     /// A variable that has no value.
     #[error("{0}")]
     Variable(Fault),
+    /// A limit of the command line that is no amount.
+    #[error("limit `{key}` cannot be `{text}`: {help}")]
+    Amount {
+        /// Which limit.
+        key: &'static str,
+        /// What was given.
+        text: String,
+        /// What to write instead.
+        help: String,
+    },
     /// A variable in a rule of the command line that has no value.
     #[error("variable `${{{name}}}` is not set; known: {known}")]
     Unset {

@@ -44,6 +44,7 @@ pub use error::Error;
 pub use layer::OwnVariable;
 pub use load::{from_text, load};
 pub use pattern::Pattern;
+pub use quantity::limit;
 pub use rule::{Origin, Right, Rule};
 pub use source::{Fault, Place};
 pub use variables::Variables;

@@ -434,7 +434,7 @@ fn fault(at: Range<usize>, message: &str, help: &str) -> PatternFault {
     }
 }
 
-/// `path` written so that it matches itself alone.
+/// `path` written so that it matches itself alone, and so that it can be printed: control characters become `\x0a`.
 #[must_use]
 pub fn escape(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
@@ -445,6 +445,8 @@ pub fn escape(path: &[u8]) -> String {
                 text.push(character);
             } else if character == '$' {
                 text.push_str("\\$");
+            } else if character.is_ascii_control() {
+                text.push_str(&format!("\\x{:02x}", u32::from(character)));
             } else {
                 text.push(character);
             }

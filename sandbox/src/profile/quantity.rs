@@ -1,5 +1,6 @@
 //! Amounts as people write them: `2GiB`, `10m`, `150%`.
 
+use super::error::Error;
 use super::tree::Content;
 
 /// Bytes: `"2GiB"`, `"512MB"`, or a plain number.
@@ -61,6 +62,32 @@ pub(super) fn percent(content: &Content) -> Result<u64, String> {
         Some(percent) if (1.0..=MOST).contains(&percent) => Ok(percent as u64),
         _ => Err("write a share of at least 1%, as in \"150%\", or cores, as in 1.5".to_owned()),
     }
+}
+
+/// A limit as a flag of the command line says it: the amount behind `key`, one of `memory`, `file-size`, `time` and `cpu`, in
+/// the words of a profile.
+///
+/// # Errors
+///
+/// [`Error::Amount`] with what to write instead.
+pub fn limit(key: &'static str, text: &str) -> Result<u64, Error> {
+    let content = match text.parse::<f64>() {
+        Ok(number) if key == "cpu" => Content::Number(number),
+        _ => match text.parse::<i64>() {
+            Ok(number) => Content::Integer(number),
+            Err(_) => Content::Text(text.to_owned()),
+        },
+    };
+    let amount = match key {
+        "time" => seconds(&content),
+        "cpu" => percent(&content),
+        _ => bytes(&content),
+    };
+    amount.map_err(|help| Error::Amount {
+        key,
+        text: text.to_owned(),
+        help,
+    })
 }
 
 #[cfg(test)]

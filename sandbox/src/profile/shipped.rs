@@ -13,7 +13,7 @@ pub struct Shipped {
 pub const DEFAULT: &str = "untrusted";
 
 /// Every shipped profile, by name.
-pub const ALL: [Shipped; 6] = [
+pub const ALL: [Shipped; 7] = [
     Shipped {
         name: "base",
         text: include_str!("../../../profiles/base.toml"),
@@ -21,6 +21,10 @@ pub const ALL: [Shipped; 6] = [
     Shipped {
         name: "c-build",
         text: include_str!("../../../profiles/c-build.toml"),
+    },
+    Shipped {
+        name: "coreutils",
+        text: include_str!("../../../profiles/coreutils.toml"),
     },
     Shipped {
         name: "git",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// Most bytes of one line that an error shows around the place it points at.
 const SHOWN_BYTES: usize = 160;
@@ -104,6 +104,11 @@ impl Place {
         )
     }
 
+    /// Column in bytes, from 1.
+    fn text_column(&self) -> usize {
+        self.start - self.line_start() + 1
+    }
+
     fn line_start(&self) -> usize {
         self.source.lines[self.line() - 1]
     }
@@ -165,16 +170,20 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (window, caret) = self.place.window();
-        // The path carries line and column itself: a window into a long line would give a wrong column.
         let origin = self.place.to_string();
-        let snippet = Snippet::source(window)
+        let is_whole = caret.start + 1 == self.place.text_column();
+        let mut snippet = Snippet::source(window)
             .line_start(self.place.line())
             .annotation(AnnotationKind::Primary.span(caret));
-        let mut group = Level::ERROR
-            .no_name()
-            .primary_title(self.message.as_str())
-            .element(annotate_snippets::Origin::path(origin.as_str()))
-            .element(snippet);
+        let title = Level::ERROR.no_name().primary_title(self.message.as_str());
+        let mut group = Group::with_title(title);
+        if is_whole {
+            snippet = snippet.path(self.place.file());
+        } else {
+            // A window into a long line would give a wrong column.
+            group = group.element(Origin::path(origin.as_str()));
+        }
+        let mut group = group.element(snippet);
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }

@@ -4,7 +4,7 @@ use std::{ffi::OsString, fs, os::unix::ffi::OsStrExt as _, path::Path};
 
 use super::Options;
 use crate::{
-    command::{Failure, links, place::Place},
+    command::{Failure, look::look, place::Place},
     compile::{self, Explainer},
     confine::{Request, find_program},
     policy::Policy,
@@ -27,7 +27,7 @@ pub(super) fn prepare(options: &Options, place: &Place) -> Result<Prepared, Fail
     }
     let effective = profile::load(&options.profiles, command_line)?;
     let variables = effective.variables(&place.variables())?;
-    let (policy, explainer) = compile::compile(&effective, &variables, &links::look)?;
+    let (policy, explainer) = compile::compile(&effective, &variables, &look)?;
     Ok(Prepared {
         effective,
         policy,
