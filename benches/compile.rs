@@ -18,9 +18,18 @@ fn rules(count: usize) -> Vec<Rule> {
         let name = format!("{:08x}", number.wrapping_mul(0x9e37_79b1) & 0xffff_ffff);
         let (right, text) = match number % 10 {
             0 | 1 => (Right::Read, format!("/usr/share/package-{name}/locale/**")),
-            2 => (Right::Write, format!("/home/user/work/project-{name}/target/**")),
-            3 => (Right::Exec, format!("/usr/lib/x86_64-linux-gnu/lib{name}-plugins.so*")),
-            4 => (Right::Read, format!("/home/user/.cache/{name}/index-[0-9]*.json")),
+            2 => (
+                Right::Write,
+                format!("/home/user/work/project-{name}/target/**"),
+            ),
+            3 => (
+                Right::Exec,
+                format!("/usr/lib/x86_64-linux-gnu/lib{name}-plugins.so*"),
+            ),
+            4 => (
+                Right::Read,
+                format!("/home/user/.cache/{name}/index-[0-9]*.json"),
+            ),
             _ => (
                 Right::Read,
                 format!("/usr/lib/python3/dist-packages/{name}/__pycache__/module_{number}.pyc"),
@@ -50,10 +59,18 @@ fn rules_to_table(criterion: &mut Criterion) {
     for count in [10, 100, 1_000, 10_000] {
         let profile = profile(count);
         let (policy, _) = compile(&profile, &Variables::new(), &|_| Entry::Missing).expect("fits");
-        println!("{count} rules: {} words", policy.files.automaton.words.len());
-        group.bench_with_input(BenchmarkId::from_parameter(count), &profile, |bencher, profile| {
-            bencher.iter(|| compile(black_box(profile), &Variables::new(), &|_| Entry::Missing));
-        });
+        println!(
+            "{count} rules: {} words",
+            policy.files.automaton.words.len()
+        );
+        group.bench_with_input(
+            BenchmarkId::from_parameter(count),
+            &profile,
+            |bencher, profile| {
+                bencher
+                    .iter(|| compile(black_box(profile), &Variables::new(), &|_| Entry::Missing));
+            },
+        );
     }
     group.finish();
 }

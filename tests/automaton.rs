@@ -183,7 +183,8 @@ fn answer_the_same(automaton: &ringfence::policy::Automaton, one: u32, other: u3
         if !seen.insert((one, other)) {
             continue;
         }
-        let rights = [one, other].map(|state| ringfence_abi::automaton::rights_of(&automaton.words, state));
+        let rights =
+            [one, other].map(|state| ringfence_abi::automaton::rights_of(&automaton.words, state));
         if rights[0] != rights[1] {
             return false;
         }

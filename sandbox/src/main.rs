@@ -1,3 +1,110 @@
-//! The `ringfence` command.
+//! The `ringfence` command: parse, do, report.
 
-fn main() {}
+use std::{
+    env,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use ringfence::{
+    cli::{self, Cli, ProfileVerb, RuleArguments, Verb},
+    command::{self, Failure, Place},
+    profile::Right,
+};
+
+fn main() -> ExitCode {
+    let arguments = match Cli::try_parse() {
+        Ok(arguments) => arguments,
+        Err(help) => return usage(&help),
+    };
+    match act(arguments.verb) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            // Where stderr is gone, the exit code still tells.
+            writeln!(io::stderr(), "ringfence: {failure}").ok();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Help is no error; what cannot be parsed is one of ringfence's own, 125, for 1 and 2 could be the command's.
+fn usage(help: &clap::Error) -> ExitCode {
+    help.print().ok();
+    if help.use_stderr() {
+        ExitCode::from(125)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn act(verb: Verb) -> Result<u8, Failure> {
+    let mut out = io::stdout().lock();
+    match verb {
+        Verb::Run(arguments) => {
+            let options = cli::run_options(*arguments, &directory()?)?;
+            command::run::run(&options, &mut io::stderr())
+        }
+        Verb::Why(arguments) => {
+            command::why::why(arguments.filter.as_deref(), arguments.json, &mut out).map(|()| 0)
+        }
+        Verb::Doctor(arguments) => command::doctor::doctor(arguments.json, &mut out).map(|()| 0),
+        Verb::Profile(verb) => profile(verb, &mut out),
+    }
+}
+
+fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
+    match verb {
+        ProfileVerb::Show { rules, json } => {
+            command::profile::show(request(&rules)?, json, out)?;
+        }
+        ProfileVerb::Test {
+            path,
+            rights,
+            profiles,
+            json,
+        } => {
+            let rules = RuleArguments {
+                profiles,
+                ..RuleArguments::default()
+            };
+            let asked = [
+                (rights.read, Right::Read),
+                (rights.write, Right::Write),
+                (rights.exec, Right::Exec),
+            ];
+            let none = asked.iter().all(|(asked, _)| !asked);
+            let asked: Vec<_> = asked
+                .into_iter()
+                .filter_map(|(asked, right)| (asked || none).then_some(right))
+                .collect();
+            let allowed = command::profile::test(
+                request(&rules)?,
+                path.as_ref(),
+                &directory()?,
+                &asked,
+                json,
+                out,
+            )?;
+            return Ok(u8::from(!allowed));
+        }
+        ProfileVerb::Schema => command::profile::schema(out)?,
+        ProfileVerb::List => command::profile::list(out)?,
+    }
+    Ok(0)
+}
+
+fn request(rules: &RuleArguments) -> Result<command::profile::Request, Failure> {
+    Ok(command::profile::Request {
+        profiles: rules.profiles.clone(),
+        command_line: cli::command_line(rules, &directory()?)?,
+        variables: Place::find(None)?.variables(),
+    })
+}
+
+fn directory() -> Result<std::path::PathBuf, Failure> {
+    env::current_dir().map_err(|source| Failure::Unknown {
+        what: "the working directory",
+        source,
+    })
+}

@@ -13,6 +13,9 @@ pub enum Failure {
     /// The profile does not compile.
     #[error(transparent)]
     Compile(#[from] compile::Error),
+    /// A verb about profiles.
+    #[error(transparent)]
+    Verb(#[from] super::profile::Error),
     /// The launch.
     #[error(transparent)]
     Confine(#[from] confine::Error),
@@ -60,16 +63,24 @@ impl Failure {
 fn refusal(standings: &[Standing]) -> String {
     use std::fmt::Write as _;
     let mut text =
-        "this kernel and user cannot keep what the profile requires, so nothing was started:".to_owned();
+        "this kernel and user cannot keep what the profile requires, so nothing was started:"
+            .to_owned();
     for standing in standings {
         let grade = standing.grade;
-        write!(text, "\n  {} would be {grade}: {}", standing.protection, standing.reason)
-            .expect("a string takes everything");
+        write!(
+            text,
+            "\n  {} would be {grade}: {}",
+            standing.protection, standing.reason
+        )
+        .expect("a string takes everything");
         if let Some(remedy) = &standing.remedy {
             write!(text, "\n    way out: {remedy}").expect("a string takes everything");
         }
     }
-    let names: Vec<_> = standings.iter().map(|standing| standing.protection.name()).collect();
+    let names: Vec<_> = standings
+        .iter()
+        .map(|standing| standing.protection.name())
+        .collect();
     write!(
         text,
         "\n  or accept it: --best-effort {} (in a profile: [protection] {} = \"best-effort\")",

@@ -1,10 +1,12 @@
 //! What the command line's verbs do: each takes what was asked, does it with the rooms below, and says what happened.
 
+pub mod doctor;
 mod failure;
 mod look;
 mod place;
 pub mod profile;
 pub mod run;
+pub mod why;
 
 pub use failure::Failure;
 pub use place::Place;

@@ -76,7 +76,10 @@ impl Place {
             variables = variables.with("USER", name);
         }
         if let Some(home) = &self.home {
-            let below = |variable, default| self.configured(variable).unwrap_or_else(|| home.join(default));
+            let below = |variable, default| {
+                self.configured(variable)
+                    .unwrap_or_else(|| home.join(default))
+            };
             variables = variables
                 .with("HOME", home)
                 .with("CACHE", below("XDG_CACHE_HOME", ".cache"))

@@ -249,9 +249,10 @@ impl<'a> Builder<'a> {
                     ranges.extend(transitions.map(|trans| (trans.start, trans.end, trans.next)));
                 }
                 State::Dense(dense) => {
-                    ranges.extend((0..=255u8).filter_map(|byte| {
-                        Some((byte, byte, dense.matches_byte(byte)?))
-                    }));
+                    ranges.extend(
+                        (0..=255u8)
+                            .filter_map(|byte| Some((byte, byte, dense.matches_byte(byte)?))),
+                    );
                 }
                 State::Match { pattern_id } => {
                     let group = self.groups[pattern_id.as_usize()];
@@ -262,7 +263,11 @@ impl<'a> Builder<'a> {
             }
         }
         Row {
-            rights: if here & DENY == 0 { here & rights::ALL } else { 0 },
+            rights: if here & DENY == 0 {
+                here & rights::ALL
+            } else {
+                0
+            },
             steps: self.row_steps(&ranges, key.granted, below),
         }
     }
@@ -287,7 +292,9 @@ impl<'a> Builder<'a> {
         let mut targets = Vec::new();
         for low in (0..=255u8).filter(|&byte| starts[usize::from(byte)]) {
             targets.clear();
-            let through = ranges.iter().filter(|(from, to, _)| (*from..=*to).contains(&low));
+            let through = ranges
+                .iter()
+                .filter(|(from, to, _)| (*from..=*to).contains(&low));
             targets.extend(through.map(|(_, _, next)| *next));
             self.steps += ranges.len() as u64;
             let granted = if low == b'/' { below } else { granted };

@@ -143,12 +143,11 @@ impl Rule {
         } else {
             from_directory(cwd, text)
         };
-        let patterns =
-            Pattern::parse(&text).map_err(|fault| Error::CommandLineRule {
-                rule: argument.to_string_lossy().into_owned(),
-                message: fault.message,
-                help: fault.help,
-            })?;
+        let patterns = Pattern::parse(&text).map_err(|fault| Error::CommandLineRule {
+            rule: argument.to_string_lossy().into_owned(),
+            message: fault.message,
+            help: fault.help,
+        })?;
         let mut rule = Self::new(right, &text, patterns, Origin::CommandLine);
         rule.directory_is_subtree = true;
         Ok(rule)
@@ -233,7 +232,10 @@ fn from_directory(cwd: &Path, text: &[u8]) -> Vec<u8> {
     let mut directory = cwd;
     let mut rest = text;
     loop {
-        let name_length = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        let name_length = rest
+            .iter()
+            .position(|&byte| byte == b'/')
+            .unwrap_or(rest.len());
         match &rest[..name_length] {
             b"." => {}
             // `cwd` comes from the kernel: no symbolic link is in it, so its parent is its text's.
@@ -259,11 +261,8 @@ mod tests {
     use super::*;
 
     fn read(argument: &[u8], cwd: &str) -> Vec<u8> {
-        let rule = Rule::from_command_line(
-            Right::Read,
-            OsStr::from_bytes(argument),
-            Path::new(cwd),
-        );
+        let rule =
+            Rule::from_command_line(Right::Read, OsStr::from_bytes(argument), Path::new(cwd));
         rule.unwrap().text
     }
 

@@ -59,7 +59,11 @@ impl Place {
     /// The bytes `span` of `source`; what lies beyond the end of the text is taken as its end.
     #[must_use]
     pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
-        let floor = |index: usize| source.text.floor_char_boundary(index.min(source.text.len()));
+        let floor = |index: usize| {
+            source
+                .text
+                .floor_char_boundary(index.min(source.text.len()))
+        };
         let start = floor(span.start);
         Self {
             source: Arc::clone(source),
@@ -77,7 +81,9 @@ impl Place {
     /// Line, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
-        self.source.lines.partition_point(|&line| line <= self.start)
+        self.source
+            .lines
+            .partition_point(|&line| line <= self.start)
     }
 
     /// Column in characters, from 1.
@@ -120,8 +126,7 @@ impl Place {
         let last = text[self.start..]
             .find('\n')
             .map_or(text.len(), |newline| self.start + newline);
-        let from =
-            first.max(text.floor_char_boundary(self.start.saturating_sub(SHOWN_BYTES / 4)));
+        let from = first.max(text.floor_char_boundary(self.start.saturating_sub(SHOWN_BYTES / 4)));
         let from = if self.start - first <= SHOWN_BYTES / 2 {
             first
         } else {
@@ -135,7 +140,13 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}:{}", self.file(), self.line(), self.column())
+        write!(
+            formatter,
+            "{}:{}:{}",
+            self.file(),
+            self.line(),
+            self.column()
+        )
     }
 }
 

@@ -141,6 +141,14 @@ impl Watch {
     }
 }
 
+/// Whether the BPF LSM engine can really be had: it is loaded, if it is not yet.
+///
+/// # Errors
+/// Why not.
+pub fn try_engine(probe: &Probe) -> Result<(), Failure> {
+    open(probe).map(|_| ())
+}
+
 /// Finds or loads the programs. Only the first run after a boot needs the cgroup, for its self-test.
 fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
     let place: &CgroupPlace = probe.cgroup.as_ref().ok_or_else(no_cgroup)?;

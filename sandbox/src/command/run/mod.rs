@@ -6,7 +6,7 @@ mod prepare;
 mod record;
 mod summary;
 
-pub use engine::EngineChoice;
+pub use engine::{EngineChoice, try_engine};
 pub use record::{Denial, Record, last_run};
 pub use summary::paragraph;
 

@@ -139,7 +139,10 @@ impl<'a> Narrator<'a> {
             return;
         };
         let path = String::from_utf8_lossy(&event.path);
-        let other = event.other.as_ref().map(|other| String::from_utf8_lossy(other));
+        let other = event
+            .other
+            .as_ref()
+            .map(|other| String::from_utf8_lossy(other));
         let line = Line {
             time_ns: event.time,
             verdict: if event.denied { "deny" } else { "audit" },
@@ -163,14 +166,20 @@ impl<'a> Narrator<'a> {
             });
         if let Err(error) = written {
             self.events = None;
-            self.say(&format!("the file of events cannot be written any more: {error}"));
+            self.say(&format!(
+                "the file of events cannot be written any more: {error}"
+            ));
         }
     }
 }
 
 /// One denial in one line.
 fn line(denial: &Denial) -> String {
-    let verb = if denial.denied { "denied" } else { "would deny" };
+    let verb = if denial.denied {
+        "denied"
+    } else {
+        "would deny"
+    };
     let object = summary::object(denial);
     let by = denial
         .programs

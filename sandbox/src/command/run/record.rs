@@ -296,7 +296,9 @@ fn fixed_reason(cause: Cause) -> &'static str {
     match cause {
         Cause::Rule => "no rule allows it",
         Cause::Foreign => "it lies in a mount that is not in this mount namespace",
-        Cause::Anonymous => "it has no path: memory files are not executed, and unknown kernel objects not opened",
+        Cause::Anonymous => {
+            "it has no path: memory files are not executed, and unknown kernel objects not opened"
+        }
         Cause::TooLong => "its path has more than 4095 bytes",
         Cause::TooDeep => "its path has too many components",
         Cause::Unlinked => "the file has been removed, and a removed file is not executed",

@@ -17,14 +17,24 @@ const KINDS: usize = 25;
 /// The summary; empty if there is nothing to say. When quiet, only what would otherwise go unnoticed is said.
 pub(super) fn text(record: &Record, quiet: bool) -> String {
     let mut text = String::new();
-    let unexpected: Vec<_> = record.denials.iter().filter(|denial| !denial.expected).collect();
+    let unexpected: Vec<_> = record
+        .denials
+        .iter()
+        .filter(|denial| !denial.expected)
+        .collect();
     if !quiet && !unexpected.is_empty() {
         heading(&mut text, record, &unexpected);
         for denial in unexpected.iter().take(KINDS) {
             text.push_str(&paragraph(denial));
         }
         if unexpected.len() > KINDS {
-            push(&mut text, format_args!("  and {} kinds more: ringfence why\n", unexpected.len() - KINDS));
+            push(
+                &mut text,
+                format_args!(
+                    "  and {} kinds more: ringfence why\n",
+                    unexpected.len() - KINDS
+                ),
+            );
         }
     }
     unnoticed(&mut text, record);
@@ -34,7 +44,11 @@ pub(super) fn text(record: &Record, quiet: bool) -> String {
 fn heading(text: &mut String, record: &Record, unexpected: &[&Denial]) {
     let (mut denied, mut audited) = (0, 0);
     for denial in unexpected {
-        *(if denial.denied { &mut denied } else { &mut audited }) += denial.count;
+        *(if denial.denied {
+            &mut denied
+        } else {
+            &mut audited
+        }) += denial.count;
     }
     let what = match (denied, audited) {
         (0, audited) => format!("{audited} would be denied"),
@@ -55,21 +69,39 @@ fn heading(text: &mut String, record: &Record, unexpected: &[&Denial]) {
 /// What must not go unsaid.
 fn unnoticed(text: &mut String, record: &Record) {
     if record.lost > 0 {
-        push(text, format_args!("ringfence: {} denials more found no room to be told\n", record.lost));
+        push(
+            text,
+            format_args!(
+                "ringfence: {} denials more found no room to be told\n",
+                record.lost
+            ),
+        );
     }
     if record.further > 0 {
-        push(text, format_args!("ringfence: {} denials more of further kinds\n", record.further));
+        push(
+            text,
+            format_args!(
+                "ringfence: {} denials more of further kinds\n",
+                record.further
+            ),
+        );
     }
     if record.errors > 0 {
         push(
             text,
-            format_args!("ringfence: {} of the denials are failures of the fence itself\n", record.errors),
+            format_args!(
+                "ringfence: {} of the denials are failures of the fence itself\n",
+                record.errors
+            ),
         );
     }
     if record.leftover > 0 {
         push(
             text,
-            format_args!("ringfence: ended {} processes that the command had left behind\n", record.leftover),
+            format_args!(
+                "ringfence: ended {} processes that the command had left behind\n",
+                record.leftover
+            ),
         );
     }
     if record.timed_out {
@@ -80,10 +112,20 @@ fn unnoticed(text: &mut String, record: &Record) {
 /// One kind of denial, spelled out.
 pub fn paragraph(denial: &Denial) -> String {
     let mut text = String::new();
-    let times = if denial.count == 1 { String::new() } else { format!("  ({} times)", denial.count) };
-    push(&mut text, format_args!("  {}{}{times}\n", denial.operation, object(denial)));
+    let times = if denial.count == 1 {
+        String::new()
+    } else {
+        format!("  ({} times)", denial.count)
+    };
+    push(
+        &mut text,
+        format_args!("  {}{}{times}\n", denial.operation, object(denial)),
+    );
     if !denial.programs.is_empty() {
-        push(&mut text, format_args!("    by       {}\n", denial.programs.join(" < ")));
+        push(
+            &mut text,
+            format_args!("    by       {}\n", denial.programs.join(" < ")),
+        );
     }
     push(&mut text, format_args!("    because  {}\n", denial.reason));
     if let Some(because) = &denial.because {
@@ -93,7 +135,10 @@ pub fn paragraph(denial: &Denial) -> String {
         push(&mut text, format_args!("    hint     {hint}\n"));
     }
     for (line, flag) in denial.profile_lines.iter().zip(&denial.flags) {
-        push(&mut text, format_args!("    allow    {line}   or   {flag}\n"));
+        push(
+            &mut text,
+            format_args!("    allow    {line}   or   {flag}\n"),
+        );
     }
     text
 }
@@ -123,10 +168,14 @@ fn printable(path: &str) -> String {
 
 /// The names of rights.
 pub(super) fn right_names(bits: u8) -> Vec<&'static str> {
-    [(rights::READ, "read"), (rights::WRITE, "write"), (rights::EXEC, "exec")]
-        .into_iter()
-        .filter_map(|(bit, name)| (bits & bit != 0).then_some(name))
-        .collect()
+    [
+        (rights::READ, "read"),
+        (rights::WRITE, "write"),
+        (rights::EXEC, "exec"),
+    ]
+    .into_iter()
+    .filter_map(|(bit, name)| (bits & bit != 0).then_some(name))
+    .collect()
 }
 
 /// What is not exactly as the profile says, a sentence each.
@@ -134,19 +183,32 @@ pub(super) fn degraded(standings: &[Standing]) -> Vec<String> {
     standings
         .iter()
         .filter(|standing| standing.grade != Grade::Exact)
-        .map(|standing| format!("{} is {}: {}", standing.protection, standing.grade, standing.reason))
+        .map(|standing| {
+            format!(
+                "{} is {}: {}",
+                standing.protection, standing.grade, standing.reason
+            )
+        })
         .collect()
 }
 
 /// What would be done and what would be enforced.
-pub(super) fn dry_run(plan: &Plan, enforcer: &Enforcer, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn dry_run(
+    plan: &Plan,
+    enforcer: &Enforcer,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let mut text = String::new();
     push(&mut text, format_args!("engine: {}\n", enforcer.name()));
     if let Some(reason) = enforcer.reason() {
         push(&mut text, format_args!("  not bpf-lsm: {reason}\n"));
     }
     for standing in plan.standings() {
-        let backends: Vec<_> = standing.backends.iter().map(|backend| backend.name()).collect();
+        let backends: Vec<_> = standing
+            .backends
+            .iter()
+            .map(|backend| backend.name())
+            .collect();
         push(
             &mut text,
             format_args!(
@@ -161,11 +223,12 @@ pub(super) fn dry_run(plan: &Plan, enforcer: &Enforcer, out: &mut dyn Write) -> 
         }
     }
     push(&mut text, format_args!("steps:\n{plan}"));
-    out.write_all(text.as_bytes()).map_err(|source| Failure::File {
-        action: "write to",
-        path: "/dev/stderr".into(),
-        source,
-    })
+    out.write_all(text.as_bytes())
+        .map_err(|source| Failure::File {
+            action: "write to",
+            path: "/dev/stderr".into(),
+            source,
+        })
 }
 
 /// Appends to a string, which takes everything.

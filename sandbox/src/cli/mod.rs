@@ -1,5 +1,9 @@
 //! The command line: what can be typed, and what it means. Parsing touches nothing.
 
+mod meaning;
+
+pub use meaning::{command_line, run_options};
+
 use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -128,7 +132,12 @@ pub struct RunArguments {
     #[arg(long)]
     pub dry_run: bool,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     pub command: Vec<OsString>,
 }
 

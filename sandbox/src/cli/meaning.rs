@@ -1,0 +1,124 @@
+//! From what was typed to what it means.
+
+use std::{collections::BTreeMap, ffi::OsString, path::Path};
+
+use super::{EngineArgument, LimitArguments, NetworkArgument, RuleArguments, RunArguments};
+use crate::{
+    command::{
+        Failure,
+        run::{EngineChoice, Options},
+    },
+    policy::{Demand, Limits, Mode, NetworkPolicy, Protection},
+    profile::{CommandLine, Right, Rule, capability, limit},
+};
+
+/// The options of `ringfence run`; relative paths of rules are taken from `directory`.
+///
+/// # Errors
+/// If a rule, a limit or a name makes no sense.
+pub fn run_options(arguments: RunArguments, directory: &Path) -> Result<Options, Failure> {
+    let mut command_line = command_line(&arguments.rules, directory)?;
+    command_line.limits = limits(&arguments.limits)?;
+    Ok(Options {
+        profiles: arguments.rules.profiles,
+        command_line,
+        command: arguments.command,
+        user: arguments.user,
+        keep: arguments.keep,
+        wait_all: arguments.wait_all,
+        engine: match arguments.engine {
+            EngineArgument::Auto => EngineChoice::Auto,
+            EngineArgument::BpfLsm => EngineChoice::BpfLsm,
+            EngineArgument::Fallback => EngineChoice::Fallback,
+        },
+        quiet: arguments.quiet,
+        events: arguments.events,
+        dry_run: arguments.dry_run,
+    })
+}
+
+/// What rules on the command line add to the profiles.
+///
+/// # Errors
+/// If a rule or a name makes no sense.
+pub fn command_line(arguments: &RuleArguments, directory: &Path) -> Result<CommandLine, Failure> {
+    let mut rules = Vec::new();
+    let lists: [(Right, &[OsString]); 4] = [
+        (Right::Read, &arguments.read),
+        (Right::Write, &arguments.write),
+        (Right::Exec, &arguments.exec),
+        (Right::Deny, &arguments.deny),
+    ];
+    for (right, paths) in lists {
+        for path in paths {
+            rules.push(Rule::from_command_line(right, path, directory)?);
+        }
+    }
+    Ok(CommandLine {
+        rules,
+        files_mode: arguments.audit.then_some(Mode::Audit),
+        network: arguments.network.map(|network| match network {
+            NetworkArgument::None => NetworkPolicy::None,
+            NetworkArgument::Open => NetworkPolicy::Open,
+        }),
+        capabilities: capabilities(&arguments.capabilities)?,
+        limits: Limits::default(),
+        demands: demands(&arguments.best_effort)?,
+    })
+}
+
+fn capabilities(names: &[String]) -> Result<Vec<&'static str>, Failure> {
+    let named = |name: &String| {
+        capability::named(name).map_err(|near| {
+            let near = near
+                .map(|near| format!("; did you mean `{near}`?"))
+                .unwrap_or_default();
+            Failure::Argument(format!("there is no capability `{name}`{near}"))
+        })
+    };
+    names.iter().map(named).collect()
+}
+
+fn limits(arguments: &LimitArguments) -> Result<Limits, Failure> {
+    let amount =
+        |key, text: &Option<String>| text.as_deref().map(|text| limit(key, text)).transpose();
+    Ok(Limits {
+        memory: amount("memory", &arguments.memory)?,
+        pids: arguments.pids,
+        wall_seconds: amount("time", &arguments.time)?,
+        cpu_percent: amount("cpu", &arguments.cpu)?,
+        open_files: arguments.open_files,
+        file_size: amount("file-size", &arguments.file_size)?,
+    })
+}
+
+/// What may degrade: names of protections, `files` for the three about files, `all` for all.
+fn demands(names: &[String]) -> Result<BTreeMap<Protection, Demand>, Failure> {
+    let mut demands = BTreeMap::new();
+    for name in names {
+        let meant: Vec<_> = Protection::ALL
+            .into_iter()
+            .filter(|protection| {
+                name == "all"
+                    || protection.name() == name
+                    || (name == "files" && protection.name().starts_with("files-"))
+            })
+            .collect();
+        if meant.is_empty() {
+            let known: Vec<_> = Protection::ALL
+                .iter()
+                .map(|protection| protection.name())
+                .collect();
+            return Err(Failure::Argument(format!(
+                "there is no protection `{name}`; known: {}, files, all",
+                known.join(", ")
+            )));
+        }
+        demands.extend(
+            meant
+                .into_iter()
+                .map(|protection| (protection, Demand::BestEffort)),
+        );
+    }
+    Ok(demands)
+}

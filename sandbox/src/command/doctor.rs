@@ -1,0 +1,179 @@
+//! `ringfence doctor`: which protection this kernel and this user can have, by what, and how to turn on what is off.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::{Failure, Place, look::look, run::try_engine};
+use crate::{
+    compile,
+    confine::{self, Engine, Probe},
+    kernel::Host,
+    policy::Standing,
+    profile::{self, CommandLine},
+};
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Report {
+    kernel: String,
+    user: u32,
+    engines: Vec<EngineReport>,
+    /// The engine that a run takes.
+    chosen: &'static str,
+}
+
+/// One engine.
+#[derive(Debug, Serialize)]
+struct EngineReport {
+    engine: &'static str,
+    available: bool,
+    /// Why not.
+    reason: Option<String>,
+    /// What to do about it.
+    remedy: Option<String>,
+    /// What it would enforce of the built-in profile.
+    protections: Vec<Standing>,
+}
+
+/// Writes the table to `out`, or JSON.
+///
+/// # Errors
+/// If this host cannot be probed, or `out` cannot be written.
+pub fn doctor(json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let report = examine()?;
+    let text = if json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|error| Failure::Argument(format!("cannot write JSON: {error}")))?;
+        text + "\n"
+    } else {
+        table(&report)
+    };
+    out.write_all(text.as_bytes())
+        .map_err(|source| Failure::File {
+            action: "write to",
+            path: "/dev/stdout".into(),
+            source,
+        })
+}
+
+fn examine() -> Result<Report, Failure> {
+    let host = Host::probe();
+    let probe = Probe::new()?;
+    let place = Place::find(None)?;
+    let effective = profile::load(&[], CommandLine::default())?;
+    let variables = effective.variables(&place.variables())?;
+    let (policy, _) = compile::compile(&effective, &variables, &look)?;
+    let (reason, remedy) = match host.obstacle() {
+        Some((reason, remedy)) => (Some(reason), remedy),
+        None => (
+            try_engine(&probe).err().map(|failure| failure.to_string()),
+            None,
+        ),
+    };
+    let available = reason.is_none();
+    let best = EngineReport {
+        engine: "bpf-lsm",
+        available,
+        protections: if available {
+            confine::standings(&policy, Engine::BpfLsm, &probe)?
+        } else {
+            Vec::new()
+        },
+        reason,
+        remedy,
+    };
+    let fallback = match confine::standings(&policy, Engine::Fallback, &probe) {
+        Ok(protections) => {
+            let refused = policy.degradation.refused(&protections);
+            EngineReport {
+                engine: "fallback",
+                available: refused.is_empty(),
+                reason: (!refused.is_empty()).then(|| {
+                    let names: Vec<_> = refused
+                        .iter()
+                        .map(|standing| standing.protection.name())
+                        .collect();
+                    format!("less than required: {}", names.join(", "))
+                }),
+                remedy: None,
+                protections,
+            }
+        }
+        Err(error) => EngineReport {
+            engine: "fallback",
+            available: false,
+            reason: Some(error.to_string()),
+            remedy: None,
+            protections: Vec::new(),
+        },
+    };
+    Ok(Report {
+        kernel: host.release,
+        user: probe.uid,
+        chosen: match (best.available, fallback.available) {
+            (true, _) => "bpf-lsm",
+            (false, true) => "fallback",
+            (false, false) => "none",
+        },
+        engines: vec![best, fallback],
+    })
+}
+
+fn table(report: &Report) -> String {
+    let mut lines = vec![
+        format!("kernel {}, user {}", report.kernel, report.user),
+        format!("a run takes the engine: {}", report.chosen),
+    ];
+    for engine in &report.engines {
+        let state = if engine.available {
+            "available"
+        } else {
+            "not available"
+        };
+        lines.push(String::new());
+        lines.push(format!("{}: {state}", engine.engine));
+        lines.extend(
+            engine
+                .reason
+                .iter()
+                .map(|reason| format!("  why       {reason}")),
+        );
+        lines.extend(
+            engine
+                .remedy
+                .iter()
+                .map(|remedy| format!("  way out   {remedy}")),
+        );
+        if engine.protections.is_empty() {
+            continue;
+        }
+        lines.push(format!(
+            "  {:<16} {:<9} {}",
+            "PROTECTION", "STATE", "BACKEND"
+        ));
+        for standing in &engine.protections {
+            let backends: Vec<_> = standing
+                .backends
+                .iter()
+                .map(|backend| backend.name())
+                .collect();
+            lines.push(format!(
+                "  {:<16} {:<9} {}",
+                standing.protection.name(),
+                standing.grade.name(),
+                backends.join(", ")
+            ));
+            if !standing.reason.is_empty() {
+                lines.push(format!("      {}", standing.reason));
+            }
+            lines.extend(
+                standing
+                    .remedy
+                    .iter()
+                    .map(|remedy| format!("      way out: {remedy}")),
+            );
+        }
+    }
+    lines.join("\n") + "\n"
+}
