@@ -42,9 +42,9 @@ pub fn read<T: Copy>(address: u64) -> Result<T, Outcome> {
 }
 
 
-/// Set by the loader: 1 if `inode_setattr` has the mount's id mapping as its first argument.
+/// Set by the loader to 0 or 1: 1 if `inode_setattr` has the mount's id mapping as its first argument.
 #[unsafe(no_mangle)]
-pub static SETATTR_HAS_MAPPING: u32 = 0;
+pub static SETATTR_HAS_MAPPING: u32 = 0xdead_beef;
 
 /// Whether `inode_setattr` has the mount's id mapping as its first argument.
 #[inline(always)]

@@ -65,12 +65,17 @@ pub enum Error {
     /// A compiled table is damaged.
     #[error("the compiled policy is damaged: {0}")]
     Damaged(String),
-    /// The engine did not deny what it must.
+    /// The engine did not do what it must.
     #[error(
-        "the engine is loaded but did not deny `{0}` in its self-test; nothing was started (is `bpf` in the list of \
+        "the engine is loaded but did not {wanted} {act} in its self-test; nothing was started (is `bpf` in the list of \
          /sys/kernel/security/lsm?)"
     )]
-    SelfTest(String),
+    SelfTest {
+        /// What was tried.
+        act: &'static str,
+        /// What should have come of it.
+        wanted: &'static str,
+    },
     /// There are too many fences.
     #[error("there are {0} fences already, which is all that there is room for")]
     TooMany(u32),

@@ -1,4 +1,4 @@
-//! Before the first fence: a child behind a policy that allows nothing must be denied everything.
+//! Before the first fence: a child behind a policy that allows one thing must be denied everything else, and not that.
 //!
 //! A kernel whose `lsm=` list lacks `bpf` loads, attaches and pins the programs, and never runs them.
 
@@ -18,6 +18,8 @@ use nix::{
     unistd::{ForkResult, fork},
 };
 
+use ringfence_abi::{automaton, rights};
+
 use super::{Engine, Error};
 use crate::policy::{Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy};
 
@@ -30,8 +32,14 @@ pub struct Cgroup {
     pub id: u64,
 }
 
-/// What must be denied, in the order in which the child tries.
-const ACTS: [&str; 4] = ["exec", "open", "unlink", "kill"];
+/// What the child tries, in order, each with what must come of it.
+const ACTS: [(&str, &str); 5] = [
+    ("exec", "deny"),
+    ("open", "deny"),
+    ("unlink", "deny"),
+    ("kill", "deny"),
+    ("reading an allowed directory", "allow"),
+];
 const NOT_IN_CGROUP: i32 = 100;
 
 /// Runs the test; the programs are attached.
@@ -45,7 +53,7 @@ pub(super) fn run(engine: &mut Engine, cgroup: &Cgroup) -> Result<(), Error> {
         .write(true)
         .open(&tasks)
         .map_err(|error| Error::state(&tasks, error))?;
-    let fence = engine.install(&deny_all(), cgroup.id)?;
+    let fence = engine.install(&policy(), cgroup.id)?;
     let code = attempt(tasks.as_raw_fd(), &path);
     fence.remove(engine)?;
     match code.map_err(|error| Error::state(&file, error))? {
@@ -61,19 +69,19 @@ pub(super) fn run(engine: &mut Engine, cgroup: &Cgroup) -> Result<(), Error> {
             let act = usize::try_from(code - 1)
                 .ok()
                 .and_then(|index| ACTS.get(index));
-            Err(Error::SelfTest(
-                (*act.unwrap_or(&"the self-test's child")).to_owned(),
-            ))
+            let (act, wanted) = act.copied().unwrap_or(("what it had to", "deny"));
+            Err(Error::SelfTest { act, wanted })
         }
     }
 }
 
-fn deny_all() -> Policy {
+/// Reading the root directory, and nothing else.
+fn policy() -> Policy {
     Policy {
         profile: "self-test".to_owned(),
         files: FilePolicy {
             mode: Mode::Enforce,
-            automaton: Automaton::deny_all(),
+            automaton: only_the_root(),
         },
         network: NetworkPolicy::None,
         capabilities: Vec::new(),
@@ -82,7 +90,27 @@ fn deny_all() -> Policy {
     }
 }
 
-/// Forks the child and returns its exit code: 0, or the number of the act that was not denied.
+/// Class 1 is the slash. Word 0 is the dead state, 1 the start, 2 the state after a slash; entries follow.
+fn only_the_root() -> Automaton {
+    let mut classes = [0; 256];
+    classes[usize::from(b'/')] = 1;
+    let nowhere = automaton::entry_word(u32::MAX, automaton::DEAD);
+    Automaton {
+        start: 1,
+        classes,
+        words: vec![
+            automaton::state_word(3, automaton::DEAD, 0),
+            automaton::state_word(5, automaton::DEAD, 0),
+            automaton::state_word(3, automaton::DEAD, rights::READ),
+            nowhere,
+            nowhere,
+            nowhere,
+            automaton::entry_word(1, 2),
+        ],
+    }
+}
+
+/// Forks the child and returns its exit code: 0, or the number of the act that came out wrong.
 fn attempt(tasks: RawFd, file: &CStr) -> io::Result<i32> {
     // SAFETY: the child makes system calls on prepared arguments only, and ends with `_exit`.
     match unsafe { fork() }? {
@@ -112,7 +140,7 @@ fn try_all(tasks: RawFd, file: &CStr) -> i32 {
         return 1;
     }
     // SAFETY: a constant string.
-    let opened = unsafe { libc::open(c"/".as_ptr(), libc::O_RDONLY) };
+    let opened = unsafe { libc::open(c"/proc".as_ptr(), libc::O_RDONLY) };
     if opened >= 0 || last_error() != libc::EACCES {
         return 2;
     }
@@ -125,6 +153,10 @@ fn try_all(tasks: RawFd, file: &CStr) -> i32 {
     let killed = unsafe { libc::kill(libc::getppid(), 0) };
     if killed == 0 || last_error() != libc::EPERM {
         return 4;
+    }
+    // SAFETY: a constant string.
+    if unsafe { libc::open(c"/".as_ptr(), libc::O_RDONLY) } < 0 {
+        return 5;
     }
     0
 }
