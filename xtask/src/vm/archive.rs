@@ -24,7 +24,12 @@ impl Archive {
         let archive = Self {
             state: work.join("apt").join(suite),
         };
-        for folder in ["lists/partial", "cache/archives/partial", "downloads"] {
+        for folder in [
+            "lists/partial",
+            "cache/archives/partial",
+            "downloads",
+            "empty",
+        ] {
             fs::create_dir_all(archive.state.join(folder))
                 .context("could not make a throw-away apt state")?;
         }
@@ -55,14 +60,12 @@ impl Archive {
         let flavour = image
             .trim_start_matches("linux-image-")
             .trim_end_matches("-unsigned");
-        // Newer builds come in two halves, and the image package is an empty one that joins them.
-        let halves = [
-            format!("linux-binary-{flavour}"),
-            format!("linux-modules-{flavour}"),
-        ];
-        let split = halves.iter().all(|half| self.has(half));
+        // Newer builds come in three parts (image, modules, the lists of what is built in), and the image package is an
+        // empty one that joins them.
+        let parts = ["binary", "modules", "base"].map(|part| format!("linux-{part}-{flavour}"));
+        let split = parts.iter().all(|part| self.has(part));
         let packages = if split {
-            halves.to_vec()
+            parts.to_vec()
         } else {
             vec![image.to_owned()]
         };
@@ -98,9 +101,9 @@ impl Archive {
         let state = self.state.display();
         for option in [
             format!("Dir::Etc::sourcelist={state}/sources.list"),
-            "Dir::Etc::sourceparts=-".to_owned(),
-            "Dir::Etc::preferences=-".to_owned(),
-            "Dir::Etc::preferencesparts=-".to_owned(),
+            format!("Dir::Etc::sourceparts={state}/empty"),
+            "Dir::Etc::preferences=/dev/null".to_owned(),
+            format!("Dir::Etc::preferencesparts={state}/empty"),
             format!("Dir::State={state}"),
             format!("Dir::State::Lists={state}/lists"),
             format!("Dir::State::status={state}/status"),
