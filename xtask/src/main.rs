@@ -3,6 +3,8 @@
 mod ebpf;
 mod packages;
 mod place;
+mod run;
+mod test;
 mod tool;
 mod vm;
 
@@ -27,6 +29,10 @@ enum Verb {
     Ebpf(ebpf::Ask),
     /// Run a command as root on a kernel of your choice, in a throw-away machine
     Vm(vm::Ask),
+    /// Run every floor of the tests that this machine can carry
+    Test(test::Ask),
+    /// Build ringfence and run a command behind its fence
+    Run(run::Ask),
 }
 
 fn main() -> ExitCode {
@@ -43,5 +49,7 @@ fn act(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Ebpf(ask) => ebpf::verb(&ask).map(|()| ExitCode::SUCCESS),
         Verb::Vm(ask) => vm::verb(ask),
+        Verb::Test(ask) => test::verb(&ask),
+        Verb::Run(ask) => run::verb(&ask).map(|never| match never {}),
     }
 }

@@ -72,6 +72,10 @@ impl Accelerator {
     pub(crate) fn options(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            // One thread for all processors: with one for each, a processor can run an instruction that another one has
+            // just patched away, and dies of it ("Oops: int3"). Kernels patch themselves whenever a static key turns
+            // or a BPF program is attached, so with Linux 6.12 under qemu 7.2 that was one boot in ten, and every run that
+            // turned a key in a loop.
             Self::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max"],
         }
     }

@@ -3,30 +3,31 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-/// Takes bytes as they come.
-pub(crate) struct Sink(Box<dyn Write + Send>);
+/// Takes bytes as they come. A clone is the same sink.
+#[derive(Clone)]
+pub(crate) struct Sink(Arc<Mutex<dyn Write + Send>>);
 
 impl Sink {
     /// Our own standard output.
     pub(crate) fn stdout() -> Self {
-        Self(Box::new(std::io::stdout()))
+        Self::of(std::io::stdout())
     }
 
     /// Our own standard error.
     pub(crate) fn stderr() -> Self {
-        Self(Box::new(std::io::stderr()))
+        Self::of(std::io::stderr())
     }
 
     /// Anything else.
     pub(crate) fn of(writer: impl Write + Send + 'static) -> Self {
-        Self(Box::new(writer))
+        Self(Arc::new(Mutex::new(writer)))
     }
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct Channel {
 
 impl Channel {
     /// Listens in `folder` and carries what comes to `sink`.
-    pub(crate) fn open(name: &'static str, folder: &Path, mut sink: Sink) -> Result<Self> {
+    pub(crate) fn open(name: &'static str, folder: &Path, sink: Sink) -> Result<Self> {
         let socket = folder.join(name);
         let listener = UnixListener::bind(&socket)
             .with_context(|| format!("could not make {}", socket.display()))?;
@@ -51,7 +52,7 @@ impl Channel {
             .context("could not set up a socket")?;
         let ended = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&ended);
-        let thread = std::thread::spawn(move || carry(&listener, &stop, &mut sink.0));
+        let thread = std::thread::spawn(move || carry(&listener, &stop, &sink));
         Ok(Self {
             name,
             socket,
@@ -71,7 +72,7 @@ impl Channel {
     }
 }
 
-fn carry(listener: &UnixListener, ended: &AtomicBool, sink: &mut dyn Write) -> std::io::Result<()> {
+fn carry(listener: &UnixListener, ended: &AtomicBool, sink: &Sink) -> std::io::Result<()> {
     let mut stream = loop {
         // Looked at before accept: a machine that connected and ended at once still has its bytes read.
         let over = ended.load(Ordering::Acquire);
@@ -90,6 +91,10 @@ fn carry(listener: &UnixListener, ended: &AtomicBool, sink: &mut dyn Write) -> s
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => {
+                let mut sink = sink
+                    .0
+                    .lock()
+                    .map_err(|_| std::io::Error::other("another writer panicked"))?;
                 sink.write_all(&buffer[..count])?;
                 sink.flush()?;
             }

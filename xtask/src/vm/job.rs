@@ -34,6 +34,12 @@ impl Job {
         })
     }
 
+    /// In another folder.
+    pub(crate) fn in_folder(mut self, folder: &Path) -> Self {
+        folder.clone_into(&mut self.folder);
+        self
+    }
+
     /// More variables, each `NAME=VALUE`.
     pub(crate) fn with_variables(mut self, variables: impl IntoIterator<Item = OsString>) -> Self {
         self.variables.extend(variables);

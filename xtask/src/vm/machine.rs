@@ -51,10 +51,48 @@ pub(crate) enum Ending {
     TimedOut,
 }
 
+/// How one boot went; with the end of the console where that is of interest.
+enum Course {
+    Ended(u8),
+    TimedOut(String),
+    Died(String),
+    NeverStarted(String),
+}
+
+/// Emulated machines sometimes die on their way up; one that does so three times has a reason.
+const BOOTS: u32 = 3;
+
 impl Machine {
-    /// Boots, runs the job, carries its output.
-    pub(crate) fn run(&self, job: &Job, out: Sink, err: Sink) -> Result<Ending> {
+    /// Boots, runs the job, carries its output. A machine that dies before the job starts is given another chance.
+    pub(crate) fn run(&self, job: &Job, out: &Sink, err: &Sink) -> Result<Ending> {
         let accelerator = Accelerator::choose(&self.kernel)?;
+        let mut attempt = 1;
+        loop {
+            match self.boot(accelerator, job, out, err)? {
+                Course::Ended(code) => return Ok(Ending::Exited(code)),
+                Course::TimedOut(console) => {
+                    let seconds = self.timeout.as_secs();
+                    say(format!(
+                        "the machine did not end within {seconds} s and was killed (--timeout for longer)"
+                    ));
+                    say(format!("the end of its console:\n{console}"));
+                    return Ok(Ending::TimedOut);
+                }
+                Course::Died(console) => {
+                    bail!("the machine died under its job; the end of its console:\n{console}")
+                }
+                Course::NeverStarted(console) if attempt == BOOTS => {
+                    bail!(
+                        "the machine did not come up, {BOOTS} times; the end of its console:\n{console}"
+                    )
+                }
+                Course::NeverStarted(_) => say("the machine died before it came up: booting again"),
+            }
+            attempt += 1;
+        }
+    }
+
+    fn boot(&self, accelerator: Accelerator, job: &Job, out: &Sink, err: &Sink) -> Result<Course> {
         let (version, cpus, memory) = (&self.kernel.version, self.cpus, self.memory);
         say(format!(
             "booting Linux {version} ({}, {cpus} processors, {memory} MiB)",
@@ -63,8 +101,8 @@ impl Machine {
         let work = tempfile::tempdir().context("could not make a folder for a machine")?;
         let status = Arc::new(Mutex::new(Vec::new()));
         let channels = [
-            Channel::open("out", work.path(), out)?,
-            Channel::open("err", work.path(), err)?,
+            Channel::open("out", work.path(), out.clone())?,
+            Channel::open("err", work.path(), err.clone())?,
             Channel::open("status", work.path(), Sink::of(Shared(Arc::clone(&status))))?,
         ];
         let daemon = Ours(start_daemon(work.path())?);
@@ -81,24 +119,17 @@ impl Machine {
             channel.finish()?;
         }
         if !in_time {
-            say(format!(
-                "the machine did not end within {} s and was killed (--timeout for longer)",
-                self.timeout.as_secs()
-            ));
-            say(format!("the end of its console:\n{}", tail(&console)));
-            return Ok(Ending::TimedOut);
+            return Ok(Course::TimedOut(tail(&console)));
         }
-        let text = status
+        let told = status
             .lock()
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default();
-        match text.trim().parse() {
-            Ok(code) => Ok(Ending::Exited(code)),
-            Err(_) => bail!(
-                "the machine ended before its job did; the end of its console:\n{}",
-                tail(&console)
-            ),
-        }
+        Ok(match told.lines().last().map(str::parse) {
+            Some(Ok(code)) => Course::Ended(code),
+            Some(Err(_)) => Course::Died(tail(&console)),
+            None => Course::NeverStarted(tail(&console)),
+        })
     }
 
     fn command(

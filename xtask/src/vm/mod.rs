@@ -22,8 +22,8 @@ use crate::packages::{Need, ensure, need};
 use crate::tool::is_root;
 pub(crate) use channel::Sink;
 pub(crate) use job::Job;
-pub(crate) use kernel::Release;
-pub(crate) use machine::{Ending, Machine};
+pub(crate) use kernel::{Release, get as kernel};
+pub(crate) use machine::{DEFAULT_LSM, Ending, Machine};
 
 /// What the verb was asked to do.
 #[derive(clap::Args)]
@@ -73,14 +73,14 @@ pub(crate) fn verb(ask: Ask) -> Result<ExitCode> {
         .with_binds(ask.bind)?
         .with_variables(ask.env);
     let machine = Machine {
-        kernel: kernel::get(ask.kernel, ask.refresh)?,
+        kernel: kernel(ask.kernel, ask.refresh)?,
         memory: ask.memory,
         cpus: ask.cpus,
         timeout: Duration::from_secs(ask.timeout),
         lsm: ask.lsm,
         console: ask.console,
     };
-    match machine.run(&job, Sink::stdout(), Sink::stderr())? {
+    match machine.run(&job, &Sink::stdout(), &Sink::stderr())? {
         Ending::Exited(code) => Ok(ExitCode::from(code)),
         Ending::TimedOut => Ok(ExitCode::from(TIMED_OUT)),
     }

@@ -36,6 +36,8 @@ mkdir $here/host
 mkfifo $here/out $here/err
 cat <$here/out >"$(cat $here/out.port)" & out=$!
 cat <$here/err >"$(cat $here/err.port)" & err=$!
+# Told home, so that a machine that died on its way here can be told from one that the job brought down.
+echo started >"$(cat $here/status.port)"
 $here/busybox sh $here/command.sh </dev/null >$here/out 2>$here/err
 code=$?
 # What the job left running may hold its output open: what was written so far is wanted, not its end.
