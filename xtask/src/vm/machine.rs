@@ -252,7 +252,11 @@ fn start_daemon(work: &Path) -> Result<Child> {
         .iter()
         .find_map(|one| find(one))
         .context("virtiofsd is missing")?;
-    let script = "mount -o remount,bind,ro / || exit 1; exec \"$0\" \"$@\"";
+    // Every mount on its own: a remount is not recursive. Paths in mountinfo have their spaces as octal numbers.
+    let script = r#"while read -r _ _ _ _ point _; do
+            mount -o remount,bind,ro "$(printf %b "$point")" || [ "$point" != / ] || exit 1
+        done </proc/self/mountinfo
+        exec "$0" "$@""#;
     let log = std::fs::File::create(work.join("files.log"))
         .context("could not make the file daemon's log")?;
     dying_with_us("unshare")
