@@ -1,5 +1,6 @@
 //! `cargo xtask VERB`: what building, testing and trying ringfence takes beyond cargo itself.
 
+mod bench;
 mod ebpf;
 mod packages;
 mod place;
@@ -33,6 +34,8 @@ enum Verb {
     Test(test::Ask),
     /// Build ringfence and run a command behind its fence
     Run(run::Ask),
+    /// Run the benchmarks
+    Bench(bench::Ask),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn act(verb: Verb) -> Result<ExitCode> {
         Verb::Ebpf(ask) => ebpf::verb(&ask).map(|()| ExitCode::SUCCESS),
         Verb::Vm(ask) => vm::verb(ask),
         Verb::Test(ask) => test::verb(&ask),
+        Verb::Bench(ask) => bench::verb(&ask).map(|()| ExitCode::SUCCESS),
         Verb::Run(ask) => run::verb(&ask).map(|never| match never {}),
     }
 }
