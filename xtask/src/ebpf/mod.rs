@@ -95,8 +95,12 @@ pub(crate) fn compare(builder: &Builder, rebuilt: &std::path::Path) -> Result<Co
         return Ok(Comparison::Absent);
     }
     let signed = place::root().join(place::OBJECT_BUILDER);
-    let theirs = fs::read_to_string(&signed)
-        .with_context(|| format!("{} must say what built the object", place::OBJECT_BUILDER))?;
+    let theirs = fs::read_to_string(&signed).with_context(|| {
+        format!(
+            "{} must say what built the object; renew both with `cargo xtask ebpf`",
+            place::OBJECT_BUILDER
+        )
+    })?;
     let same = fs::read(&kept).with_context(|| format!("could not read {}", kept.display()))?
         == fs::read(rebuilt).with_context(|| format!("could not read {}", rebuilt.display()))?;
     Ok(match (same, theirs.trim() == builder.identity()) {
