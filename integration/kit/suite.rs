@@ -1,0 +1,106 @@
+//! The list of tests, what becomes of each on this floor, and the run.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use super::expectation::{Expectation, checks};
+use super::need::Need;
+
+/// What a test gives: nothing, or why it failed. Anything that can be shown becomes a failure by `?`.
+pub(crate) type Verdict = Result<(), Failed>;
+
+/// The tests, in the order of registration.
+#[derive(Default)]
+pub(crate) struct Suite {
+    tests: Vec<Test>,
+}
+
+struct Test {
+    name: &'static str,
+    needs: &'static [Need],
+    body: fn() -> Verdict,
+}
+
+impl Suite {
+    /// Adds one test: its name a sentence behind its subject, what it needs, what it does.
+    pub(crate) fn test(
+        &mut self,
+        name: &'static str,
+        needs: &'static [Need],
+        body: fn() -> Verdict,
+    ) {
+        self.tests.push(Test { name, needs, body });
+    }
+}
+
+/// Runs what the floor can carry. A skip carries its reason; one that was not expected is a failure.
+pub(crate) fn run(mut suite: Suite) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let floor = std::env::var("RINGFENCE_FLOOR").unwrap_or_else(|_| "host".to_owned());
+    let expectation = match std::env::var_os("RINGFENCE_EXPECT").map(PathBuf::from) {
+        None => None,
+        Some(file) => match Expectation::read(&file, &floor) {
+            Ok(list) => Some(list),
+            Err(error) => {
+                eprintln!("the list of expected skips cannot be used: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    for (name, body) in checks() {
+        suite.test(name, &[], body);
+    }
+    let names: Vec<&str> = suite.tests.iter().map(|test| test.name).collect();
+    if let Some(twice) = repeated(&names) {
+        eprintln!("two tests are named {twice}");
+        return ExitCode::FAILURE;
+    }
+    let mut trials = Vec::new();
+    for line in expectation.iter().flat_map(|list| list.stale(&names)) {
+        let complaint =
+            format!("the list of expected skips covers no test with `{line}`: remove the line");
+        trials.push(Trial::test(
+            "kit::every_expected_skip_is_for_a_test",
+            || Err(complaint.into()),
+        ));
+    }
+    trials.extend(
+        suite
+            .tests
+            .iter()
+            .map(|test| trial(test, &floor, expectation.as_ref())),
+    );
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(test: &Test, floor: &str, expectation: Option<&Expectation>) -> Trial {
+    let unmet: Vec<String> = test.needs.iter().filter_map(|need| need.unmet()).collect();
+    let expected = expectation.and_then(|list| list.line(test.name));
+    let body = test.body;
+    match (unmet.is_empty(), expectation.is_some(), expected) {
+        (true, _, None) => Trial::test(test.name, body),
+        (true, _, Some(line)) => {
+            let complaint =
+                format!("runs on {floor}, but is expected to be skipped: remove `{line}`");
+            Trial::test(test.name, || Err(complaint.into()))
+        }
+        (false, true, None) => {
+            let reason = unmet.join(", ");
+            let complaint =
+                format!("skipped on {floor}, and no line of the list expects it: {reason}");
+            Trial::test(test.name, || Err(complaint.into()))
+        }
+        (false, _, _) => {
+            let reason = unmet.join(", ");
+            Trial::ignorable_test(test.name, || Ok(Completion::ignored_with(reason)))
+        }
+    }
+}
+
+fn repeated<'a>(names: &[&'a str]) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.iter().find(|name| !seen.insert(**name)).copied()
+}

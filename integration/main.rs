@@ -1,0 +1,21 @@
+//! Tests that need root, on this host and in a machine per kernel.
+//!
+//! `cargo xtask test` runs this on every floor; by hand: `cargo test -p ringfence --test integration`, or in a machine
+//! `cargo xtask vm --kernel 6.12 -- target/debug/deps/integration-...`. The floor is `RINGFENCE_FLOOR` (host when it
+//! is not set). A test says what it needs; where that is not there, it is skipped by name and with the reason, and
+//! `RINGFENCE_EXPECT` (a file like `expected-skips.txt`) makes every skip that it does not list a failure.
+//!
+//! A subject is a file here with a `register` function.
+
+mod kit;
+mod version;
+
+use std::process::ExitCode;
+
+use kit::Suite;
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    version::register(&mut suite);
+    kit::run(suite)
+}

@@ -1,0 +1,189 @@
+//! What became of the tests of one floor, read from the output of libtest and of harnesses that write like it.
+
+use std::fmt::Write as _;
+
+/// Results of one floor.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// The floor's name.
+    pub(crate) floor: String,
+    passed: usize,
+    failed: Vec<String>,
+    skipped: Vec<(String, String)>,
+    /// Names that were reported as passed since the last summary line.
+    named: usize,
+}
+
+impl Tally {
+    /// An empty one.
+    pub(crate) fn of(floor: &str) -> Self {
+        Self {
+            floor: floor.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// One thing went well.
+    pub(crate) fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    /// One thing failed.
+    pub(crate) fn fail(&mut self, name: impl Into<String>) {
+        self.failed.push(name.into());
+    }
+
+    /// One thing was not done, and why.
+    pub(crate) fn skip(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+        self.skipped.push((name.into(), reason.into()));
+    }
+
+    /// How many passed, failed, were skipped.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        [self.passed, self.failed.len(), self.skipped.len()]
+    }
+
+    /// Takes one line of a harness' output.
+    pub(crate) fn read(&mut self, line: &str) {
+        if let Some(summary) = line.strip_prefix("test result: ") {
+            return self.settle(summary);
+        }
+        let Some((name, outcome)) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.rsplit_once(" ... "))
+        else {
+            return;
+        };
+        let name = name.trim_end();
+        // libtest writes `ignored, reason`, libtest-mimic `ignored (reason)`.
+        if let Some(reason) = outcome.strip_prefix("ignored") {
+            let reason = reason
+                .trim_start_matches([',', ' ', '('])
+                .trim_end_matches(')');
+            return self.skip(
+                name,
+                if reason.is_empty() {
+                    "marked so in the source"
+                } else {
+                    reason
+                },
+            );
+        }
+        match outcome {
+            "ok" => self.named += 1,
+            "FAILED" => self.fail(name),
+            _ => {}
+        }
+    }
+
+    /// A test's own output may run into its line, so the count of those that passed is the summary's.
+    fn settle(&mut self, summary: &str) {
+        let count = summary
+            .split([' ', '.'])
+            .zip(summary.split([' ', '.']).skip(1))
+            .find(|(_, word)| *word == "passed;");
+        let counted = count.and_then(|(number, _)| number.parse().ok());
+        self.passed += counted.unwrap_or(self.named);
+        self.named = 0;
+    }
+
+    /// After the harness has ended: a failure that no test accounts for (it did not build, it died) is one of its own.
+    pub(crate) fn close(&mut self, succeeded: bool, harness: &str) {
+        if !succeeded && self.failed.is_empty() {
+            self.fail(format!("{harness} itself"));
+        } else if self.named > 0 {
+            self.fail(format!("{harness} ended without a summary"));
+        }
+    }
+
+    /// Skips and failures by name, as they go below the table.
+    pub(crate) fn names(&self) -> String {
+        let mut text = String::new();
+        for name in &self.failed {
+            // Writing to a String cannot fail.
+            writeln!(text, "  failed   {} {name}", self.floor).unwrap_or_default();
+        }
+        for (name, reason) in &self.skipped {
+            writeln!(text, "  skipped  {} {name}: {reason}", self.floor).unwrap_or_default();
+        }
+        text
+    }
+}
+
+/// The table, the names, and the closing line that is alone on its line.
+pub(crate) fn report(tallies: &[Tally]) -> String {
+    let mut text = format!(
+        "\n{:<12} {:>7} {:>7} {:>7}\n",
+        "floor", "passed", "failed", "skipped"
+    );
+    let mut total = [0; 3];
+    for tally in tallies {
+        let [passed, failed, skipped] = tally.counts();
+        writeln!(
+            text,
+            "{:<12} {passed:>7} {failed:>7} {skipped:>7}",
+            tally.floor
+        )
+        .unwrap_or_default();
+        for (sum, count) in total.iter_mut().zip(tally.counts()) {
+            *sum += count;
+        }
+    }
+    text.push('\n');
+    text.extend(tallies.iter().map(Tally::names));
+    let [passed, failed, skipped] = total;
+    writeln!(text, "{passed} passed, {failed} failed, {skipped} skipped").unwrap_or_default();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(text: &str) -> Tally {
+        let mut tally = Tally::of("host");
+        text.lines().for_each(|line| tally.read(line));
+        tally
+    }
+
+    #[test]
+    fn counts_what_a_harness_reports() {
+        let tally = tally(
+            "test a ... ok\ntest b::c    ... FAILED\ntest d ... ignored, needs root\ntest e - should panic ... ok\ntest f  ... ignored (no runc)\n\
+             test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert_eq!(tally.counts(), [2, 1, 2]);
+        assert_eq!(
+            tally.names(),
+            "  failed   host b::c\n  skipped  host d: needs root\n  skipped  host f: no runc\n"
+        );
+    }
+
+    #[test]
+    fn a_harness_that_dies_is_a_failure() {
+        let mut dead = tally("test a ... ok\n");
+        dead.close(true, "integration");
+        assert_eq!(dead.counts()[1], 1);
+        let mut broken = tally("error: could not compile\n");
+        broken.close(false, "cargo test");
+        assert_eq!(broken.counts()[1], 1);
+    }
+
+    #[test]
+    fn a_line_that_a_tests_own_output_broke_is_still_counted() {
+        assert_eq!(
+            tally("test a ... noise\nok\ntest result: ok. 1 passed; 0 failed; 0 ignored\n")
+                .counts(),
+            [1, 0, 0]
+        );
+    }
+
+    #[test]
+    fn the_last_line_is_the_sum() {
+        let text = report(&[
+            tally("test result: ok. 2 passed; 0 failed;"),
+            tally("test x ... FAILED"),
+        ]);
+        assert_eq!(text.lines().last(), Some("2 passed, 1 failed, 0 skipped"));
+    }
+}
