@@ -2,6 +2,9 @@
 //!
 //! Runs without virtual machines. What needs root says so by name when it is skipped.
 
+// A test's helpers end a test like its body does.
+#![allow(clippy::unwrap_used)]
+
 #[path = "rules.rs"]
 mod rules;
 
@@ -75,8 +78,8 @@ fn code(script: &str) -> u8 {
 }
 
 /// The exit code of a script behind the fallback engine.
-fn fenced(script: &str, rules: Vec<Rule>) -> u8 {
-    run(&shell(script), &policy(&rules), Engine::Fallback)
+fn fenced(script: &str, rules: &[Rule]) -> u8 {
+    run(&shell(script), &policy(rules), Engine::Fallback)
         .unwrap()
         .code
 }
@@ -365,9 +368,9 @@ mod fallback {
             rules.push(file(place.path().join("open"), READ));
             rules
         };
-        assert_eq!(fenced(&format!("cat {p}/open"), rules()), 0);
-        assert_ne!(fenced(&format!("cat {p}/closed"), rules()), 0);
-        assert_ne!(fenced(&format!("ls {p}"), rules()), 0);
+        assert_eq!(fenced(&format!("cat {p}/open"), &rules()), 0);
+        assert_ne!(fenced(&format!("cat {p}/closed"), &rules()), 0);
+        assert_ne!(fenced(&format!("ls {p}"), &rules()), 0);
     }
 
     #[test]
@@ -384,14 +387,14 @@ mod fallback {
         let work = format!(
             "mkdir {p}/d && echo x > {p}/d/f && mv {p}/d/f {p}/g && chmod 600 {p}/g && rm -r {p}/d"
         );
-        assert_eq!(fenced(&work, rules()), 0);
+        assert_eq!(fenced(&work, &rules()), 0);
         fs::write(other.path().join("f"), "f").unwrap();
-        assert_ne!(fenced(&format!("echo x > {o}/new"), rules()), 0);
-        assert_ne!(fenced(&format!("echo x >> {o}/f"), rules()), 0);
-        assert_ne!(fenced(&format!("chmod 600 {o}/f"), rules()), 0);
-        assert_ne!(fenced(&format!("touch -d 2001-01-01 {o}/f"), rules()), 0);
-        assert_ne!(fenced(&format!("mv {o}/f {p}/f"), rules()), 0);
-        assert_ne!(fenced(&format!("rm {o}/f"), rules()), 0);
+        assert_ne!(fenced(&format!("echo x > {o}/new"), &rules()), 0);
+        assert_ne!(fenced(&format!("echo x >> {o}/f"), &rules()), 0);
+        assert_ne!(fenced(&format!("chmod 600 {o}/f"), &rules()), 0);
+        assert_ne!(fenced(&format!("touch -d 2001-01-01 {o}/f"), &rules()), 0);
+        assert_ne!(fenced(&format!("mv {o}/f {p}/f"), &rules()), 0);
+        assert_ne!(fenced(&format!("rm {o}/f"), &rules()), 0);
         assert_eq!(fs::read_to_string(other.path().join("f")).unwrap(), "f");
     }
 
@@ -408,8 +411,8 @@ mod fallback {
             rules.push(deny(place.path().join("secret")));
             rules
         };
-        assert_eq!(fenced(&format!("cat {p}/plain"), rules()), 0);
-        assert_ne!(fenced(&format!("cat {p}/secret/key"), rules()), 0);
+        assert_eq!(fenced(&format!("cat {p}/plain"), &rules()), 0);
+        assert_ne!(fenced(&format!("cat {p}/secret/key"), &rules()), 0);
         let probe = Probe::new().unwrap();
         let standings =
             ringfence::confine::standings(&policy(&rules()), Engine::Fallback, &probe).unwrap();
@@ -449,19 +452,19 @@ mod fallback {
             .into_iter()
             .find(|path| Path::new(path).exists())
             .unwrap();
-        assert_eq!(fenced(&format!("{p}/listed"), rules()), 0);
-        assert_eq!(fenced(&format!("{loader} {p}/listed"), rules()), 0);
-        assert_eq!(fenced(&format!("{p}/other"), rules()), 126);
-        assert_eq!(fenced(&format!("{p}/script"), rules()), 126);
-        assert_ne!(fenced(&format!("{loader} {p}/other"), rules()), 0);
+        assert_eq!(fenced(&format!("{p}/listed"), &rules()), 0);
+        assert_eq!(fenced(&format!("{loader} {p}/listed"), &rules()), 0);
+        assert_eq!(fenced(&format!("{p}/other"), &rules()), 126);
+        assert_eq!(fenced(&format!("{p}/script"), &rules()), 126);
+        assert_ne!(fenced(&format!("{loader} {p}/other"), &rules()), 0);
         assert_ne!(
-            fenced(&format!("cp /usr/bin/true {p}/w/x && {p}/w/x"), rules()),
+            fenced(&format!("cp /usr/bin/true {p}/w/x && {p}/w/x"), &rules()),
             0
         );
         assert_ne!(
             fenced(
                 &format!("cp /usr/bin/true {p}/w/y && {loader} {p}/w/y"),
-                rules()
+                &rules()
             ),
             0
         );
@@ -522,7 +525,7 @@ mod fallback {
             .arg("60")
             .spawn()
             .unwrap();
-        let exit = fenced(&format!("kill -KILL {}", outside.id()), system());
+        let exit = fenced(&format!("kill -KILL {}", outside.id()), &system());
         assert_ne!(exit, 0);
         assert!(outside.try_wait().unwrap().is_none());
         outside.kill().unwrap();
@@ -614,7 +617,8 @@ fn everything_above_holds_for_an_ordinary_user_too() {
     fs::create_dir(&tmp).unwrap();
     fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)).unwrap();
     command.env("TMPDIR", &tmp).current_dir("/");
-    command.arg("--test-threads=2");
+    // Without a cgroup the fence is what descends from this process: one at a time.
+    command.arg("--test-threads=1");
     // Root's capabilities go with the change of user.
     std::os::unix::process::CommandExt::uid(&mut command, 65534);
     std::os::unix::process::CommandExt::gid(&mut command, 65534);
@@ -625,4 +629,48 @@ fn everything_above_holds_for_an_ordinary_user_too() {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// `cargo test --release --test confine -- --ignored --nocapture start_up`
+#[test]
+#[ignore = "a measurement, not a test"]
+fn start_up_costs_this_much() {
+    let place = place();
+    let mut rules = system();
+    rules.push(tree(place.path(), ALL));
+    let policy = policy(&rules);
+    let request = request("/usr/bin/true", &[]);
+    fn median(mut run: impl FnMut()) -> u128 {
+        let mut times: Vec<_> = (0..200)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                run();
+                start.elapsed().as_micros()
+            })
+            .collect();
+        times.sort_unstable();
+        times[times.len() / 2]
+    }
+    let native = median(|| {
+        assert!(
+            std::process::Command::new("/usr/bin/true")
+                .status()
+                .unwrap()
+                .success()
+        );
+    });
+    println!("native spawn and wait: {native} us");
+    println!("probe: {} us", median(|| drop(Probe::new().unwrap())));
+    let probe = Probe::new().unwrap();
+    for engine in [Engine::BpfLsm, Engine::Fallback] {
+        let plan = median(|| drop(Plan::new(&request, &policy, engine, &probe).unwrap()));
+        println!("{engine:?}: plan {plan} us");
+        let whole = median(|| {
+            let plan = Plan::new(&request, &policy, engine, &probe).unwrap();
+            let launched = plan.launch().unwrap();
+            let exit = launched.release().unwrap().wait(&[], |_| true).unwrap();
+            assert_eq!(exit.code, 0);
+        });
+        println!("{engine:?}: plan, launch, wait {whole} us");
+    }
 }

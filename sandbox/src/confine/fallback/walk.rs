@@ -199,7 +199,7 @@ impl Walk<'_> {
                 let child = path.join(OsStr::from_bytes(&name));
                 match fs::symlink_metadata(&child) {
                     Ok(metadata) => {
-                        data |= self.child(&child, &name, inside, metadata.file_type(), here)?
+                        data |= self.child(&child, &name, inside, metadata.file_type(), here)?;
                     }
                     Err(_) => self.note_later(path, missing),
                 }
