@@ -5,6 +5,7 @@
 //! [`super::standings`] turns them into grades.
 
 pub(super) mod mounts;
+mod reach;
 mod ruleset;
 mod walk;
 

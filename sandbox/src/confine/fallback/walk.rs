@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
 use super::mounts::MountPlan;
+use super::reach::{Ahead, Reach};
 use crate::confine::error::Error;
 use crate::policy::Automaton;
 
@@ -68,8 +69,7 @@ pub(in crate::confine) struct Gaps {
 /// If that would take too long.
 pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
     let mut walk = Walk {
-        automaton,
-        memory: HashMap::new(),
+        reach: Reach::new(automaton),
         grants: Vec::new(),
         places: Vec::new(),
         gaps: Gaps::default(),
@@ -93,21 +93,12 @@ pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
 }
 
 struct Walk<'a> {
-    automaton: &'a Automaton,
-    memory: HashMap<u32, Below>,
+    reach: Reach<'a>,
     grants: Vec<Grant>,
     places: Vec<Place>,
     gaps: Gaps,
     entries: usize,
     deadline: Instant,
-}
-
-#[derive(Clone, Copy)]
-struct Below {
-    /// Rights of every continuation.
-    all: u8,
-    /// Rights of some continuation.
-    any: u8,
 }
 
 struct Place {
@@ -142,8 +133,8 @@ impl Walk<'_> {
         inside: u32,
         above: Granted,
     ) -> Result<Summary, Error> {
-        let own_rights = self.rights(own);
-        let below = self.below(inside);
+        let own_rights = self.reach.rights(own);
+        let below = self.reach.ahead(inside);
         let mut rights = below.all;
         if rights & own_rights & READ != 0 {
             rights |= LIST;
@@ -182,7 +173,7 @@ impl Walk<'_> {
     }
 
     /// Rights that something below has and that are not granted yet.
-    fn wanted(below: &Below, granted: u8) -> u8 {
+    fn wanted(below: &Ahead, granted: u8) -> u8 {
         let mut any = below.any;
         if any & READ != 0 {
             any |= LIST;
@@ -193,7 +184,7 @@ impl Walk<'_> {
     /// Everything in a directory; true if there is something to read and not to execute.
     fn children(&mut self, path: &Path, inside: u32, here: Granted) -> Result<bool, Error> {
         let mut data = false;
-        let missing = Self::wanted(&self.below(inside), here.rights);
+        let missing = Self::wanted(&self.reach.ahead(inside), here.rights);
         if let Some(names) = self.names(inside, here.rights) {
             for name in names {
                 let child = path.join(OsStr::from_bytes(&name));
@@ -233,16 +224,16 @@ impl Walk<'_> {
         kind: fs::FileType,
         here: Granted,
     ) -> Result<bool, Error> {
-        let own = self.step(inside, name);
+        let own = self.reach.step(inside, name);
         if kind.is_dir() {
-            let deeper = self.step(own, b"/");
+            let deeper = self.reach.step(own, b"/");
             return Ok(self.directory(path, own, deeper, here)?.data);
         }
         // The policy is about where links lead.
         if kind.is_symlink() {
             return Ok(false);
         }
-        let rights = self.rights(own);
+        let rights = self.reach.rights(own);
         let new = rights & !here.rights;
         if new != 0 {
             self.grants.push(Grant {
@@ -316,7 +307,7 @@ impl Walk<'_> {
         &mut self,
         path: &Path,
         own: u8,
-        below: &Below,
+        below: &Ahead,
         here: Granted,
         above: Granted,
     ) {
@@ -361,7 +352,7 @@ impl Walk<'_> {
 
     /// The names that lead from `inside` to a right not granted yet, if they are few: literal rules then cost no
     /// listing of the directories that they stand in.
-    fn names(&mut self, inside: u32, granted: u8) -> Option<Vec<Vec<u8>>> {
+    fn names(&self, inside: u32, granted: u8) -> Option<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         let mut open = vec![(inside, Vec::new())];
         let mut seen = 0;
@@ -370,14 +361,14 @@ impl Walk<'_> {
             if seen > MOST_NAMES || name.len() > ringfence_abi::limits::NAME_BYTES {
                 return None;
             }
-            let deeper = self.step(state, b"/");
+            let deeper = self.reach.step(state, b"/");
             if !name.is_empty() && self.leads_to(deeper, state) & !granted != 0 {
                 names.push(name.clone());
             }
             for byte in (1..=255).filter(|&byte| byte != b'/') {
-                let next = self.step(state, &[byte]);
-                let below = self.below(next);
-                if (below.any | self.rights(next) | self.list(next)) & !granted != 0 {
+                let next = self.reach.step(state, &[byte]);
+                let below = self.reach.ahead(next);
+                if (below.any | self.reach.rights(next) | self.list(next)) & !granted != 0 {
                     let mut name = name.clone();
                     name.push(byte);
                     open.push((next, name));
@@ -388,31 +379,13 @@ impl Walk<'_> {
     }
 
     /// Rights of a path and of everything below it.
-    fn leads_to(&mut self, deeper: u32, own: u32) -> u8 {
-        self.rights(own) | self.below(deeper).any | self.list(own)
+    fn leads_to(&self, deeper: u32, own: u32) -> u8 {
+        self.reach.rights(own) | self.reach.ahead(deeper).any | self.list(own)
     }
 
     /// Whether reading is somewhere ahead, which for a directory would be listing.
-    fn list(&mut self, state: u32) -> u8 {
-        let ahead = self.rights(state) | self.below(state).any;
+    fn list(&self, state: u32) -> u8 {
+        let ahead = self.reach.rights(state) | self.reach.ahead(state).any;
         if ahead & READ == 0 { 0 } else { LIST }
-    }
-
-    fn rights(&self, state: u32) -> u8 {
-        self.automaton.rights_of(state)
-    }
-
-    fn step(&self, state: u32, bytes: &[u8]) -> u32 {
-        self.automaton.step(state, bytes)
-    }
-
-    fn below(&mut self, state: u32) -> Below {
-        if let Some(known) = self.memory.get(&state) {
-            return *known;
-        }
-        let (all, any) = self.automaton.below(state);
-        let below = Below { all, any };
-        self.memory.insert(state, below);
-        below
     }
 }
