@@ -72,7 +72,8 @@ impl Plan {
             Engine::BpfLsm => None,
             Engine::Fallback => Some(fallback::derive(policy, probe)?),
         };
-        let standings = standings::of(policy, engine, probe, derived.as_ref());
+        let uid = request.user.as_ref().map_or(probe.uid, |user| user.uid);
+        let standings = standings::of(policy, engine, probe, derived.as_ref(), uid);
         let terminal = Terminal::find()?;
         let mut steps = Vec::new();
         first_steps(&mut steps, &terminal);
