@@ -778,11 +778,13 @@ mod terminal {
         person.starts("exec bash --norc --noprofile -i", "");
         person.sees("inner> ");
         assert!(!person.seen.contains("no job control"), "{}", person.seen);
-        person.hands_over("sleep 60\n", "sleep 60");
+        // It says when it runs: until its exec it ignores the key, as the shell that it is still a copy of does.
+        person.types("sh -c \"echo u''p; exec sleep 60\"\n");
+        person.sees("up");
         person.types("\x1a");
         person.sees("Stopped");
         person.sees("inner> ");
-        person.hands_over("fg\n", "sleep 60");
+        person.hands_over("fg\n", "exec sleep 60");
         person.types("\x03");
         person.sees("inner> ");
         person.types("exit 5\n");
