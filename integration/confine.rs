@@ -413,6 +413,13 @@ mod fallback {
         };
         assert_eq!(fenced(&format!("cat {p}/plain"), &rules()), 0);
         assert_ne!(fenced(&format!("cat {p}/secret/key"), &rules()), 0);
+        // What is around it can be listed, what is in it not.
+        let script = format!("test \"$(echo $(ls {p}))\" = 'plain secret'");
+        assert_eq!(fenced(&script, &rules()), 0);
+        assert_eq!(
+            fenced(&format!("test -z \"$(ls {p}/secret 2>&1)\""), &rules()),
+            0
+        );
         let probe = Probe::new().unwrap();
         let standings =
             ringfence::confine::standings(&policy(&rules()), Engine::Fallback, &probe, None)

@@ -64,7 +64,7 @@ pub fn standings(
 ) -> Result<Vec<Standing>, Error> {
     let derived = match engine {
         Engine::BpfLsm => None,
-        Engine::Fallback => Some(fallback::derive(policy, probe)?),
+        Engine::Fallback => Some(fallback::derive(policy, probe, std::path::Path::new("/"))?),
     };
     let uid = user.map_or(probe.uid, |user| user.uid);
     Ok(standings::of(policy, engine, probe, derived.as_ref(), uid))

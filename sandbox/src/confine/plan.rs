@@ -70,7 +70,7 @@ impl Plan {
         let program = program::resolve(&request.command, &environment, &request.directory)?;
         let derived = match engine {
             Engine::BpfLsm => None,
-            Engine::Fallback => Some(fallback::derive(policy, probe)?),
+            Engine::Fallback => Some(fallback::derive(policy, probe, &request.directory)?),
         };
         let uid = request.user.as_ref().map_or(probe.uid, |user| user.uid);
         let standings = standings::of(policy, engine, probe, derived.as_ref(), uid);

@@ -30,6 +30,8 @@ const MOST_TIME: Duration = Duration::from_secs(2);
 const MOST_NAMES: usize = 512;
 /// Most places to mount: each takes a descriptor for a moment.
 const MOST_MOUNTS: usize = 512;
+/// Most directories to hide so that the ones around them can be listed.
+const MOST_HIDDEN: usize = 256;
 
 /// What the walk found.
 #[derive(Debug)]
@@ -63,13 +65,19 @@ pub(in crate::confine) struct Gaps {
     pub(in crate::confine) edge: Option<PathBuf>,
 }
 
-/// Walks the file system.
+/// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
+/// have no right at all by a mount; one that `stay` is in is not hidden.
 ///
 /// # Errors
 /// If that would take too long.
-pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
+pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Found, Error> {
     let mut walk = Walk {
         reach: Reach::new(automaton),
+        hide,
+        stay,
+        candidates: Vec::new(),
+        hidden: Vec::new(),
+        listed: Vec::new(),
         grants: Vec::new(),
         places: Vec::new(),
         gaps: Gaps::default(),
@@ -78,8 +86,17 @@ pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
     };
     let state = automaton.state(b"/");
     let root = walk.directory(Path::new("/"), state, state, Granted::default())?;
-    let mounts = (walk.places.len() <= MOST_MOUNTS).then(|| {
+    let fits = walk.places.len() <= MOST_MOUNTS && walk.hidden.len() <= MOST_HIDDEN;
+    if fits {
+        walk.grants.append(&mut walk.listed);
+    } else if let Some(grant) = walk.listed.pop() {
+        walk.gaps.unlisted.get_or_insert(grant.path);
+    }
+    let mounts = fits.then(|| {
         let mut plan = MountPlan::new(root.writable, root.executable);
+        for path in walk.hidden {
+            plan.hide(path);
+        }
         for place in walk.places {
             plan.push(place.path, place.writable, place.executable);
         }
@@ -94,6 +111,13 @@ pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
 
 struct Walk<'a> {
     reach: Reach<'a>,
+    hide: bool,
+    stay: &'a Path,
+    /// Directories without any right, hidden if a directory above comes to be listed.
+    candidates: Vec<CString>,
+    hidden: Vec<CString>,
+    /// Directories that are listed because something in them is hidden.
+    listed: Vec<Grant>,
     grants: Vec<Grant>,
     places: Vec<Place>,
     gaps: Gaps,
@@ -122,6 +146,15 @@ struct Summary {
     executable: bool,
     /// Something in it may be read and not executed, so it may not be mounted executable as a whole.
     data: bool,
+    /// Listing it would show what may not be seen.
+    private: bool,
+}
+
+impl Summary {
+    fn add(&mut self, child: Self) {
+        self.data |= child.data;
+        self.private |= child.private;
+    }
 }
 
 impl Walk<'_> {
@@ -152,8 +185,9 @@ impl Walk<'_> {
             writable: above.writable || below.all & WRITE != 0,
             executable: above.executable || below.all & EXEC != 0,
         };
-        self.note_directory(path, own_rights, &below, here, above);
+        self.note_directory(path, own_rights, &below, above);
         let first_place = self.places.len();
+        let first_candidate = self.candidates.len();
         if (here.writable, here.executable) != (above.writable, above.executable) {
             self.place(path, here)?;
         }
@@ -161,15 +195,53 @@ impl Walk<'_> {
             writable: here.writable,
             executable: here.executable,
             data: below.all & READ != 0 && below.all & EXEC == 0,
+            private: false,
         };
-        if Self::wanted(&below, here.rights) != 0 {
-            let data = self.children(path, inside, here)?;
-            summary.data |= data;
+        let to_list = self.hide && own_rights & READ != 0 && here.rights & LIST == 0;
+        if to_list || Self::wanted(&below, here.rights) != 0 {
+            let inner = self.children(path, inside, here, to_list)?;
+            summary.data |= inner.data;
+            summary.private = inner.private;
             if !summary.executable && !summary.data {
                 self.fold(path, first_place, here)?;
             }
         }
+        if here.rights & LIST == 0 {
+            summary.private =
+                self.list_or_hide(path, own_rights, &below, summary.private, first_candidate)?;
+        }
         Ok(summary)
+    }
+
+    /// Lists a directory that may be, if what is below can be hidden; true if nothing of that works.
+    fn list_or_hide(
+        &mut self,
+        path: &Path,
+        own: u8,
+        below: &Ahead,
+        private: bool,
+        first: usize,
+    ) -> Result<bool, Error> {
+        if own & READ == 0 {
+            self.candidates.truncate(first);
+            let hideable = self.hide && below.any == 0 && !self.stay.starts_with(path);
+            if hideable {
+                self.candidates.push(c_path(path)?);
+            }
+            return Ok(!hideable);
+        }
+        if !self.hide || private {
+            self.gaps.unlisted.get_or_insert_with(|| path.to_path_buf());
+            self.candidates.truncate(first);
+            return Ok(true);
+        }
+        self.hidden.extend(self.candidates.drain(first..));
+        self.listed.push(Grant {
+            path: path.to_path_buf(),
+            rights: LIST,
+            directory: true,
+        });
+        Ok(false)
     }
 
     /// Rights that something below has and that are not granted yet.
@@ -181,39 +253,60 @@ impl Walk<'_> {
         any & !granted
     }
 
-    /// Everything in a directory; true if there is something to read and not to execute.
-    fn children(&mut self, path: &Path, inside: u32, here: Granted) -> Result<bool, Error> {
-        let mut data = false;
+    /// Everything in a directory, or with `every` unset what has a right in it; `data` and `private` come of it.
+    fn children(
+        &mut self,
+        path: &Path,
+        inside: u32,
+        here: Granted,
+        every: bool,
+    ) -> Result<Summary, Error> {
+        let mut summary = Summary::default();
         let missing = Self::wanted(&self.reach.ahead(inside), here.rights);
-        if let Some(names) = self.names(inside, here.rights) {
+        let names = self.names(inside, here.rights);
+        if names.is_none() {
+            self.note_later(path, missing);
+        }
+        if let Some(names) = names
+            && (!every || names.iter().any(|name| !exists(path, name)))
+        {
+            // Not all of the directory was looked at.
+            summary.private = true;
             for name in names {
                 let child = path.join(OsStr::from_bytes(&name));
                 match fs::symlink_metadata(&child) {
                     Ok(metadata) => {
-                        data |= self.child(&child, &name, inside, metadata.file_type(), here)?;
+                        summary.add(self.child(
+                            &child,
+                            &name,
+                            inside,
+                            metadata.file_type(),
+                            here,
+                        )?);
                     }
                     Err(_) => self.note_later(path, missing),
                 }
             }
-            return Ok(data);
+            return Ok(summary);
         }
-        self.note_later(path, missing);
         // A directory that cannot be read by the caller cannot be read by the command either, or is reported above.
         let Ok(listing) = fs::read_dir(path) else {
-            return Ok(data);
+            summary.private = true;
+            return Ok(summary);
         };
         for entry in listing.flatten() {
             self.count(path)?;
             let name = entry.file_name();
             // Processes come and go: what exists now will not be the command's.
             if path == Path::new("/proc") && name.as_bytes().iter().all(u8::is_ascii_digit) {
+                summary.private = true;
                 continue;
             }
             if let Ok(kind) = entry.file_type() {
-                data |= self.child(&entry.path(), name.as_bytes(), inside, kind, here)?;
+                summary.add(self.child(&entry.path(), name.as_bytes(), inside, kind, here)?);
             }
         }
-        Ok(data)
+        Ok(summary)
     }
 
     fn child(
@@ -223,15 +316,15 @@ impl Walk<'_> {
         inside: u32,
         kind: fs::FileType,
         here: Granted,
-    ) -> Result<bool, Error> {
+    ) -> Result<Summary, Error> {
         let own = self.reach.step(inside, name);
         if kind.is_dir() {
             let deeper = self.reach.step(own, b"/");
-            return Ok(self.directory(path, own, deeper, here)?.data);
+            return self.directory(path, own, deeper, here);
         }
         // The policy is about where links lead.
         if kind.is_symlink() {
-            return Ok(false);
+            return Ok(Summary::default());
         }
         let rights = self.reach.rights(own);
         let new = rights & !here.rights;
@@ -258,7 +351,10 @@ impl Walk<'_> {
         if !special && (wanted.writable, wanted.executable) != (here.writable, here.executable) {
             self.place(path, wanted)?;
         }
-        Ok(!special && rights & READ != 0 && rights & EXEC == 0)
+        Ok(Summary {
+            data: !special && rights & READ != 0 && rights & EXEC == 0,
+            ..Summary::default()
+        })
     }
 
     /// Mounts a directory executable as a whole if everything readable in it is: one place instead of many.
@@ -291,29 +387,15 @@ impl Walk<'_> {
         if path == Path::new("/") {
             return Ok(());
         }
-        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Nul {
-            what: "a path",
-            value: path.as_os_str().to_owned(),
-        })?;
         self.places.push(Place {
-            path,
+            path: c_path(path)?,
             writable: granted.writable,
             executable: granted.executable,
         });
         Ok(())
     }
 
-    fn note_directory(
-        &mut self,
-        path: &Path,
-        own: u8,
-        below: &Ahead,
-        here: Granted,
-        above: Granted,
-    ) {
-        if own & READ != 0 && here.rights & LIST == 0 {
-            self.gaps.unlisted.get_or_insert_with(|| path.to_path_buf());
-        }
+    fn note_directory(&mut self, path: &Path, own: u8, below: &Ahead, above: Granted) {
         if below.all & WRITE != 0 && own & WRITE == 0 && !above.writable {
             self.gaps.edge.get_or_insert_with(|| path.to_path_buf());
         }
@@ -388,4 +470,15 @@ impl Walk<'_> {
         let ahead = self.reach.rights(state) | self.reach.ahead(state).any;
         if ahead & READ == 0 { 0 } else { LIST }
     }
+}
+
+fn exists(directory: &Path, name: &[u8]) -> bool {
+    fs::symlink_metadata(directory.join(OsStr::from_bytes(name))).is_ok()
+}
+
+fn c_path(path: &Path) -> Result<CString, Error> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Nul {
+        what: "a path",
+        value: path.as_os_str().to_owned(),
+    })
 }
