@@ -923,12 +923,29 @@ fn start_up_costs_this_much() {
     for engine in [Engine::BpfLsm, Engine::Fallback] {
         let plan = median(|| drop(Plan::new(&request, &policy, engine, &probe).unwrap()));
         println!("{engine:?}: plan {plan} us");
+        let mut phases = Vec::new();
         let whole = median(|| {
             let plan = Plan::new(&request, &policy, engine, &probe).unwrap();
+            let start = std::time::Instant::now();
             let launched = plan.launch().unwrap();
-            let exit = launched.release().unwrap().wait(&[], |_| true).unwrap();
+            let after_launch = start.elapsed().as_micros();
+            let running = launched.release().unwrap();
+            let after_release = start.elapsed().as_micros();
+            let exit = running.wait(&[], |_| true).unwrap();
+            phases.push([
+                after_launch,
+                after_release - after_launch,
+                start.elapsed().as_micros() - after_release,
+            ]);
             assert_eq!(exit.code, 0);
         });
+        for (phase, name) in ["launch", "release to exec", "run, end and clean up"]
+            .iter()
+            .enumerate()
+        {
+            phases.sort_unstable_by_key(|times| times[phase]);
+            println!("{engine:?}: {name} {} us", phases[phases.len() / 2][phase]);
+        }
         println!("{engine:?}: plan, launch, wait {whole} us");
     }
 }
