@@ -2,6 +2,9 @@
 //!
 //! Runs without virtual machines. What needs root says so by name when it is skipped.
 
+// A test's helpers end a test like its body does.
+#![allow(clippy::unwrap_used)]
+
 #[path = "rules.rs"]
 mod rules;
 
@@ -75,8 +78,8 @@ fn code(script: &str) -> u8 {
 }
 
 /// The exit code of a script behind the fallback engine.
-fn fenced(script: &str, rules: Vec<Rule>) -> u8 {
-    run(&shell(script), &policy(&rules), Engine::Fallback)
+fn fenced(script: &str, rules: &[Rule]) -> u8 {
+    run(&shell(script), &policy(rules), Engine::Fallback)
         .unwrap()
         .code
 }
@@ -365,9 +368,9 @@ mod fallback {
             rules.push(file(place.path().join("open"), READ));
             rules
         };
-        assert_eq!(fenced(&format!("cat {p}/open"), rules()), 0);
-        assert_ne!(fenced(&format!("cat {p}/closed"), rules()), 0);
-        assert_ne!(fenced(&format!("ls {p}"), rules()), 0);
+        assert_eq!(fenced(&format!("cat {p}/open"), &rules()), 0);
+        assert_ne!(fenced(&format!("cat {p}/closed"), &rules()), 0);
+        assert_ne!(fenced(&format!("ls {p}"), &rules()), 0);
     }
 
     #[test]
@@ -384,14 +387,14 @@ mod fallback {
         let work = format!(
             "mkdir {p}/d && echo x > {p}/d/f && mv {p}/d/f {p}/g && chmod 600 {p}/g && rm -r {p}/d"
         );
-        assert_eq!(fenced(&work, rules()), 0);
+        assert_eq!(fenced(&work, &rules()), 0);
         fs::write(other.path().join("f"), "f").unwrap();
-        assert_ne!(fenced(&format!("echo x > {o}/new"), rules()), 0);
-        assert_ne!(fenced(&format!("echo x >> {o}/f"), rules()), 0);
-        assert_ne!(fenced(&format!("chmod 600 {o}/f"), rules()), 0);
-        assert_ne!(fenced(&format!("touch -d 2001-01-01 {o}/f"), rules()), 0);
-        assert_ne!(fenced(&format!("mv {o}/f {p}/f"), rules()), 0);
-        assert_ne!(fenced(&format!("rm {o}/f"), rules()), 0);
+        assert_ne!(fenced(&format!("echo x > {o}/new"), &rules()), 0);
+        assert_ne!(fenced(&format!("echo x >> {o}/f"), &rules()), 0);
+        assert_ne!(fenced(&format!("chmod 600 {o}/f"), &rules()), 0);
+        assert_ne!(fenced(&format!("touch -d 2001-01-01 {o}/f"), &rules()), 0);
+        assert_ne!(fenced(&format!("mv {o}/f {p}/f"), &rules()), 0);
+        assert_ne!(fenced(&format!("rm {o}/f"), &rules()), 0);
         assert_eq!(fs::read_to_string(other.path().join("f")).unwrap(), "f");
     }
 
@@ -408,11 +411,19 @@ mod fallback {
             rules.push(deny(place.path().join("secret")));
             rules
         };
-        assert_eq!(fenced(&format!("cat {p}/plain"), rules()), 0);
-        assert_ne!(fenced(&format!("cat {p}/secret/key"), rules()), 0);
+        assert_eq!(fenced(&format!("cat {p}/plain"), &rules()), 0);
+        assert_ne!(fenced(&format!("cat {p}/secret/key"), &rules()), 0);
+        // What is around it can be listed, what is in it not.
+        let script = format!("test \"$(echo $(ls {p}))\" = 'plain secret'");
+        assert_eq!(fenced(&script, &rules()), 0);
+        assert_eq!(
+            fenced(&format!("test -z \"$(ls {p}/secret 2>&1)\""), &rules()),
+            0
+        );
         let probe = Probe::new().unwrap();
         let standings =
-            ringfence::confine::standings(&policy(&rules()), Engine::Fallback, &probe).unwrap();
+            ringfence::confine::standings(&policy(&rules()), Engine::Fallback, &probe, None)
+                .unwrap();
         let reading = standings
             .iter()
             .find(|one| one.protection == Protection::FilesRead)
@@ -449,19 +460,19 @@ mod fallback {
             .into_iter()
             .find(|path| Path::new(path).exists())
             .unwrap();
-        assert_eq!(fenced(&format!("{p}/listed"), rules()), 0);
-        assert_eq!(fenced(&format!("{loader} {p}/listed"), rules()), 0);
-        assert_eq!(fenced(&format!("{p}/other"), rules()), 126);
-        assert_eq!(fenced(&format!("{p}/script"), rules()), 126);
-        assert_ne!(fenced(&format!("{loader} {p}/other"), rules()), 0);
+        assert_eq!(fenced(&format!("{p}/listed"), &rules()), 0);
+        assert_eq!(fenced(&format!("{loader} {p}/listed"), &rules()), 0);
+        assert_eq!(fenced(&format!("{p}/other"), &rules()), 126);
+        assert_eq!(fenced(&format!("{p}/script"), &rules()), 126);
+        assert_ne!(fenced(&format!("{loader} {p}/other"), &rules()), 0);
         assert_ne!(
-            fenced(&format!("cp /usr/bin/true {p}/w/x && {p}/w/x"), rules()),
+            fenced(&format!("cp /usr/bin/true {p}/w/x && {p}/w/x"), &rules()),
             0
         );
         assert_ne!(
             fenced(
                 &format!("cp /usr/bin/true {p}/w/y && {loader} {p}/w/y"),
-                rules()
+                &rules()
             ),
             0
         );
@@ -503,7 +514,8 @@ mod fallback {
         policy.degradation = Degradation {
             demands: BTreeMap::from([(Protection::Limits, Demand::BestEffort)]),
         };
-        let standings = ringfence::confine::standings(&policy, Engine::Fallback, &probe).unwrap();
+        let standings =
+            ringfence::confine::standings(&policy, Engine::Fallback, &probe, None).unwrap();
         assert_eq!(standings.len(), Protection::ALL.len());
         for standing in &standings {
             assert_eq!(
@@ -522,7 +534,7 @@ mod fallback {
             .arg("60")
             .spawn()
             .unwrap();
-        let exit = fenced(&format!("kill -KILL {}", outside.id()), system());
+        let exit = fenced(&format!("kill -KILL {}", outside.id()), &system());
         assert_ne!(exit, 0);
         assert!(outside.try_wait().unwrap().is_none());
         outside.kill().unwrap();
@@ -594,6 +606,255 @@ mod syscalls {
     }
 }
 
+/// Set for a process that is to be a supervisor: the script to run in the fence.
+const SCRIPT: &str = "RINGFENCE_TEST_SCRIPT";
+
+/// Not a test of its own: the supervisor of the tests below, as a process that can be signalled and stopped.
+#[test]
+fn as_supervisor() {
+    let Some(script) = std::env::var_os(SCRIPT) else {
+        return;
+    };
+    let mut request = request("sh", &["-c"]);
+    request.arguments.push(script);
+    request.environment.push(("PS1".into(), "inner> ".into()));
+    let exit = run(&request, &policy(&[]), Engine::BpfLsm).unwrap();
+    std::process::exit(exit.code.into());
+}
+
+fn supervisor(script: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "as_supervisor", "--nocapture"])
+        .env(SCRIPT, script);
+    command
+}
+
+#[test]
+fn signals_to_the_supervisor_reach_the_command() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
+    for (name, number) in [
+        ("TERM", libc::SIGTERM),
+        ("HUP", libc::SIGHUP),
+        ("USR1", libc::SIGUSR1),
+        ("INT", libc::SIGINT),
+    ] {
+        let script = format!("trap 'exit 9' {name}; echo ready; while :; do sleep 0.05; done");
+        let mut command = supervisor(&script);
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped());
+        // SAFETY: one system call.
+        unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(
+            lines
+                .map_while(Result::ok)
+                .any(|line| line.ends_with("ready"))
+        );
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::try_from(number).unwrap()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(9), "{name}");
+    }
+}
+
+mod terminal {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::process::CommandExt;
+    use std::time::{Duration, Instant};
+
+    /// A person at a terminal with a shell.
+    struct Person {
+        master: fs::File,
+        shell: std::process::Child,
+        seen: String,
+        from: usize,
+    }
+
+    impl Person {
+        fn sit_down() -> Option<Self> {
+            if !Path::new("/bin/bash").exists() {
+                eprintln!("skipped: tests of the terminal need /bin/bash");
+                return None;
+            }
+            let pty = nix::pty::openpty(None, None).unwrap();
+            let mut command = std::process::Command::new("/bin/bash");
+            command
+                .args(["--norc", "--noprofile", "-i"])
+                .env("PS1", "outer> ")
+                .env("TERM", "dumb");
+            command.env("EXE", std::env::current_exe().unwrap());
+            command.stdin(pty.slave.try_clone().unwrap());
+            command.stdout(pty.slave.try_clone().unwrap());
+            command.stderr(pty.slave);
+            // SAFETY: two system calls, of numbers only.
+            #[expect(clippy::multiple_unsafe_ops_per_block)]
+            unsafe {
+                command.pre_exec(|| {
+                    nix::unistd::setsid()?;
+                    // The terminal of a new session is the first that is asked for.
+                    match libc::ioctl(0, libc::TIOCSCTTY, 0) {
+                        0 => Ok(()),
+                        _ => Err(std::io::Error::last_os_error()),
+                    }
+                })
+            };
+            let shell = command.spawn().unwrap();
+            drop(command);
+            let mut person = Self {
+                master: pty.master.into(),
+                shell,
+                seen: String::new(),
+                from: 0,
+            };
+            person.sees("outer> ");
+            Some(person)
+        }
+
+        fn foreground(&self) -> nix::unistd::Pid {
+            nix::unistd::tcgetpgrp(&self.master).unwrap()
+        }
+
+        /// Types a line that starts or continues a job, and waits until that has the terminal: before, a key for it
+        /// would go to the shell.
+        fn hands_over(&mut self, line: &str, echo: &str) {
+            let shell = self.foreground();
+            self.types(line);
+            self.sees(echo);
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while self.foreground() == shell {
+                assert!(
+                    Instant::now() < deadline,
+                    "the terminal was never handed over"
+                );
+                std::thread::yield_now();
+            }
+        }
+
+        fn types(&mut self, text: &str) {
+            self.master.write_all(text.as_bytes()).unwrap();
+        }
+
+        fn starts(&mut self, script: &str, rest: &str) {
+            let line =
+                format!("{SCRIPT}='{script}' $EXE --exact as_supervisor --nocapture {rest}\n");
+            self.types(&line);
+            // Its echo.
+            self.sees("--nocapture");
+        }
+
+        /// Waits for text that was not seen before.
+        fn sees(&mut self, text: &str) {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                if let Some(at) = self.seen[self.from..].find(text) {
+                    self.from += at + text.len();
+                    return;
+                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                assert!(!left.is_zero(), "never saw {text:?} in {:?}", self.seen);
+                use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+                let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+                let patience = PollTimeout::try_from(left).unwrap();
+                if poll(&mut fds, patience).unwrap() == 1 {
+                    let mut bytes = [0; 4096];
+                    let count = self.master.read(&mut bytes).unwrap();
+                    self.seen
+                        .push_str(&String::from_utf8_lossy(&bytes[..count]));
+                }
+            }
+        }
+    }
+
+    impl Drop for Person {
+        fn drop(&mut self) {
+            self.shell.kill().unwrap();
+            self.shell.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_shell_inside_has_job_control() {
+        let Some(mut person) = Person::sit_down() else {
+            return;
+        };
+        person.starts("exec bash --norc --noprofile -i", "");
+        person.sees("inner> ");
+        assert!(!person.seen.contains("no job control"), "{}", person.seen);
+        // It says when it runs: until its exec it ignores the key, as the shell that it is still a copy of does.
+        person.types("sh -c \"echo u''p; exec sleep 60\"\n");
+        person.sees("up");
+        person.types("\x1a");
+        person.sees("Stopped");
+        person.sees("inner> ");
+        person.hands_over("fg\n", "exec sleep 60");
+        person.types("\x03");
+        person.sees("inner> ");
+        person.types("exit 5\n");
+        person.sees("outer> ");
+        person.types("echo code=$?\n");
+        person.sees("code=5");
+    }
+
+    #[test]
+    fn the_whole_fence_can_be_stopped_and_continued() {
+        let Some(mut person) = Person::sit_down() else {
+            return;
+        };
+        person.starts("echo rea\"\"dy; exec sleep 60", "");
+        person.sees("ready");
+        person.types("\x1a");
+        person.sees("Stopped");
+        person.sees("outer> ");
+        person.hands_over("fg\n", "nocapture");
+        person.types("\x1a");
+        person.sees("Stopped");
+        person.sees("outer> ");
+        person.hands_over("fg\n", "nocapture");
+        person.types("\x03");
+        person.sees("outer> ");
+        person.types("echo code=$?\n");
+        person.sees("code=130");
+    }
+
+    #[test]
+    fn a_pipeline_keeps_the_terminal_together() {
+        let Some(mut person) = Person::sit_down() else {
+            return;
+        };
+        person.starts(
+            "trap \"echo g\"\"ot; exit 7\" INT; sleep 60 & echo rea\"\"dy; wait",
+            "| (trap \"\" INT; cat)",
+        );
+        person.sees("ready");
+        person.types("\x1a");
+        person.sees("Stopped");
+        person.sees("outer> ");
+        person.hands_over("fg\n", "cat )");
+        person.types("\x03");
+        person.sees("got");
+        person.sees("outer> ");
+    }
+
+    #[test]
+    fn the_modes_of_the_terminal_are_as_before() {
+        let Some(mut person) = Person::sit_down() else {
+            return;
+        };
+        person.starts("stty -echo -icanon; exit 3", "");
+        person.sees("outer> ");
+        person.types("stty -a | grep -o \"[-]*echo \"; echo done\n");
+        person.sees("done");
+        person.sees("echo");
+        person.sees("done");
+        assert!(!person.seen.contains("-echo \r"), "{}", person.seen);
+    }
+}
+
 /// Where a copy of this test lies that an ordinary user can run.
 fn own_copy(place: &Path) -> PathBuf {
     let copy = place.join("confine-test");
@@ -614,7 +875,8 @@ fn everything_above_holds_for_an_ordinary_user_too() {
     fs::create_dir(&tmp).unwrap();
     fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)).unwrap();
     command.env("TMPDIR", &tmp).current_dir("/");
-    command.arg("--test-threads=2");
+    // Without a cgroup the fence is what descends from this process: one at a time.
+    command.arg("--test-threads=1");
     // Root's capabilities go with the change of user.
     std::os::unix::process::CommandExt::uid(&mut command, 65534);
     std::os::unix::process::CommandExt::gid(&mut command, 65534);
@@ -625,4 +887,65 @@ fn everything_above_holds_for_an_ordinary_user_too() {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// `cargo test --release --test confine -- --ignored --nocapture start_up`
+#[test]
+#[ignore = "a measurement, not a test"]
+fn start_up_costs_this_much() {
+    let place = place();
+    let mut rules = system();
+    rules.push(tree(place.path(), ALL));
+    let policy = policy(&rules);
+    let request = request("/usr/bin/true", &[]);
+    fn median(mut run: impl FnMut()) -> u128 {
+        let mut times: Vec<_> = (0..200)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                run();
+                start.elapsed().as_micros()
+            })
+            .collect();
+        times.sort_unstable();
+        times[times.len() / 2]
+    }
+    let native = median(|| {
+        assert!(
+            std::process::Command::new("/usr/bin/true")
+                .status()
+                .unwrap()
+                .success()
+        );
+    });
+    println!("native spawn and wait: {native} us");
+    println!("probe: {} us", median(|| drop(Probe::new().unwrap())));
+    let probe = Probe::new().unwrap();
+    for engine in [Engine::BpfLsm, Engine::Fallback] {
+        let plan = median(|| drop(Plan::new(&request, &policy, engine, &probe).unwrap()));
+        println!("{engine:?}: plan {plan} us");
+        let mut phases = Vec::new();
+        let whole = median(|| {
+            let plan = Plan::new(&request, &policy, engine, &probe).unwrap();
+            let start = std::time::Instant::now();
+            let launched = plan.launch().unwrap();
+            let after_launch = start.elapsed().as_micros();
+            let running = launched.release().unwrap();
+            let after_release = start.elapsed().as_micros();
+            let exit = running.wait(&[], |_| true).unwrap();
+            phases.push([
+                after_launch,
+                after_release - after_launch,
+                start.elapsed().as_micros() - after_release,
+            ]);
+            assert_eq!(exit.code, 0);
+        });
+        for (phase, name) in ["launch", "release to exec", "run, end and clean up"]
+            .iter()
+            .enumerate()
+        {
+            phases.sort_unstable_by_key(|times| times[phase]);
+            println!("{engine:?}: {name} {} us", phases[phases.len() / 2][phase]);
+        }
+        println!("{engine:?}: plan, launch, wait {whole} us");
+    }
 }

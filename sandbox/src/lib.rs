@@ -21,3 +21,7 @@ pub mod event;
 pub mod kernel;
 pub mod policy;
 pub mod profile;
+
+// Test helpers are shared with integration tests, which know this crate by its name.
+#[cfg(test)]
+extern crate self as ringfence;

@@ -161,6 +161,9 @@ impl Cgroup {
     /// # Errors
     /// If tasks remain after ten seconds.
     pub fn kill(&self) -> Result<(), Error> {
+        if !self.populated()? {
+            return Ok(());
+        }
         let deadline = Instant::now() + Duration::from_secs(END_SECONDS);
         let events = self.events()?;
         // cgroup.kill came with 5.14; before it, signals are sent until no task is left to fork another.

@@ -21,6 +21,9 @@ use super::signals::Signals;
 use super::step::Step;
 use super::terminal::Terminal;
 
+/// include/uapi/linux/sched.h; the C library's constant is as wide as clone's flags, which have no room for it.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
 /// A process that stands in its cgroup and waits. Dropped, it is ended.
 #[derive(Debug)]
 pub struct Launched {
@@ -51,34 +54,79 @@ pub(super) fn launch(mut plan: Plan) -> Result<Launched, Error> {
     keep_open(&mut plan, &child_report);
     // Before the fork, so that no signal falls between; the child takes the handlers off first of all.
     let signals = Signals::catch()?;
-    // SAFETY: the child does prepared steps by system calls alone, and execs or ends.
-    let pid = match unsafe { fork() } {
-        Ok(ForkResult::Child) => {
+    let pid = match start(&tasks)? {
+        ForkResult::Child => {
             // The parent's ends must not keep the pipes open for ever.
             // SAFETY: closes a descriptor that this process does not use.
             unsafe { libc::close(go.as_raw_fd()) };
             act::run(&plan.steps, child_go.as_raw_fd(), child_report.as_raw_fd())
         }
-        Ok(ForkResult::Parent { child }) => child,
-        Err(errno) => {
-            return Err(Error::System {
-                what: "start a process",
-                source: errno.into(),
-            });
-        }
+        ForkResult::Parent { child } => child,
     };
-    let launched = Launched {
+    Ok(Launched {
         plan,
         tasks: Some(tasks),
         pid,
         go: File::from(go),
         report: File::from(report),
         signals: Some(signals),
+    })
+}
+
+/// Forks, into the cgroup if there is one. A process that is made there (since 5.7) costs nothing extra; one that is
+/// moved there waits for all others of the machine (5 ms: kernel/cgroup/cgroup.c, `cgroup_attach_lock`).
+fn start(tasks: &Tasks) -> Result<ForkResult, Error> {
+    let failed = |source: io::Error| Error::System {
+        what: "start a process",
+        source,
     };
-    if let Some(Tasks::Cgroup(cgroup)) = &launched.tasks {
-        cgroup.add(pid.as_raw())?;
+    let Tasks::Cgroup(cgroup) = tasks else {
+        // SAFETY: the child does prepared steps by system calls alone, and execs or ends.
+        return unsafe { fork() }.map_err(|errno| failed(errno.into()));
+    };
+    if let Some(started) = start_in(cgroup) {
+        return Ok(started);
     }
-    Ok(launched)
+    // SAFETY: as above.
+    let started = unsafe { fork() }.map_err(|errno| failed(errno.into()))?;
+    if let ForkResult::Parent { child } = started
+        && let Err(error) = cgroup.add(child.as_raw())
+    {
+        end(child);
+        return Err(error);
+    }
+    Ok(started)
+}
+
+/// `None` where the kernel, or a filter above this process, does not have it.
+fn start_in(cgroup: &Cgroup) -> Option<ForkResult> {
+    // SAFETY: integers, for which zero is "not given".
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = CLONE_INTO_CGROUP;
+    arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).ok()?;
+    // SAFETY: reads a structure of the size that is given. Without CLONE_VM and a stack it is a fork: the child goes
+    // on here in a copy, does prepared steps by system calls alone, and execs or ends.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match i32::try_from(answer) {
+        Ok(0) => Some(ForkResult::Child),
+        Ok(pid) if pid > 0 => Some(ForkResult::Parent {
+            child: Pid::from_raw(pid),
+        }),
+        _ => None,
+    }
+}
+
+fn end(pid: Pid) {
+    if kill(pid, Signal::SIGKILL).is_ok() {
+        while waitpid(pid, None) == Err(Errno::EINTR) {}
+    }
 }
 
 impl Launched {
@@ -170,10 +218,8 @@ impl Launched {
     }
 
     /// Ends a process that never became the command. What fails here has nobody to be told to.
-    fn end(&self) {
-        if kill(self.pid, Signal::SIGKILL).is_ok() {
-            while waitpid(self.pid, None) == Err(Errno::EINTR) {}
-        }
+    fn give_up(&self) {
+        end(self.pid);
         if let Terminal::Foreground(terminal) = self.terminal() {
             terminal.take(self.pid).ok();
         }
@@ -184,7 +230,7 @@ impl Drop for Launched {
     fn drop(&mut self) {
         // Released: the tasks are the running fence's to end.
         if self.tasks.is_some() {
-            self.end();
+            self.give_up();
         }
     }
 }

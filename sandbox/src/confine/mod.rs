@@ -52,14 +52,21 @@ pub enum Engine {
     Fallback,
 }
 
-/// What a launch of `policy` by `engine` would really enforce here, without launching.
+/// What a launch of `policy` by `engine` would really enforce here, without launching; `user` is who it would run as,
+/// the caller if `None`.
 ///
 /// # Errors
 /// If the fallback engine cannot hold the policy at all.
-pub fn standings(policy: &Policy, engine: Engine, probe: &Probe) -> Result<Vec<Standing>, Error> {
+pub fn standings(
+    policy: &Policy,
+    engine: Engine,
+    probe: &Probe,
+    user: Option<&User>,
+) -> Result<Vec<Standing>, Error> {
     let derived = match engine {
         Engine::BpfLsm => None,
-        Engine::Fallback => Some(fallback::derive(policy, probe)?),
+        Engine::Fallback => Some(fallback::derive(policy, probe, std::path::Path::new("/"))?),
     };
-    Ok(standings::of(policy, engine, probe, derived.as_ref()))
+    let uid = user.map_or(probe.uid, |user| user.uid);
+    Ok(standings::of(policy, engine, probe, derived.as_ref(), uid))
 }

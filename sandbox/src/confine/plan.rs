@@ -70,9 +70,10 @@ impl Plan {
         let program = program::resolve(&request.command, &environment, &request.directory)?;
         let derived = match engine {
             Engine::BpfLsm => None,
-            Engine::Fallback => Some(fallback::derive(policy, probe)?),
+            Engine::Fallback => Some(fallback::derive(policy, probe, &request.directory)?),
         };
-        let standings = standings::of(policy, engine, probe, derived.as_ref());
+        let uid = request.user.as_ref().map_or(probe.uid, |user| user.uid);
+        let standings = standings::of(policy, engine, probe, derived.as_ref(), uid);
         let terminal = Terminal::find()?;
         let mut steps = Vec::new();
         first_steps(&mut steps, &terminal);

@@ -15,16 +15,20 @@ const ABI_SCOPE: u32 = 6;
 const ABI_TRUNCATE: u32 = 3;
 const KERNEL_REMEDY: &str = "use a kernel that is booted with `bpf` in lsm= and run as root";
 
-/// The standings of `policy`; `derived` is there for the fallback engine only.
+/// The standings of `policy` for a command of user `uid`; `derived` is there for the fallback engine only.
 pub(super) fn of(
     policy: &Policy,
     engine: Engine,
     probe: &Probe,
     derived: Option<&Derived>,
+    uid: u32,
 ) -> Vec<Standing> {
     Protection::ALL
         .into_iter()
-        .map(|protection| one(protection, policy, engine, probe, derived))
+        .map(|protection| match protection {
+            Protection::Limits => limits(&policy.limits, probe, uid),
+            _ => one(protection, policy, engine, probe, derived),
+        })
         .collect()
 }
 
@@ -44,7 +48,6 @@ fn one(
         (Protection::Capabilities | Protection::PrivilegeGain, ..) => {
             exact(protection, &[Backend::Capabilities])
         }
-        (Protection::Limits, ..) => limits(&policy.limits, probe),
         (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection),
         (Protection::Syscalls, ..) => exact(protection, &[Backend::Seccomp]),
         (Protection::Network, Engine::BpfLsm, _) => {
@@ -208,7 +211,7 @@ fn processes(probe: &Probe) -> Standing {
 }
 
 /// What cannot be limited as asked, limit by limit; the worst of them is the grade.
-fn limits(limits: &Limits, probe: &Probe) -> Standing {
+fn limits(limits: &Limits, probe: &Probe, uid: u32) -> Standing {
     let offers = |controller: &str| {
         probe
             .cgroup
@@ -237,7 +240,8 @@ fn limits(limits: &Limits, probe: &Probe) -> Standing {
     if limits.pids.is_some() {
         if offers("pids") {
             note(Grade::Exact, Some(Backend::Cgroup), "");
-        } else if runs_as_root(probe) {
+        } else if uid == 0 {
+            // The kernel does not count the first user's tasks (kernel/fork.c, 6.18: `copy_process`).
             note(
                 Grade::Absent,
                 None,
@@ -279,11 +283,6 @@ fn limits(limits: &Limits, probe: &Probe) -> Standing {
         reason: reasons.join("; "),
         remedy,
     }
-}
-
-/// The kernel does not count the first user's tasks against RLIMIT_NPROC (kernel/fork.c, 6.18: `copy_process`).
-pub(super) fn runs_as_root(probe: &Probe) -> bool {
-    probe.uid == 0
 }
 
 fn later(gaps: &Gaps, right: u8, verb: &str) -> Vec<String> {

@@ -176,13 +176,7 @@ pub(super) fn closed_when() -> Vec<ClosedWhen> {
     rules.push(when("unshare", 0, CLONE_NEWTIME, CLONE_NEWTIME, EPERM));
     // Puts characters into the terminal's input, to be read by the shell outside once the fence is gone.
     for request in [libc::TIOCSTI, libc::TIOCLINUX] {
-        rules.push(when(
-            "ioctl",
-            1,
-            LOW_HALF,
-            u64::from(request) & LOW_HALF,
-            EPERM,
-        ));
+        rules.push(when("ioctl", 1, LOW_HALF, request & LOW_HALF, EPERM));
     }
     rules.extend(personality());
     rules

@@ -67,23 +67,6 @@ impl Automaton {
         automaton::walk(&self.words, &self.classes, state, bytes)
     }
 
-    /// The rights that all non-empty continuations of `state` have, and those that any has.
-    #[must_use]
-    pub fn below(&self, state: u32) -> (u8, u8) {
-        let mut seen = std::collections::HashSet::new();
-        let mut open = self.successors(state);
-        let (mut all, mut any) = (rights::ALL, 0);
-        while let Some(state) = open.pop() {
-            if seen.insert(state) {
-                let here = self.rights_of(state) & rights::ALL;
-                all &= here;
-                any |= here;
-                open.extend(self.successors(state));
-            }
-        }
-        (all, any)
-    }
-
     /// Whether all non-empty continuations of `state` have the same rights.
     fn continuations(&self, state: u32) -> Subtree {
         let mut seen = std::collections::HashSet::new();

@@ -5,10 +5,12 @@
 //! [`super::standings`] turns them into grades.
 
 pub(super) mod mounts;
+mod reach;
 mod ruleset;
 mod walk;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use super::error::Error;
 use super::probe::{Namespaces, Probe};
@@ -29,11 +31,11 @@ pub(super) struct Derived {
     pub(super) too_many_mounts: bool,
 }
 
-/// Spells the policy out against the file system as it is now.
+/// Spells the policy out against the file system as it is now, for a command that starts in `directory`.
 ///
 /// # Errors
 /// If there is no Landlock, or the rules need too much of the file system listed.
-pub(super) fn derive(policy: &Policy, probe: &Probe) -> Result<Derived, Error> {
+pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result<Derived, Error> {
     let files = policy.files.mode == Mode::Enforce;
     if probe.landlock_abi == 0 {
         if files {
@@ -54,10 +56,10 @@ pub(super) fn derive(policy: &Policy, probe: &Probe) -> Result<Derived, Error> {
             too_many_mounts: false,
         });
     }
-    let found = walk::walk(&policy.files.automaton)?;
+    let possible = !matches!(probe.namespaces, Namespaces::None { .. });
+    let found = walk::walk(&policy.files.automaton, possible, directory)?;
     let ruleset = ruleset::build(probe.landlock_abi, &found.grants)?;
     let too_many_mounts = found.mounts.is_none();
-    let possible = !matches!(probe.namespaces, Namespaces::None { .. });
     Ok(Derived {
         ruleset: Some(ruleset),
         mounts: found.mounts.filter(|_| possible),

@@ -34,6 +34,7 @@ struct MountAttributes {
 pub(crate) struct MountPlan {
     everywhere: u64,
     places: Vec<Place>,
+    hidden: Vec<CString>,
 }
 
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl MountPlan {
         Self {
             everywhere: attributes(writable, executable),
             places: Vec::new(),
+            hidden: Vec::new(),
         }
     }
 
@@ -66,6 +68,11 @@ impl MountPlan {
         });
     }
 
+    /// Lays an empty directory over `path`.
+    pub(super) fn hide(&mut self, path: CString) {
+        self.hidden.push(path);
+    }
+
     /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.
     pub(crate) fn enter(&self) -> Result<(), c_int> {
         for place in &self.places {
@@ -81,6 +88,20 @@ impl MountPlan {
                 unsafe { libc::close(clone) };
             }
         }
+        let Some((first, others)) = self.hidden.split_first() else {
+            return Ok(());
+        };
+        let empty = empty()?;
+        attach_present(empty, first)?;
+        for path in others {
+            // Only what is mounted can be cloned (before 6.15).
+            let clone = clone(first)?;
+            attach_present(clone, path)?;
+            // SAFETY: a descriptor that was just opened; the mount stays.
+            unsafe { libc::close(clone) };
+        }
+        // SAFETY: as above.
+        unsafe { libc::close(empty) };
         Ok(())
     }
 }
@@ -95,6 +116,9 @@ impl fmt::Display for MountPlan {
                 place.path.to_string_lossy(),
                 words(place.set)
             )?;
+        }
+        for path in &self.hidden {
+            write!(out, ", {} hidden", path.to_string_lossy())?;
         }
         Ok(())
     }
@@ -158,4 +182,42 @@ fn attach(clone: i32, path: &CString) -> Result<(), c_int> {
             MOVE_MOUNT_F_EMPTY_PATH,
         )
     })
+}
+
+/// Attaches over a directory; one that is gone needs no hiding.
+fn attach_present(mount: i32, path: &CString) -> Result<(), c_int> {
+    match attach(mount, path) {
+        Err(libc::ENOENT | libc::ENOTDIR) => Ok(()),
+        answer => answer,
+    }
+}
+
+/// A detached mount of an empty directory that stays empty.
+fn empty() -> Result<i32, c_int> {
+    const CREATE: c_int = 6;
+    const FSCONFIG_SET_STRING: c_int = 1;
+    // SAFETY: a C string that lives for ever, and flags (1: close on exec).
+    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 1) };
+    check(context)?;
+    // SAFETY: C strings that live for ever.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context,
+            FSCONFIG_SET_STRING,
+            c"mode".as_ptr(),
+            c"0555".as_ptr(),
+            0,
+        )
+    })?;
+    let none = std::ptr::null::<libc::c_void>();
+    // SAFETY: a command without arguments.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context, CREATE, none, none, 0) })?;
+    // SAFETY: numbers only; the attributes of fsmount are those of mount_setattr.
+    let mount = unsafe { libc::syscall(libc::SYS_fsmount, context, 1, RDONLY | NOEXEC) };
+    check(mount)?;
+    let context = i32::try_from(context).unwrap_or(NONE);
+    // SAFETY: a descriptor that was opened above.
+    unsafe { libc::close(context) };
+    Ok(i32::try_from(mount).unwrap_or(NONE))
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
 use super::mounts::MountPlan;
+use super::reach::{Ahead, Reach};
 use crate::confine::error::Error;
 use crate::policy::Automaton;
 
@@ -29,6 +30,8 @@ const MOST_TIME: Duration = Duration::from_secs(2);
 const MOST_NAMES: usize = 512;
 /// Most places to mount: each takes a descriptor for a moment.
 const MOST_MOUNTS: usize = 512;
+/// Most directories to hide so that the ones around them can be listed.
+const MOST_HIDDEN: usize = 256;
 
 /// What the walk found.
 #[derive(Debug)]
@@ -62,14 +65,19 @@ pub(in crate::confine) struct Gaps {
     pub(in crate::confine) edge: Option<PathBuf>,
 }
 
-/// Walks the file system.
+/// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
+/// have no right at all by a mount; one that `stay` is in is not hidden.
 ///
 /// # Errors
 /// If that would take too long.
-pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
+pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Found, Error> {
     let mut walk = Walk {
-        automaton,
-        memory: HashMap::new(),
+        reach: Reach::new(automaton),
+        hide,
+        stay,
+        candidates: Vec::new(),
+        hidden: Vec::new(),
+        listed: Vec::new(),
         grants: Vec::new(),
         places: Vec::new(),
         gaps: Gaps::default(),
@@ -78,8 +86,17 @@ pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
     };
     let state = automaton.state(b"/");
     let root = walk.directory(Path::new("/"), state, state, Granted::default())?;
-    let mounts = (walk.places.len() <= MOST_MOUNTS).then(|| {
+    let fits = walk.places.len() <= MOST_MOUNTS && walk.hidden.len() <= MOST_HIDDEN;
+    if fits {
+        walk.grants.append(&mut walk.listed);
+    } else if let Some(grant) = walk.listed.pop() {
+        walk.gaps.unlisted.get_or_insert(grant.path);
+    }
+    let mounts = fits.then(|| {
         let mut plan = MountPlan::new(root.writable, root.executable);
+        for path in walk.hidden {
+            plan.hide(path);
+        }
         for place in walk.places {
             plan.push(place.path, place.writable, place.executable);
         }
@@ -93,21 +110,19 @@ pub(super) fn walk(automaton: &Automaton) -> Result<Found, Error> {
 }
 
 struct Walk<'a> {
-    automaton: &'a Automaton,
-    memory: HashMap<u32, Below>,
+    reach: Reach<'a>,
+    hide: bool,
+    stay: &'a Path,
+    /// Directories without any right, hidden if a directory above comes to be listed.
+    candidates: Vec<CString>,
+    hidden: Vec<CString>,
+    /// Directories that are listed because something in them is hidden.
+    listed: Vec<Grant>,
     grants: Vec<Grant>,
     places: Vec<Place>,
     gaps: Gaps,
     entries: usize,
     deadline: Instant,
-}
-
-#[derive(Clone, Copy)]
-struct Below {
-    /// Rights of every continuation.
-    all: u8,
-    /// Rights of some continuation.
-    any: u8,
 }
 
 struct Place {
@@ -131,6 +146,15 @@ struct Summary {
     executable: bool,
     /// Something in it may be read and not executed, so it may not be mounted executable as a whole.
     data: bool,
+    /// Listing it would show what may not be seen.
+    private: bool,
+}
+
+impl Summary {
+    fn add(&mut self, child: Self) {
+        self.data |= child.data;
+        self.private |= child.private;
+    }
 }
 
 impl Walk<'_> {
@@ -142,8 +166,8 @@ impl Walk<'_> {
         inside: u32,
         above: Granted,
     ) -> Result<Summary, Error> {
-        let own_rights = self.rights(own);
-        let below = self.below(inside);
+        let own_rights = self.reach.rights(own);
+        let below = self.reach.ahead(inside);
         let mut rights = below.all;
         if rights & own_rights & READ != 0 {
             rights |= LIST;
@@ -161,8 +185,9 @@ impl Walk<'_> {
             writable: above.writable || below.all & WRITE != 0,
             executable: above.executable || below.all & EXEC != 0,
         };
-        self.note_directory(path, own_rights, &below, here, above);
+        self.note_directory(path, own_rights, &below, above);
         let first_place = self.places.len();
+        let first_candidate = self.candidates.len();
         if (here.writable, here.executable) != (above.writable, above.executable) {
             self.place(path, here)?;
         }
@@ -170,19 +195,57 @@ impl Walk<'_> {
             writable: here.writable,
             executable: here.executable,
             data: below.all & READ != 0 && below.all & EXEC == 0,
+            private: false,
         };
-        if Self::wanted(&below, here.rights) != 0 {
-            let data = self.children(path, inside, here)?;
-            summary.data |= data;
+        let to_list = self.hide && own_rights & READ != 0 && here.rights & LIST == 0;
+        if to_list || Self::wanted(&below, here.rights) != 0 {
+            let inner = self.children(path, inside, here, to_list)?;
+            summary.data |= inner.data;
+            summary.private = inner.private;
             if !summary.executable && !summary.data {
                 self.fold(path, first_place, here)?;
             }
         }
+        if here.rights & LIST == 0 {
+            summary.private =
+                self.list_or_hide(path, own_rights, &below, summary.private, first_candidate)?;
+        }
         Ok(summary)
     }
 
+    /// Lists a directory that may be, if what is below can be hidden; true if nothing of that works.
+    fn list_or_hide(
+        &mut self,
+        path: &Path,
+        own: u8,
+        below: &Ahead,
+        private: bool,
+        first: usize,
+    ) -> Result<bool, Error> {
+        if own & READ == 0 {
+            self.candidates.truncate(first);
+            let hideable = self.hide && below.any == 0 && !self.stay.starts_with(path);
+            if hideable {
+                self.candidates.push(c_path(path)?);
+            }
+            return Ok(!hideable);
+        }
+        if !self.hide || private {
+            self.gaps.unlisted.get_or_insert_with(|| path.to_path_buf());
+            self.candidates.truncate(first);
+            return Ok(true);
+        }
+        self.hidden.extend(self.candidates.drain(first..));
+        self.listed.push(Grant {
+            path: path.to_path_buf(),
+            rights: LIST,
+            directory: true,
+        });
+        Ok(false)
+    }
+
     /// Rights that something below has and that are not granted yet.
-    fn wanted(below: &Below, granted: u8) -> u8 {
+    fn wanted(below: &Ahead, granted: u8) -> u8 {
         let mut any = below.any;
         if any & READ != 0 {
             any |= LIST;
@@ -190,39 +253,60 @@ impl Walk<'_> {
         any & !granted
     }
 
-    /// Everything in a directory; true if there is something to read and not to execute.
-    fn children(&mut self, path: &Path, inside: u32, here: Granted) -> Result<bool, Error> {
-        let mut data = false;
-        let missing = Self::wanted(&self.below(inside), here.rights);
-        if let Some(names) = self.names(inside, here.rights) {
+    /// Everything in a directory, or with `every` unset what has a right in it; `data` and `private` come of it.
+    fn children(
+        &mut self,
+        path: &Path,
+        inside: u32,
+        here: Granted,
+        every: bool,
+    ) -> Result<Summary, Error> {
+        let mut summary = Summary::default();
+        let missing = Self::wanted(&self.reach.ahead(inside), here.rights);
+        let names = self.names(inside, here.rights);
+        if names.is_none() {
+            self.note_later(path, missing);
+        }
+        if let Some(names) = names
+            && (!every || names.iter().any(|name| !exists(path, name)))
+        {
+            // Not all of the directory was looked at.
+            summary.private = true;
             for name in names {
                 let child = path.join(OsStr::from_bytes(&name));
                 match fs::symlink_metadata(&child) {
                     Ok(metadata) => {
-                        data |= self.child(&child, &name, inside, metadata.file_type(), here)?
+                        summary.add(self.child(
+                            &child,
+                            &name,
+                            inside,
+                            metadata.file_type(),
+                            here,
+                        )?);
                     }
                     Err(_) => self.note_later(path, missing),
                 }
             }
-            return Ok(data);
+            return Ok(summary);
         }
-        self.note_later(path, missing);
         // A directory that cannot be read by the caller cannot be read by the command either, or is reported above.
         let Ok(listing) = fs::read_dir(path) else {
-            return Ok(data);
+            summary.private = true;
+            return Ok(summary);
         };
         for entry in listing.flatten() {
             self.count(path)?;
             let name = entry.file_name();
             // Processes come and go: what exists now will not be the command's.
             if path == Path::new("/proc") && name.as_bytes().iter().all(u8::is_ascii_digit) {
+                summary.private = true;
                 continue;
             }
             if let Ok(kind) = entry.file_type() {
-                data |= self.child(&entry.path(), name.as_bytes(), inside, kind, here)?;
+                summary.add(self.child(&entry.path(), name.as_bytes(), inside, kind, here)?);
             }
         }
-        Ok(data)
+        Ok(summary)
     }
 
     fn child(
@@ -232,17 +316,17 @@ impl Walk<'_> {
         inside: u32,
         kind: fs::FileType,
         here: Granted,
-    ) -> Result<bool, Error> {
-        let own = self.step(inside, name);
+    ) -> Result<Summary, Error> {
+        let own = self.reach.step(inside, name);
         if kind.is_dir() {
-            let deeper = self.step(own, b"/");
-            return Ok(self.directory(path, own, deeper, here)?.data);
+            let deeper = self.reach.step(own, b"/");
+            return self.directory(path, own, deeper, here);
         }
         // The policy is about where links lead.
         if kind.is_symlink() {
-            return Ok(false);
+            return Ok(Summary::default());
         }
-        let rights = self.rights(own);
+        let rights = self.reach.rights(own);
         let new = rights & !here.rights;
         if new != 0 {
             self.grants.push(Grant {
@@ -267,7 +351,10 @@ impl Walk<'_> {
         if !special && (wanted.writable, wanted.executable) != (here.writable, here.executable) {
             self.place(path, wanted)?;
         }
-        Ok(!special && rights & READ != 0 && rights & EXEC == 0)
+        Ok(Summary {
+            data: !special && rights & READ != 0 && rights & EXEC == 0,
+            ..Summary::default()
+        })
     }
 
     /// Mounts a directory executable as a whole if everything readable in it is: one place instead of many.
@@ -300,29 +387,15 @@ impl Walk<'_> {
         if path == Path::new("/") {
             return Ok(());
         }
-        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Nul {
-            what: "a path",
-            value: path.as_os_str().to_owned(),
-        })?;
         self.places.push(Place {
-            path,
+            path: c_path(path)?,
             writable: granted.writable,
             executable: granted.executable,
         });
         Ok(())
     }
 
-    fn note_directory(
-        &mut self,
-        path: &Path,
-        own: u8,
-        below: &Below,
-        here: Granted,
-        above: Granted,
-    ) {
-        if own & READ != 0 && here.rights & LIST == 0 {
-            self.gaps.unlisted.get_or_insert_with(|| path.to_path_buf());
-        }
+    fn note_directory(&mut self, path: &Path, own: u8, below: &Ahead, above: Granted) {
         if below.all & WRITE != 0 && own & WRITE == 0 && !above.writable {
             self.gaps.edge.get_or_insert_with(|| path.to_path_buf());
         }
@@ -361,7 +434,7 @@ impl Walk<'_> {
 
     /// The names that lead from `inside` to a right not granted yet, if they are few: literal rules then cost no
     /// listing of the directories that they stand in.
-    fn names(&mut self, inside: u32, granted: u8) -> Option<Vec<Vec<u8>>> {
+    fn names(&self, inside: u32, granted: u8) -> Option<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         let mut open = vec![(inside, Vec::new())];
         let mut seen = 0;
@@ -370,14 +443,14 @@ impl Walk<'_> {
             if seen > MOST_NAMES || name.len() > ringfence_abi::limits::NAME_BYTES {
                 return None;
             }
-            let deeper = self.step(state, b"/");
+            let deeper = self.reach.step(state, b"/");
             if !name.is_empty() && self.leads_to(deeper, state) & !granted != 0 {
                 names.push(name.clone());
             }
             for byte in (1..=255).filter(|&byte| byte != b'/') {
-                let next = self.step(state, &[byte]);
-                let below = self.below(next);
-                if (below.any | self.rights(next) | self.list(next)) & !granted != 0 {
+                let next = self.reach.step(state, &[byte]);
+                let below = self.reach.ahead(next);
+                if (below.any | self.reach.rights(next) | self.list(next)) & !granted != 0 {
                     let mut name = name.clone();
                     name.push(byte);
                     open.push((next, name));
@@ -388,31 +461,125 @@ impl Walk<'_> {
     }
 
     /// Rights of a path and of everything below it.
-    fn leads_to(&mut self, deeper: u32, own: u32) -> u8 {
-        self.rights(own) | self.below(deeper).any | self.list(own)
+    fn leads_to(&self, deeper: u32, own: u32) -> u8 {
+        let rights = self.reach.rights(own) | self.reach.ahead(deeper).any;
+        if rights & READ == 0 {
+            rights
+        } else {
+            rights | LIST
+        }
     }
 
     /// Whether reading is somewhere ahead, which for a directory would be listing.
-    fn list(&mut self, state: u32) -> u8 {
-        let ahead = self.rights(state) | self.below(state).any;
+    fn list(&self, state: u32) -> u8 {
+        let ahead = self.reach.rights(state) | self.reach.ahead(state).any;
         if ahead & READ == 0 { 0 } else { LIST }
     }
+}
 
-    fn rights(&self, state: u32) -> u8 {
-        self.automaton.rights_of(state)
+fn exists(directory: &Path, name: &[u8]) -> bool {
+    fs::symlink_metadata(directory.join(OsStr::from_bytes(name))).is_ok()
+}
+
+fn c_path(path: &Path) -> Result<CString, Error> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Nul {
+        what: "a path",
+        value: path.as_os_str().to_owned(),
+    })
+}
+
+#[cfg(test)]
+#[path = "../../../../integration/rules.rs"]
+mod rules;
+
+#[cfg(test)]
+mod tests {
+    use super::rules::{automaton, deny, file, tree};
+    use super::*;
+
+    fn found(rules: &[rules::Rule]) -> Found {
+        walk(&automaton(rules), true, Path::new("/")).unwrap()
     }
 
-    fn step(&self, state: u32, bytes: &[u8]) -> u32 {
-        self.automaton.step(state, bytes)
+    fn granted(found: &Found, path: &Path) -> Option<u8> {
+        let mut grants = found.grants.iter().filter(|grant| grant.path == path);
+        grants.next().map(|grant| grant.rights)
     }
 
-    fn below(&mut self, state: u32) -> Below {
-        if let Some(known) = self.memory.get(&state) {
-            return *known;
+    #[test]
+    fn a_whole_tree_is_one_grant_without_looking_into_it() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("inner")).unwrap();
+        let found = found(&[tree(place.path(), READ | WRITE)]);
+        assert_eq!(found.grants.len(), 1);
+        assert_eq!(granted(&found, place.path()), Some(READ | WRITE | LIST));
+        assert!(found.gaps.later.is_empty());
+    }
+
+    #[test]
+    fn what_is_added_inside_a_tree_keeps_the_tree_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let tool = place.path().join("tool");
+        fs::write(&tool, "").unwrap();
+        let found = found(&[tree(place.path(), READ), file(&tool, READ | EXEC)]);
+        assert_eq!(granted(&found, place.path()), Some(READ | LIST));
+        assert_eq!(granted(&found, &tool), Some(EXEC));
+        assert!(found.gaps.later.is_empty(), "{:?}", found.gaps);
+    }
+
+    #[test]
+    fn what_is_denied_inside_a_tree_is_left_out_and_hidden() {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["open", "closed"] {
+            fs::create_dir(place.path().join(name)).unwrap();
         }
-        let (all, any) = self.automaton.below(state);
-        let below = Below { all, any };
-        self.memory.insert(state, below);
-        below
+        let closed = place.path().join("closed");
+        let found = found(&[tree(place.path(), READ), deny(&closed)]);
+        assert_eq!(granted(&found, place.path()), Some(LIST));
+        assert_eq!(
+            granted(&found, &place.path().join("open")),
+            Some(READ | LIST)
+        );
+        assert_eq!(granted(&found, &closed), None);
+        assert_eq!(
+            found.gaps.later.get(&READ).map(PathBuf::as_path),
+            Some(place.path())
+        );
+        let plan = found.mounts.unwrap().to_string();
+        assert!(
+            plan.contains(&format!("{} hidden", closed.display())),
+            "{plan}"
+        );
+    }
+
+    #[test]
+    fn a_directory_with_a_partly_open_one_inside_is_not_listed() {
+        let place = tempfile::tempdir().unwrap();
+        let inner = place.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        fs::write(inner.join("open"), "").unwrap();
+        let found = found(&[file(place.path(), READ), file(inner.join("open"), READ)]);
+        assert_eq!(granted(&found, place.path()), None);
+        assert_eq!(granted(&found, &inner.join("open")), Some(READ));
+        assert_eq!(found.gaps.unlisted.as_deref(), Some(place.path()));
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", place.path().join("link")).unwrap();
+        let found = found(&[tree(place.path().join("link"), READ)]);
+        assert!(found.grants.is_empty(), "{:?}", found.grants);
+    }
+
+    #[test]
+    fn a_listed_file_that_is_not_there_is_a_gap() {
+        let place = tempfile::tempdir().unwrap();
+        let found = found(&[file(place.path().join("later"), WRITE)]);
+        assert!(found.grants.is_empty());
+        assert_eq!(
+            found.gaps.later.get(&WRITE).map(PathBuf::as_path),
+            Some(place.path())
+        );
     }
 }
