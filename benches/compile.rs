@@ -18,9 +18,18 @@ fn rules(count: usize) -> Vec<Rule> {
         let name = format!("{:08x}", number.wrapping_mul(0x9e37_79b1) & 0xffff_ffff);
         let (right, text) = match number % 10 {
             0 | 1 => (Right::Read, format!("/usr/share/package-{name}/locale/**")),
-            2 => (Right::Write, format!("/home/user/work/project-{name}/target/**")),
-            3 => (Right::Exec, format!("/usr/lib/x86_64-linux-gnu/lib{name}-plugins.so*")),
-            4 => (Right::Read, format!("/home/user/.cache/{name}/index-[0-9]*.json")),
+            2 => (
+                Right::Write,
+                format!("/home/user/work/project-{name}/target/**"),
+            ),
+            3 => (
+                Right::Exec,
+                format!("/usr/lib/x86_64-linux-gnu/lib{name}-plugins.so*"),
+            ),
+            4 => (
+                Right::Read,
+                format!("/home/user/.cache/{name}/index-[0-9]*.json"),
+            ),
             _ => (
                 Right::Read,
                 format!("/usr/lib/python3/dist-packages/{name}/__pycache__/module_{number}.pyc"),
@@ -50,13 +59,39 @@ fn rules_to_table(criterion: &mut Criterion) {
     for count in [10, 100, 1_000, 10_000] {
         let profile = profile(count);
         let (policy, _) = compile(&profile, &Variables::new(), &|_| Entry::Missing).expect("fits");
-        println!("{count} rules: {} words", policy.files.automaton.words.len());
-        group.bench_with_input(BenchmarkId::from_parameter(count), &profile, |bencher, profile| {
-            bencher.iter(|| compile(black_box(profile), &Variables::new(), &|_| Entry::Missing));
-        });
+        println!(
+            "{count} rules: {} words",
+            policy.files.automaton.words.len()
+        );
+        group.bench_with_input(
+            BenchmarkId::from_parameter(count),
+            &profile,
+            |bencher, profile| {
+                bencher
+                    .iter(|| compile(black_box(profile), &Variables::new(), &|_| Entry::Missing));
+            },
+        );
     }
     group.finish();
 }
 
-criterion_group!(benches, rules_to_table);
+/// Twenty patterns that have to remember which of the last bytes were an `a`.
+fn refusal(criterion: &mut Criterion) {
+    let text = format!("/*a{}", "?".repeat(24));
+    let rules = (0..20).map(|number| rule(Right::Read, &format!("{text}{number}")));
+    let command_line = CommandLine {
+        rules: rules.collect(),
+        ..CommandLine::default()
+    };
+    let text = b"version = 1\n[files]\nmode = \"enforce\"\n";
+    let profile = from_text("bench", text, false, command_line).expect("a right profile");
+    let mut group = criterion.benchmark_group("entangled");
+    group.sample_size(10);
+    group.bench_function("refusal", |bencher| {
+        bencher.iter(|| compile(&profile, &Variables::new(), &|_| Entry::Missing).err());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, rules_to_table, refusal);
 criterion_main!(benches);

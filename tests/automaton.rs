@@ -1,5 +1,7 @@
 //! The automaton against the plain matchers, on random rules and paths.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -183,7 +185,8 @@ fn answer_the_same(automaton: &ringfence::policy::Automaton, one: u32, other: u3
         if !seen.insert((one, other)) {
             continue;
         }
-        let rights = [one, other].map(|state| ringfence_abi::automaton::rights_of(&automaton.words, state));
+        let rights =
+            [one, other].map(|state| ringfence_abi::automaton::rights_of(&automaton.words, state));
         if rights[0] != rights[1] {
             return false;
         }

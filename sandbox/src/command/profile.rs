@@ -148,12 +148,22 @@ pub fn list(out: &mut dyn Write) -> Result<(), Error> {
 ///
 /// If `out` cannot be written.
 pub fn explain(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
-    let verdict = if explanation.allowed { "allowed" } else { "denied" };
+    let verdict = if explanation.allowed {
+        "allowed"
+    } else {
+        "denied"
+    };
     let path = profile::pattern::escape(explanation.path.as_bytes());
     writeln!(out, "{verdict}: {} {path}", explanation.right)?;
     match &explanation.rule {
         Some(rule) => {
-            write!(out, "  by {} rule `{}` ({})", rule.right, commented(&rule.text), rule.origin)?;
+            write!(
+                out,
+                "  by {} rule `{}` ({})",
+                rule.right,
+                commented(&rule.text),
+                rule.origin
+            )?;
             if rule.covers != rule.text {
                 write!(out, ", which covers `{}`", rule.covers)?;
             }

@@ -41,7 +41,8 @@ pub struct Unfollowed {
 }
 
 /// Links are followed only where nobody who is fenced can have made them.
-const WRITABLE: &str = "the profile lets programs write there, so that one of them may have made it";
+const WRITABLE: &str =
+    "the profile lets programs write there, so that one of them may have made it";
 /// A link in `/proc`, or a circle.
 const ENDLESS: &str = "it leads each process elsewhere, or in a circle";
 
@@ -59,7 +60,10 @@ impl Cover {
     pub fn covers(&self, path: &[u8]) -> bool {
         let mut rest = path;
         for name in self.glob.literal_components() {
-            match rest.strip_prefix(b"/").and_then(|rest| rest.strip_prefix(name)) {
+            match rest
+                .strip_prefix(b"/")
+                .and_then(|rest| rest.strip_prefix(name))
+            {
                 Some(left) => rest = left,
                 None => return false,
             }
@@ -71,9 +75,9 @@ impl Cover {
                 .ok()
         });
         // A pattern that the library refuses has been refused by the compiler before.
-        matcher.as_ref().is_some_and(|matcher| {
-            matcher.is_match(Input::new(path).anchored(Anchored::Yes))
-        })
+        matcher
+            .as_ref()
+            .is_some_and(|matcher| matcher.is_match(Input::new(path).anchored(Anchored::Yes)))
     }
 }
 
@@ -93,11 +97,7 @@ impl Bound {
 /// # Errors
 ///
 /// Of a variable or rule that has no meaning here.
-pub fn bind(
-    effective: &Effective,
-    given: &Variables,
-    look: Look<'_>,
-) -> Result<Vec<Bound>, Error> {
+pub fn bind(effective: &Effective, given: &Variables, look: Look<'_>) -> Result<Vec<Bound>, Error> {
     let variables = effective.variables(given)?;
     let mut bound = Vec::with_capacity(effective.rules.len());
     for rule in &effective.rules {
@@ -158,12 +158,14 @@ fn drop_planted(bound: &mut [Bound]) {
             }
             let links = cover.links.into_iter().zip(planted);
             one.unfollowed
-                .extend(links.filter(|(_, planted)| *planted).map(|(link, _)| {
-                    Unfollowed {
-                        link,
-                        reason: WRITABLE,
-                    }
-                }));
+                .extend(
+                    links
+                        .filter(|(_, planted)| *planted)
+                        .map(|(link, _)| Unfollowed {
+                            link,
+                            reason: WRITABLE,
+                        }),
+                );
         }
         one.covers = kept;
     }

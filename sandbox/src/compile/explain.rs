@@ -108,7 +108,8 @@ impl Explainer {
             None if allowed => None,
             None => self.nearly(path, right),
         };
-        let suggestion = (!allowed && denying.is_none() && right != Right::Deny).then(|| Suggestion::new(path, right));
+        let suggestion = (!allowed && denying.is_none() && right != Right::Deny)
+            .then(|| Suggestion::new(path, right));
         Explanation {
             path: String::from_utf8_lossy(path).into_owned(),
             right,
@@ -153,7 +154,9 @@ impl Explainer {
                 }
             }
             for cover in &bound.covers {
-                if cover.glob.is_literal() && !cover.glob.subtree && is_below(path, &cover.glob.text())
+                if cover.glob.is_literal()
+                    && !cover.glob.subtree
+                    && is_below(path, &cover.glob.text())
                 {
                     return Some(format!(
                         "rule `{0}` ({1}) covers the directory alone; `{0}/**` covers what is in it",

@@ -1,7 +1,7 @@
 //! A rule's pattern with its variables filled in, as a list of path components: what is resolved, compiled and shown.
 
-use ringfence_abi::limits::PATH_BYTES;
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look, Repetition};
+use ringfence_abi::limits::PATH_BYTES;
 
 use crate::profile::pattern::{self, ByteSet, Pattern, Token};
 use crate::profile::{Error, Fault, Origin, Rule, Variables};
@@ -146,11 +146,7 @@ impl Glob {
 
     /// What matches it and, if it is a subtree, everything below; from the path's begin to its end.
     pub(super) fn matcher(&self) -> Hir {
-        let tail = if self.subtree {
-            below()
-        } else {
-            Hir::empty()
-        };
+        let tail = if self.subtree { below() } else { Hir::empty() };
         Hir::concat(vec![self.head(), tail, Hir::look(Look::End)])
     }
 
@@ -191,7 +187,8 @@ impl Glob {
             }
         }
         if length > PATH_BYTES {
-            let message = format!("the rule needs paths of {length} bytes, the longest has {PATH_BYTES}");
+            let message =
+                format!("the rule needs paths of {length} bytes, the longest has {PATH_BYTES}");
             return Err(rule.error(&message, Some("write a shorter one with `**`")));
         }
         // The link itself may be read; nothing is ever found below it.
@@ -319,9 +316,7 @@ fn name_hir(pieces: &[Piece], parts: &mut Vec<Hir>) {
         parts.push(match piece {
             Piece::Bytes(bytes) => Hir::literal(bytes.clone()),
             Piece::AnyByte => class(&[(0, b'/' - 1), (b'/' + 1, 255)]),
-            Piece::AnyBytes => {
-                repeat(class(&[(0, b'/' - 1), (b'/' + 1, 255)]), fewest, None)
-            }
+            Piece::AnyBytes => repeat(class(&[(0, b'/' - 1), (b'/' + 1, 255)]), fewest, None),
             Piece::Class(set) => class(&set.ranges()),
         });
     }
@@ -353,7 +348,11 @@ fn repeat(hir: Hir, min: u32, max: Option<u32>) -> Hir {
 fn class_text(set: ByteSet, text: &mut String) {
     text.push('[');
     for (low, high) in set.ranges() {
-        for byte in if low == high { vec![low] } else { vec![low, high] } {
+        for byte in if low == high {
+            vec![low]
+        } else {
+            vec![low, high]
+        } {
             if byte == high && low != high {
                 text.push('-');
             }

@@ -98,12 +98,13 @@ impl Minimiser<'_> {
             let mut rows = Vec::new();
             let mut refined = Vec::with_capacity(members.len());
             for (&state, &block) in members.iter().zip(&blocks) {
-                let row = mapped(&self.automaton.states[state as usize], |target| {
-                    match position.get(&target) {
+                let row = mapped(
+                    &self.automaton.states[state as usize],
+                    |target| match position.get(&target) {
                         Some(&position) => INSIDE | blocks[position],
                         None => self.class[target as usize],
-                    }
-                });
+                    },
+                );
                 let next = index(known.len());
                 refined.push(*known.entry((block, row.clone())).or_insert_with(|| {
                     rows.push(row);
@@ -143,7 +144,10 @@ impl Minimiser<'_> {
             .flat_map(|(block, row)| row.steps.iter().map(move |&(_, target)| (block, target)));
         let candidates = |(block, target): (usize, u32)| {
             let key = (target, rows[block].rights);
-            let classes = self.cyclic_by_target.get(&key).map_or(&[][..], Vec::as_slice);
+            let classes = self
+                .cyclic_by_target
+                .get(&key)
+                .map_or(&[][..], Vec::as_slice);
             (block, classes)
         };
         // What equals a block steps to the same classes outside. Without any, the component is closed.

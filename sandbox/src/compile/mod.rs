@@ -103,7 +103,10 @@ fn automaton(profile: &str, rules: &[Bound]) -> Result<Automaton, Error> {
 fn suspect(rules: &[Bound]) -> Option<String> {
     let wildcards = |bound: &&Bound| -> usize {
         let covers = bound.covers.iter();
-        covers.map(|cover| cover.glob.wildcards()).max().unwrap_or(0)
+        covers
+            .map(|cover| cover.glob.wildcards())
+            .max()
+            .unwrap_or(0)
     };
     let most = rules.iter().max_by_key(wildcards)?;
     (wildcards(&most) > 1).then(|| format!("{} ({})", most.rule.shown(), most.rule.origin))

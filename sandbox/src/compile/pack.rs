@@ -67,13 +67,19 @@ fn classes(states: &[Row]) -> ([u8; 256], Vec<u8>) {
             is_last[usize::from(last)] = true;
         }
     }
-    let lasts: Vec<u8> = (0..=255u8).filter(|&byte| is_last[usize::from(byte)]).collect();
+    let lasts: Vec<u8> = (0..=255u8)
+        .filter(|&byte| is_last[usize::from(byte)])
+        .collect();
     let mut classes = [0; 256];
     let mut class = 0u8;
     for byte in 0..=255u8 {
         classes[usize::from(byte)] = class;
         // At most 256 classes: the last byte of the last one is 255.
-        class = if is_last[usize::from(byte)] { class.wrapping_add(1) } else { class };
+        class = if is_last[usize::from(byte)] {
+            class.wrapping_add(1)
+        } else {
+            class
+        };
     }
     (classes, lasts)
 }
@@ -143,13 +149,19 @@ impl Entries {
         let mut slot = self.next_free(first_class);
         for _ in 0..MOST_TRIES {
             let base = slot - first_class;
-            if entries.iter().all(|&(class, _)| self.is_free(base + usize::from(class))) {
+            if entries
+                .iter()
+                .all(|&(class, _)| self.is_free(base + usize::from(class)))
+            {
                 break;
             }
             slot = self.next_free(slot + 1);
         }
         let mut base = slot - first_class;
-        if !entries.iter().all(|&(class, _)| self.is_free(base + usize::from(class))) {
+        if !entries
+            .iter()
+            .all(|&(class, _)| self.is_free(base + usize::from(class)))
+        {
             base = self.words.len();
         }
         for &(class, next) in entries {

@@ -269,7 +269,9 @@ fn references(value: &str) -> Vec<Token> {
     let mut rest = value;
     while let Some(start) = rest.find("${") {
         tokens.push(Token::Bytes(rest.as_bytes()[..start].to_vec()));
-        let reference = rest[start..].find('}').map(|end| &rest[start..=start + end]);
+        let reference = rest[start..]
+            .find('}')
+            .map(|end| &rest[start..=start + end]);
         let parsed = reference.and_then(|text| Pattern::parse(text.as_bytes()).ok());
         match (reference, parsed) {
             (Some(text), Some(patterns)) => {

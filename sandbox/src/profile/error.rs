@@ -27,13 +27,17 @@ pub enum Error {
         help: Option<String>,
     },
     /// A profile that says nothing.
-    #[error("profile `{file}` is empty; write at least `version = 1` and a section such as [files]")]
+    #[error(
+        "profile `{file}` is empty; write at least `version = 1` and a section such as [files]"
+    )]
     Empty {
         /// Its file.
         file: String,
     },
     /// A profile file that is not text.
-    #[error("profile `{file}` is not UTF-8: byte {offset} is 0x{byte:02x}; write other bytes of a path as `\\\\x{byte:02x}` in a rule")]
+    #[error(
+        "profile `{file}` is not UTF-8: byte {offset} is 0x{byte:02x}; write other bytes of a path as `\\\\x{byte:02x}` in a rule"
+    )]
     NotText {
         /// Its file.
         file: String,
@@ -43,7 +47,9 @@ pub enum Error {
         byte: u8,
     },
     /// A profile file beyond [`super::MAX_BYTES`].
-    #[error("profile `{file}` has {size} bytes, the most is {most}; use `/**` rules for whole directories")]
+    #[error(
+        "profile `{file}` has {size} bytes, the most is {most}; use `/**` rules for whole directories"
+    )]
     TooLarge {
         /// Its file.
         file: String,

@@ -167,11 +167,12 @@ fn unknown(name: &str, place: Option<&Place>) -> Error {
     match place {
         None => Error::Unknown { name, near, known },
         Some(place) => {
-            let fault =
-                super::Fault::new(place, format!("no shipped profile is called `{name}`"));
+            let fault = super::Fault::new(place, format!("no shipped profile is called `{name}`"));
             Error::Meaning(fault.help(match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known: {known}; a file is named with a slash, as in `./{name}.toml`"),
+                None => {
+                    format!("known: {known}; a file is named with a slash, as in `./{name}.toml`")
+                }
             }))
         }
     }

@@ -148,9 +148,8 @@ impl Pattern {
             }
             let before = index.checked_sub(1).map(|index| &self.tokens[index]);
             let after = self.tokens.get(index + 1);
-            let opens = before.is_none_or(
-                |token| matches!(token, Token::Bytes(bytes) if bytes.ends_with(b"/")),
-            );
+            let opens = before
+                .is_none_or(|token| matches!(token, Token::Bytes(bytes) if bytes.ends_with(b"/")));
             let closes = after.is_none_or(
                 |token| matches!(token, Token::Bytes(bytes) if bytes.starts_with(b"/")),
             );
@@ -232,11 +231,7 @@ impl Reader<'_> {
         Ok(choices)
     }
 
-    fn product(
-        &self,
-        heads: &[Pattern],
-        tails: &[Pattern],
-    ) -> Result<Vec<Pattern>, PatternFault> {
+    fn product(&self, heads: &[Pattern], tails: &[Pattern]) -> Result<Vec<Pattern>, PatternFault> {
         if heads.len() * tails.len() > MOST_PATTERNS {
             return Err(fault(
                 0..self.text.len(),
@@ -336,7 +331,11 @@ impl Reader<'_> {
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match value {
-            Some(0) => Err(fault(start..start + 4, "a NUL byte is in no path", "remove it")),
+            Some(0) => Err(fault(
+                start..start + 4,
+                "a NUL byte is in no path",
+                "remove it",
+            )),
             Some(value) => {
                 self.at = start + 4;
                 Ok(value)
@@ -379,7 +378,11 @@ impl Reader<'_> {
                 low
             };
             if high < low {
-                return Err(fault(start..self.at, "the range runs backwards", "swap its ends"));
+                return Err(fault(
+                    start..self.at,
+                    "the range runs backwards",
+                    "swap its ends",
+                ));
             }
             set.insert(low, high);
         }
@@ -497,7 +500,10 @@ mod tests {
     #[test]
     fn an_escaped_character_stands_for_itself() {
         assert_eq!(tokens(r"/\*\[\xe9"), [Token::Bytes(b"/*[\xe9".to_vec())]);
-        assert_eq!(tokens(&escape(b"/*[{},$\\\xff")), [Token::Bytes(b"/*[{},$\\\xff".to_vec())]);
+        assert_eq!(
+            tokens(&escape(b"/*[{},$\\\xff")),
+            [Token::Bytes(b"/*[{},$\\\xff".to_vec())]
+        );
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub(super) fn seconds(content: &Content) -> Result<u64, String> {
     duration
         .filter(|duration| duration.as_secs() > 0 && duration.subsec_nanos() == 0)
         .map(|duration| duration.as_secs())
-        .ok_or_else(|| "write a time of whole seconds with its unit, as in \"10m\" or \"1h 30m\"".to_owned())
+        .ok_or_else(|| {
+            "write a time of whole seconds with its unit, as in \"10m\" or \"1h 30m\"".to_owned()
+        })
 }
 
 /// Hundredths of a core: `"150%"`, or cores as a number, 1.5.
@@ -47,7 +49,10 @@ pub(super) fn percent(content: &Content) -> Result<u64, String> {
             .strip_suffix('%')
             .and_then(|number| number.trim().parse::<u32>().ok())
             .map(f64::from),
-        #[allow(clippy::cast_precision_loss, reason = "out of range long before it is inexact")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "out of range long before it is inexact"
+        )]
         Content::Integer(cores) => Some(*cores as f64 * 100.0),
         Content::Number(cores) => Some((cores * 100.0).round()),
         _ => None,

@@ -89,7 +89,11 @@ pub(super) fn layer(
         }
     }
     if !versioned {
-        return Err(meaning(&top, "`version` is missing", "begin with `version = 1`"));
+        return Err(meaning(
+            &top,
+            "`version` is missing",
+            "begin with `version = 1`",
+        ));
     }
     if layer.says_nothing() {
         return Err(Error::Empty {
@@ -111,7 +115,11 @@ fn version(node: &Node) -> Result<(), Error> {
 }
 
 fn extends(node: Node) -> Result<Vec<Extension>, Error> {
-    let items = list(node, "extends", "a list of names, as in `extends = [\"base\"]`")?;
+    let items = list(
+        node,
+        "extends",
+        "a list of names, as in `extends = [\"base\"]`",
+    )?;
     items
         .into_iter()
         .map(|item| {
@@ -152,7 +160,7 @@ fn files(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error> {
     for entry in section(place, node, "files")? {
         if entry.key == "mode" {
             let modes = [Mode::Enforce, Mode::Audit, Mode::Off];
-            layer.files_mode = Some(word(&entry.node, "mode", &modes, |mode| mode.name())?);
+            layer.files_mode = Some(word(&entry.node, "mode", &modes, Mode::name)?);
             continue;
         }
         let right = Right::ALL
@@ -193,14 +201,23 @@ fn rule(layer: &Layer, right: Right, node: Node) -> Result<Rule, Error> {
             "expected" => match entry.node.value {
                 Content::Truth(truth) => expected = truth,
                 other => {
-                    return Err(wrong_kind(&entry.node.place, "expected", &other, "true or false"));
+                    return Err(wrong_kind(
+                        &entry.node.place,
+                        "expected",
+                        &other,
+                        "true or false",
+                    ));
                 }
             },
             _ => return Err(unknown(&entry.key, &entry.place, "a rule", &RULE_KEYS)),
         }
     }
     let Some((path, place)) = path else {
-        return Err(meaning(&place, "the rule has no `path`", "add `path = \"/...\"`"));
+        return Err(meaning(
+            &place,
+            "the rule has no `path`",
+            "add `path = \"/...\"`",
+        ));
     };
     let mut rule = Rule::in_profile(right, &path, &layer.name, &place)?;
     rule.because = because;
@@ -229,11 +246,21 @@ fn network(place: &Place, node: Node) -> Result<NetworkPolicy, Error> {
             "connect" | "listen" | "unix" => {
                 return Err(meaning(
                     &entry.place,
-                    &format!("`{}`: network names are not enforced by this version", entry.key),
+                    &format!(
+                        "`{}`: network names are not enforced by this version",
+                        entry.key
+                    ),
                     "write `mode = \"enforce\"` for no network, or `mode = \"off\"`",
                 ));
             }
-            _ => return Err(unknown(&entry.key, &entry.place, "[network]", &NETWORK_KEYS)),
+            _ => {
+                return Err(unknown(
+                    &entry.key,
+                    &entry.place,
+                    "[network]",
+                    &NETWORK_KEYS,
+                ));
+            }
         }
     }
     // A section without a mode does not come here: it is empty, or has an unknown key.
@@ -244,7 +271,12 @@ fn process(place: &Place, node: Node) -> Result<Option<Vec<&'static str>>, Error
     let mut kept = None;
     for entry in section(place, node, "process")? {
         if entry.key != "capabilities" {
-            return Err(unknown(&entry.key, &entry.place, "[process]", &PROCESS_KEYS));
+            return Err(unknown(
+                &entry.key,
+                &entry.place,
+                "[process]",
+                &PROCESS_KEYS,
+            ));
         }
         let expected = "a list of names, as in `[\"net_bind_service\"]`";
         let mut names = Vec::new();
@@ -290,14 +322,19 @@ fn protection(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error>
     let entries = section(place, node, "protection")?;
     let mut demands = Vec::new();
     for entry in entries {
-        let demand = word(&entry.node, &entry.key, &DEMANDS, |demand| demand.name())?;
+        let demand = word(&entry.node, &entry.key, &DEMANDS, Demand::name)?;
         let named: &[Protection] = match entry.key.as_str() {
             "all" => &Protection::ALL,
             "files" => &FILES_GROUP,
             key => match Protection::ALL.iter().find(|known| known.name() == key) {
                 Some(protection) => std::slice::from_ref(protection),
                 None => {
-                    return Err(unknown(key, &entry.place, "[protection]", &protection_keys()));
+                    return Err(unknown(
+                        key,
+                        &entry.place,
+                        "[protection]",
+                        &protection_keys(),
+                    ));
                 }
             },
         };
@@ -365,7 +402,10 @@ fn word<T: Copy>(
     words: &[T],
     name: impl Fn(T) -> &'static str,
 ) -> Result<T, Error> {
-    let known: Vec<_> = words.iter().map(|&word| format!("\"{}\"", name(word))).collect();
+    let known: Vec<_> = words
+        .iter()
+        .map(|&word| format!("\"{}\"", name(word)))
+        .collect();
     let expected = known.join(" or ");
     let Content::Text(text) = &node.value else {
         return Err(wrong_kind(&node.place, key, &node.value, &expected));

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::pattern::{self, Pattern, PatternFault};
-use super::source::{Fault, Place};
+use super::source::{Fault, Place, character_boundary};
 
 /// What a rule grants, or takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -143,12 +143,11 @@ impl Rule {
         } else {
             from_directory(cwd, text)
         };
-        let patterns =
-            Pattern::parse(&text).map_err(|fault| Error::CommandLineRule {
-                rule: argument.to_string_lossy().into_owned(),
-                message: fault.message,
-                help: fault.help,
-            })?;
+        let patterns = Pattern::parse(&text).map_err(|fault| Error::CommandLineRule {
+            rule: argument.to_string_lossy().into_owned(),
+            message: fault.message,
+            help: fault.help,
+        })?;
         let mut rule = Self::new(right, &text, patterns, Origin::CommandLine);
         rule.directory_is_subtree = true;
         Ok(rule)
@@ -224,7 +223,7 @@ pub(super) fn shortened(text: &str) -> String {
     if text.len() <= SHOWN {
         return text.escape_debug().to_string();
     }
-    let beginning = &text[..text.floor_char_boundary(SHOWN)];
+    let beginning = &text[..character_boundary(text, SHOWN)];
     format!("{}... ({} bytes)", beginning.escape_debug(), text.len())
 }
 
@@ -233,7 +232,10 @@ fn from_directory(cwd: &Path, text: &[u8]) -> Vec<u8> {
     let mut directory = cwd;
     let mut rest = text;
     loop {
-        let name_length = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        let name_length = rest
+            .iter()
+            .position(|&byte| byte == b'/')
+            .unwrap_or(rest.len());
         match &rest[..name_length] {
             b"." => {}
             // `cwd` comes from the kernel: no symbolic link is in it, so its parent is its text's.
@@ -259,11 +261,8 @@ mod tests {
     use super::*;
 
     fn read(argument: &[u8], cwd: &str) -> Vec<u8> {
-        let rule = Rule::from_command_line(
-            Right::Read,
-            OsStr::from_bytes(argument),
-            Path::new(cwd),
-        );
+        let rule =
+            Rule::from_command_line(Right::Read, OsStr::from_bytes(argument), Path::new(cwd));
         rule.unwrap().text
     }
 

@@ -125,8 +125,8 @@ pub(super) fn from_json(source: &Arc<Source>) -> Result<Vec<Entry>, Error> {
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
-    let parsed = parse_to_ast(source.text(), &CollectOptions::default(), &strict)
-        .map_err(|error| {
+    let parsed =
+        parse_to_ast(source.text(), &CollectOptions::default(), &strict).map_err(|error| {
             let range = error.range();
             let place = Place::new(source, range.start..range.end);
             Error::Syntax(Fault::new(&place, format!("not JSON: {}", error.kind())))

@@ -51,7 +51,11 @@ impl Variables {
     /// The names that are set, for messages.
     #[must_use]
     pub fn names(&self) -> String {
-        let names: Vec<_> = self.values.keys().map(|name| format!("${{{name}}}")).collect();
+        let names: Vec<_> = self
+            .values
+            .keys()
+            .map(|name| format!("${{{name}}}"))
+            .collect();
         if names.is_empty() {
             "none".to_owned()
         } else {
