@@ -75,5 +75,23 @@ fn rules_to_table(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rules_to_table);
+/// Twenty patterns that have to remember which of the last bytes were an `a`.
+fn refusal(criterion: &mut Criterion) {
+    let text = format!("/*a{}", "?".repeat(24));
+    let rules = (0..20).map(|number| rule(Right::Read, &format!("{text}{number}")));
+    let command_line = CommandLine {
+        rules: rules.collect(),
+        ..CommandLine::default()
+    };
+    let text = b"version = 1\n[files]\nmode = \"enforce\"\n";
+    let profile = from_text("bench", text, false, command_line).expect("a right profile");
+    let mut group = criterion.benchmark_group("entangled");
+    group.sample_size(10);
+    group.bench_function("refusal", |bencher| {
+        bencher.iter(|| compile(&profile, &Variables::new(), &|_| Entry::Missing).err());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, rules_to_table, refusal);
 criterion_main!(benches);

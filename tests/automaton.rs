@@ -1,5 +1,7 @@
 //! The automaton against the plain matchers, on random rules and paths.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;

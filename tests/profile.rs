@@ -1,11 +1,12 @@
 //! The profile language from the outside: what is accepted, what is refused and how the refusal reads.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use ringfence::command::profile::{Request, schema, show, test};
 use ringfence::compile::{self, Entry, Explainer, compile};
@@ -376,7 +377,7 @@ fn a_rule_may_be_written_twice() {
 }
 
 #[test]
-fn a_profile_of_a_megabyte_is_compiled_in_reasonable_time() {
+fn a_profile_of_a_megabyte_is_compiled() {
     let mut text = files("read = [");
     text.truncate(text.len() - 1);
     for number in 0..20_000 {
@@ -388,10 +389,12 @@ fn a_profile_of_a_megabyte_is_compiled_in_reasonable_time() {
     }
     text.push(']');
     assert!(text.len() > 1_000_000);
-    let start = Instant::now();
     let policy = policy(&text);
+<<<<<<< HEAD
     // A debug build on a busy machine; release takes a twentieth.
     assert!(start.elapsed() < Duration::from_secs(60));
+=======
+>>>>>>> language
     assert_eq!(
         rights(
             &policy,
@@ -409,32 +412,42 @@ fn a_profile_of_a_megabyte_is_compiled_in_reasonable_time() {
 }
 
 #[test]
-fn entangled_patterns_are_refused_quickly_with_the_bound() {
+fn entangled_patterns_are_refused_with_the_bound() {
     // The automaton has to remember which of the last 24 bytes were an `a`.
     let mut text = files("read = [");
     for number in 0..20 {
-        write!(text, "\"/{}{number}\", ", format!("*a{}", "?".repeat(24))).unwrap();
+        write!(text, "\"/*a{}{number}\", ", "?".repeat(24)).unwrap();
     }
     text.push(']');
+<<<<<<< HEAD
     let start = Instant::now();
     let error = compile(&read(&text).unwrap(), &variables(), &no_links)
         .map(|_| ())
         .unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(60));
+=======
+    let error = compile(&read(&text).unwrap(), &variables(), &no_links)
+        .map(|_| ())
+        .unwrap_err();
+>>>>>>> language
     assert!(
         matches!(error, compile::Error::TooComplex { .. }),
         "{error}"
     );
+<<<<<<< HEAD
     assert!(error.to_string().contains("most 1048576"), "{error}");
+=======
+    assert!(error.to_string().contains("most 2097152"), "{error}");
+>>>>>>> language
     assert!(error.to_string().contains("*a??"), "{error}");
 }
 
 #[test]
 fn a_table_that_does_not_fit_is_refused_with_its_size() {
     // Every name differs from its beginning, so that nothing is shared.
-    let mut text = files("deny = [\"**/x\"]\nread = [");
+    let mut text = files("read = [");
     let mut seed = 1u64;
-    for _ in 0..9_000 {
+    for _ in 0..12_000 {
         let mut name = String::new();
         for _ in 0..12 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -525,7 +538,7 @@ fn usr_merged(path: &[u8]) -> Entry {
     match path {
         b"/bin" => Entry::Link(b"usr/bin".to_vec()),
         b"/usr/bin/sh" => Entry::Link(b"dash".to_vec()),
-        b"/usr" | b"/usr/bin" | b"/work" | b"/work/real" => Entry::Directory,
+        b"/usr" | b"/usr/bin" | b"/etc" | b"/proc" | b"/work" | b"/work/real" => Entry::Directory,
         b"/usr/bin/dash" => Entry::Other,
         b"/work/link" => Entry::Link(b"/etc".to_vec()),
         b"/loop" => Entry::Link(b"/loop".to_vec()),

@@ -76,14 +76,14 @@ fn examine() -> Result<Report, Failure> {
         engine: "bpf-lsm",
         available,
         protections: if available {
-            confine::standings(&policy, Engine::BpfLsm, &probe)?
+            confine::standings(&policy, Engine::BpfLsm, &probe, place.user.as_ref())?
         } else {
             Vec::new()
         },
         reason,
         remedy,
     };
-    let fallback = match confine::standings(&policy, Engine::Fallback, &probe) {
+    let fallback = match confine::standings(&policy, Engine::Fallback, &probe, place.user.as_ref()) {
         Ok(protections) => {
             let refused = policy.degradation.refused(&protections);
             EngineReport {

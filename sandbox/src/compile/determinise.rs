@@ -5,21 +5,21 @@
 //! states, most of which go on with one byte. What `/**` adds is no part of the NFA but a set of rights that a state
 //! carries along: once a directory is granted, the rules about that right below it do not count any more.
 
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 use regex_automata::nfa::thompson::{self, BuildError, NFA, State, WhichCaptures};
 use regex_automata::util::primitives::{PatternID, StateID};
 use regex_syntax::hir::Hir;
 use ringfence_abi::rights;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 
 use super::glob::{Component, Glob, below, components_hir};
 use crate::profile::Right;
 
 /// Most states before minimisation.
-pub(super) const MOST_STATES: usize = 1 << 20;
-/// Most steps: transitions looked at, about two hundred million a second.
-pub(super) const MOST_STEPS: u64 = 1 << 28;
+pub(super) const MOST_STATES: usize = 1 << 21;
+/// Most steps: transitions looked at, about a hundred million a second.
+pub(super) const MOST_STEPS: u64 = 1 << 27;
 /// The bit of a deny rule beside those of [`rights`].
 const DENY: u8 = 1 << 7;
 
@@ -117,10 +117,12 @@ fn grouped(right: Right, glob: &Glob) -> (Group, Hir) {
     (group, hir)
 }
 
-/// A state that is being built: positions in the NFA, and the rights that hold from here on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a state stands for: positions in the NFA, a part of [`Builder::positions`], and the rights that hold from here
+/// on.
+#[derive(Clone, Copy, Debug)]
 struct Key {
-    positions: Box<[u32]>,
+    start: usize,
+    end: usize,
     granted: u8,
 }
 
@@ -129,11 +131,17 @@ struct Builder<'a> {
     groups: &'a [Group],
     /// Group of each position.
     owner: Vec<u8>,
-    known: FxHashMap<Key, u32>,
-    open: Vec<(u32, Key)>,
+    /// State by the hash of its key; what collides is one further on. States are many, and a boxed key for each lookup
+    /// would take half of the time.
+    known: FxHashMap<u64, u32>,
+    keys: Vec<Key>,
+    /// Positions of all keys.
+    positions: Vec<u32>,
+    open: Vec<u32>,
     states: Vec<Row>,
     steps: u64,
     // Scratch of `close`.
+    closed: Vec<u32>,
     seen: Vec<u32>,
     round: u32,
     stack: Vec<StateID>,
@@ -150,9 +158,16 @@ impl<'a> Builder<'a> {
             groups,
             owner: owners(nfa, groups.len()),
             known: FxHashMap::default(),
+            keys: vec![Key {
+                start: 0,
+                end: 0,
+                granted: 0,
+            }],
+            positions: Vec::new(),
             open: Vec::new(),
             states: vec![dead],
             steps: 0,
+            closed: Vec::new(),
             seen: vec![0; nfa.states().len()],
             round: 0,
             stack: Vec::new(),
@@ -161,8 +176,8 @@ impl<'a> Builder<'a> {
 
     fn run(mut self) -> Result<Automaton, GivenUp> {
         let start = self.state(&[self.nfa.start_anchored()], 0);
-        while let Some((state, key)) = self.open.pop() {
-            let row = self.row(&key);
+        while let Some(state) = self.open.pop() {
+            let row = self.row(self.keys[state as usize]);
             self.states[state as usize] = row;
             if self.states.len() > MOST_STATES || self.steps > MOST_STEPS {
                 return Err(GivenUp::Bounds {
@@ -182,33 +197,47 @@ impl<'a> Builder<'a> {
         if granted & DENY != 0 {
             return 0;
         }
-        let key = Key {
-            positions: self.close(targets, granted),
-            granted,
-        };
+        self.close(targets, granted);
         let allows = |position: &u32| {
             self.groups[usize::from(self.owner[*position as usize])].right != Right::Deny
         };
-        if granted == 0 && !key.positions.iter().any(allows) {
+        if granted == 0 && !self.closed.iter().any(allows) {
             return 0;
         }
-        if let Some(&state) = self.known.get(&key) {
-            return state;
+        let mut hasher = FxHasher::default();
+        (&self.closed, granted).hash(&mut hasher);
+        let mut hash = hasher.finish();
+        while let Some(&state) = self.known.get(&hash) {
+            let key = self.keys[state as usize];
+            if key.granted == granted && self.positions[key.start..key.end] == self.closed {
+                return state;
+            }
+            hash = hash.wrapping_add(1);
         }
         // Bounded by MOST_STATES and one row.
         let Ok(state) = u32::try_from(self.states.len()) else {
             return 0;
         };
-        self.states.push(self.states[0].clone());
-        self.known.insert(key.clone(), state);
-        self.open.push((state, key));
+        let start = self.positions.len();
+        self.positions.extend_from_slice(&self.closed);
+        self.keys.push(Key {
+            start,
+            end: self.positions.len(),
+            granted,
+        });
+        self.states.push(Row {
+            rights: 0,
+            steps: Box::default(),
+        });
+        self.known.insert(hash, state);
+        self.open.push(state);
         state
     }
 
-    /// Positions that are reached without a byte and matter, sorted.
-    fn close(&mut self, targets: &[StateID], granted: u8) -> Box<[u32]> {
+    /// Fills `closed` with the positions that are reached without a byte and matter, sorted.
+    fn close(&mut self, targets: &[StateID], granted: u8) {
         self.round += 1;
-        let mut positions = Vec::with_capacity(targets.len());
+        self.closed.clear();
         self.stack.extend_from_slice(targets);
         while let Some(id) = self.stack.pop() {
             if std::mem::replace(&mut self.seen[id.as_usize()], self.round) == self.round {
@@ -227,20 +256,19 @@ impl<'a> Builder<'a> {
                     let group = self.groups[usize::from(self.owner[id.as_usize()])];
                     // What is granted below a directory needs no rule below it.
                     if group.bit() & granted == 0 {
-                        positions.push(id.as_u32());
+                        self.closed.push(id.as_u32());
                     }
                 }
             }
         }
-        positions.sort_unstable();
-        positions.into_boxed_slice()
+        self.closed.sort_unstable();
     }
 
-    fn row(&mut self, key: &Key) -> Row {
+    fn row(&mut self, key: Key) -> Row {
         let mut here = key.granted;
         let mut below = key.granted;
-        let mut ranges: Vec<(u8, u8, StateID)> = Vec::with_capacity(key.positions.len());
-        for &position in &key.positions {
+        let mut ranges: Vec<(u8, u8, StateID)> = Vec::with_capacity(key.end - key.start);
+        for &position in &self.positions[key.start..key.end] {
             let id = StateID::new_unchecked(position as usize);
             match self.nfa.state(id) {
                 State::ByteRange { trans } => ranges.push((trans.start, trans.end, trans.next)),

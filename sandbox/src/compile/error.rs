@@ -27,7 +27,7 @@ pub enum Error {
     #[error(
         "the rules of profile `{profile}` are too many or too entangled: given up at {states} states (most {most_states}) after \
          {steps} steps (most {most_steps}){}",
-        .suspect.as_ref().map(|rule| format!("; the rule with most wildcards is `{rule}`: write it with fewer `*`")).unwrap_or_default()
+        .suspect.as_ref().map(|rule| format!("; the rule with most wildcards is `{rule}`: write it with fewer of them")).unwrap_or_default()
     )]
     TooComplex {
         /// The profile.

@@ -114,7 +114,7 @@ impl Glob {
             Component::Any => 1,
             Component::Name(pieces) => pieces
                 .iter()
-                .filter(|piece| **piece == Piece::AnyBytes)
+                .filter(|piece| matches!(piece, Piece::AnyBytes | Piece::AnyByte))
                 .count(),
         };
         self.components.iter().map(of).sum()

@@ -183,7 +183,7 @@ pub fn schema() -> Schema {
 }
 
 fn protection_schema(_: &mut SchemaGenerator) -> Schema {
-    let demands = read::DEMANDS.map(|demand| demand.name());
+    let demands = read::DEMANDS.map(crate::policy::Demand::name);
     let keys: serde_json::Map<_, _> = read::protection_keys()
         .into_iter()
         .map(|key| (key.to_owned(), serde_json::json!({ "enum": demands })))

@@ -160,7 +160,7 @@ fn files(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error> {
     for entry in section(place, node, "files")? {
         if entry.key == "mode" {
             let modes = [Mode::Enforce, Mode::Audit, Mode::Off];
-            layer.files_mode = Some(word(&entry.node, "mode", &modes, |mode| mode.name())?);
+            layer.files_mode = Some(word(&entry.node, "mode", &modes, Mode::name)?);
             continue;
         }
         let right = Right::ALL
@@ -322,7 +322,7 @@ fn protection(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error>
     let entries = section(place, node, "protection")?;
     let mut demands = Vec::new();
     for entry in entries {
-        let demand = word(&entry.node, &entry.key, &DEMANDS, |demand| demand.name())?;
+        let demand = word(&entry.node, &entry.key, &DEMANDS, Demand::name)?;
         let named: &[Protection] = match entry.key.as_str() {
             "all" => &Protection::ALL,
             "files" => &FILES_GROUP,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::pattern::{self, Pattern, PatternFault};
-use super::source::{Fault, Place};
+use super::source::{Fault, Place, character_boundary};
 
 /// What a rule grants, or takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -223,7 +223,7 @@ pub(super) fn shortened(text: &str) -> String {
     if text.len() <= SHOWN {
         return text.escape_debug().to_string();
     }
-    let beginning = &text[..text.floor_char_boundary(SHOWN)];
+    let beginning = &text[..character_boundary(text, SHOWN)];
     format!("{}... ({} bytes)", beginning.escape_debug(), text.len())
 }
 

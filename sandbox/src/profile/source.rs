@@ -59,11 +59,15 @@ impl Place {
     /// The bytes `span` of `source`; what lies beyond the end of the text is taken as its end.
     #[must_use]
     pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
+<<<<<<< HEAD
         let floor = |index: usize| {
             source
                 .text
                 .floor_char_boundary(index.min(source.text.len()))
         };
+=======
+        let floor = |index: usize| character_boundary(&source.text, index);
+>>>>>>> language
         let start = floor(span.start);
         Self {
             source: Arc::clone(source),
@@ -126,13 +130,20 @@ impl Place {
         let last = text[self.start..]
             .find('\n')
             .map_or(text.len(), |newline| self.start + newline);
+<<<<<<< HEAD
         let from = first.max(text.floor_char_boundary(self.start.saturating_sub(SHOWN_BYTES / 4)));
+=======
+        let from = first.max(character_boundary(
+            text,
+            self.start.saturating_sub(SHOWN_BYTES / 4),
+        ));
+>>>>>>> language
         let from = if self.start - first <= SHOWN_BYTES / 2 {
             first
         } else {
             from
         };
-        let to = last.min(text.floor_char_boundary(from + SHOWN_BYTES));
+        let to = last.min(character_boundary(text, from + SHOWN_BYTES));
         let end = self.end.clamp(self.start, to);
         (&text[from..to], self.start - from..end - from)
     }
@@ -175,6 +186,15 @@ impl Fault {
             ..self
         }
     }
+}
+
+/// The last boundary of characters in `text` that is not behind `index`.
+pub(super) fn character_boundary(text: &str, index: usize) -> usize {
+    let index = index.min(text.len());
+    (0..=index)
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0)
 }
 
 /// The message, the place, the line with a caret, the way out.
