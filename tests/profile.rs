@@ -390,11 +390,6 @@ fn a_profile_of_a_megabyte_is_compiled() {
     text.push(']');
     assert!(text.len() > 1_000_000);
     let policy = policy(&text);
-<<<<<<< HEAD
-    // A debug build on a busy machine; release takes a twentieth.
-    assert!(start.elapsed() < Duration::from_secs(60));
-=======
->>>>>>> language
     assert_eq!(
         rights(
             &policy,
@@ -419,26 +414,14 @@ fn entangled_patterns_are_refused_with_the_bound() {
         write!(text, "\"/*a{}{number}\", ", "?".repeat(24)).unwrap();
     }
     text.push(']');
-<<<<<<< HEAD
-    let start = Instant::now();
     let error = compile(&read(&text).unwrap(), &variables(), &no_links)
         .map(|_| ())
         .unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(60));
-=======
-    let error = compile(&read(&text).unwrap(), &variables(), &no_links)
-        .map(|_| ())
-        .unwrap_err();
->>>>>>> language
     assert!(
         matches!(error, compile::Error::TooComplex { .. }),
         "{error}"
     );
-<<<<<<< HEAD
-    assert!(error.to_string().contains("most 1048576"), "{error}");
-=======
     assert!(error.to_string().contains("most 2097152"), "{error}");
->>>>>>> language
     assert!(error.to_string().contains("*a??"), "{error}");
 }
 

@@ -83,7 +83,8 @@ fn examine() -> Result<Report, Failure> {
         reason,
         remedy,
     };
-    let fallback = match confine::standings(&policy, Engine::Fallback, &probe, place.user.as_ref()) {
+    let fallback = match confine::standings(&policy, Engine::Fallback, &probe, place.user.as_ref())
+    {
         Ok(protections) => {
             let refused = policy.degradation.refused(&protections);
             EngineReport {

@@ -59,15 +59,7 @@ impl Place {
     /// The bytes `span` of `source`; what lies beyond the end of the text is taken as its end.
     #[must_use]
     pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
-<<<<<<< HEAD
-        let floor = |index: usize| {
-            source
-                .text
-                .floor_char_boundary(index.min(source.text.len()))
-        };
-=======
         let floor = |index: usize| character_boundary(&source.text, index);
->>>>>>> language
         let start = floor(span.start);
         Self {
             source: Arc::clone(source),
@@ -130,14 +122,10 @@ impl Place {
         let last = text[self.start..]
             .find('\n')
             .map_or(text.len(), |newline| self.start + newline);
-<<<<<<< HEAD
-        let from = first.max(text.floor_char_boundary(self.start.saturating_sub(SHOWN_BYTES / 4)));
-=======
         let from = first.max(character_boundary(
             text,
             self.start.saturating_sub(SHOWN_BYTES / 4),
         ));
->>>>>>> language
         let from = if self.start - first <= SHOWN_BYTES / 2 {
             first
         } else {
