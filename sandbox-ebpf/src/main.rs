@@ -18,12 +18,17 @@ mod names;
 mod outcome;
 mod report;
 mod scratch;
+mod sockets;
 mod special;
 mod tasks;
 mod verdict;
 mod walk;
+mod watch;
 
-use aya_ebpf::{macros::lsm, programs::LsmContext};
+use aya_ebpf::{
+    macros::{lsm, raw_tracepoint},
+    programs::{LsmContext, RawTracePointContext},
+};
 use ringfence_abi::event::operation;
 
 /// One program on one LSM hook.
@@ -71,6 +76,9 @@ hooks! {
     inode_set_acl => |context| metadata::change(context.arg(1), operation::SET_XATTR);
     inode_remove_acl => |context| metadata::change(context.arg(1), operation::REMOVE_XATTR);
     inode_readlink => |context| metadata::read_link(context.arg(0));
+
+    unix_stream_connect => |context| sockets::connect(context.arg(1));
+    unix_may_send => |context| sockets::send(context.arg(1));
 }
 
 /// `inode_setattr`: the dentry is the first argument before 6.12 and the second since; the loader says which.
@@ -87,6 +95,13 @@ pub fn inode_setattr(context: LsmContext) -> i32 {
 #[lsm]
 pub fn task_free(context: LsmContext) -> i32 {
     tasks::gone(&context);
+    0
+}
+
+/// Not a hook: sees the system calls that fail behind the fallback engine. It changes nothing.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn watch_failures(context: RawTracePointContext) -> i32 {
+    watch::failure(&context);
     0
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use ringfence_abi::{
     automaton,
-    policy::{LARGE_WORDS, Label, MEDIUM_WORDS, MODE_ENFORCE, SMALL_WORDS, Table},
+    policy::{Header, LARGE_WORDS, Label, MEDIUM_WORDS, MODE_ENFORCE, SMALL_WORDS, Table},
 };
 
 use crate::{
@@ -20,8 +20,6 @@ const ROUNDS: u32 = (PATH_END / BYTES_A_ROUND) as u32;
 /// What the automaton says of a path.
 #[derive(Clone, Copy)]
 pub struct Answer {
-    /// State after the path.
-    pub state: u32,
     /// State after the path and a slash: what lies below a directory of that name.
     pub below: u32,
     /// Rights of the path.
@@ -77,7 +75,6 @@ fn in_table<const WORDS: usize>(
         }
         let state = core::ptr::read_volatile(&raw const (*path).state);
         Ok(Answer {
-            state,
             below: advance(table, state, b'/'),
             granted: automaton::rights(word(table, u64::from(state))),
             mode: (*table).header.files_mode,
@@ -147,11 +144,22 @@ unsafe fn word<const WORDS: usize>(table: *const Table<WORDS>, index: u64) -> u6
 /// The mode of a fence's file section; enforce if the policy cannot be found.
 #[inline(always)]
 pub fn mode(label: Label) -> u8 {
+    with_header(label, |header| header.files_mode)
+}
+
+/// The mode of a fence's network section; enforce if the policy cannot be found.
+#[inline(always)]
+pub fn network_mode(label: Label) -> u8 {
+    with_header(label, |header| header.network_mode)
+}
+
+#[inline(always)]
+fn with_header(label: Label, mode: impl Fn(&Header) -> u8) -> u8 {
     // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    let mode = match label.size_class {
-        0 => unsafe { TABLES_SMALL.get_value(&label.fence, &only()) }.map(|table| table.header.files_mode),
-        1 => unsafe { TABLES_MEDIUM.get_value(&label.fence, &only()) }.map(|table| table.header.files_mode),
-        _ => unsafe { TABLES_LARGE.get_value(&label.fence, &only()) }.map(|table| table.header.files_mode),
+    let found = match label.size_class {
+        0 => unsafe { TABLES_SMALL.get_value(&label.fence, &only()) }.map(|table| mode(&table.header)),
+        1 => unsafe { TABLES_MEDIUM.get_value(&label.fence, &only()) }.map(|table| mode(&table.header)),
+        _ => unsafe { TABLES_LARGE.get_value(&label.fence, &only()) }.map(|table| mode(&table.header)),
     };
-    mode.unwrap_or(MODE_ENFORCE)
+    found.unwrap_or(MODE_ENFORCE)
 }

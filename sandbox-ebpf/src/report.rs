@@ -40,10 +40,39 @@ pub struct Finding {
     pub granted: u8,
     /// Denied, or only reported.
     pub denied: bool,
-    /// Whether the slot's path is to be shown.
-    pub has_path: bool,
-    /// Whether the slot's other path is to be shown.
-    pub has_other: bool,
+    /// What of the slot's path is to be shown.
+    pub path: Span,
+    /// What of the slot's other path is to be shown.
+    pub other: Span,
+    /// Error of a watched system call, or 0.
+    pub error: u16,
+}
+
+/// Bytes of a path's buffer.
+#[derive(Clone, Copy)]
+pub struct Span {
+    start: u32,
+    length: u32,
+}
+
+impl Span {
+    /// Nothing.
+    pub const NONE: Self = Self { start: 0, length: 0 };
+
+    /// A path that the walk has built.
+    #[inline(always)]
+    pub fn built(path: *const Path) -> Self {
+        // SAFETY: `path` is in a map value.
+        let start = unsafe { core::ptr::read_volatile(&raw const (*path).start) };
+        let length = PATH_END as u32 - start;
+        Self { start, length: bounded(u64::from(length), PATH_END as u64 - 1) as u32 }
+    }
+
+    /// The first bytes of a buffer.
+    #[inline(always)]
+    pub fn first(length: u32) -> Self {
+        Self { start: 0, length: bounded(u64::from(length), PATH_END as u64 - 1) as u32 }
+    }
 }
 
 /// Counts a finding and sends it.
@@ -52,14 +81,12 @@ pub fn send(slot: *mut Slot, label: Label, finding: Finding) {
     count(label, &finding);
     // SAFETY: `slot` is a map value.
     unsafe {
-        let path_bytes = if finding.has_path { length(&raw const (*slot).path) } else { 0 };
-        let other_bytes = if finding.has_other { length(&raw const (*slot).other) } else { 0 };
         let header = &raw mut (*slot).header;
         fill(header, label, &finding);
-        (*header).path_bytes = path_bytes as u16;
-        (*header).other_bytes = other_bytes as u16;
-        chain(header, label.fence);
-        if !write(slot, label.fence, path_bytes, other_bytes) {
+        (*header).path_bytes = finding.path.length as u16;
+        (*header).other_bytes = finding.other.length as u16;
+        chain(header, label.fence, finding.error != 0);
+        if !write(slot, label.fence, finding.path, finding.other) {
             identity::count(label.fence, offset_of!(Counters, lost), 1);
         }
     }
@@ -86,15 +113,6 @@ fn count(label: Label, finding: &Finding) {
 }
 
 /// # Safety
-/// `path` is in a map value.
-#[inline(always)]
-unsafe fn length(path: *const Path) -> u32 {
-    // SAFETY: by contract.
-    let start = unsafe { core::ptr::read_volatile(&raw const (*path).start) };
-    bounded(u64::from(PATH_END as u32 - start), PATH_END as u64 - 1) as u32
-}
-
-/// # Safety
 /// `header` is in a map value.
 #[inline(always)]
 unsafe fn fill(header: *mut Header, label: Label, finding: &Finding) {
@@ -109,7 +127,7 @@ unsafe fn fill(header: *mut Header, label: Label, finding: &Finding) {
         (*header).cause = finding.cause;
         (*header).needed = finding.needed;
         (*header).granted = finding.granted;
-        (*header).reserved = 0;
+        (*header).error = finding.error;
     }
 }
 
@@ -118,14 +136,17 @@ unsafe fn fill(header: *mut Header, label: Label, finding: &Finding) {
 /// # Safety
 /// `header` is in a map value.
 #[inline(always)]
-unsafe fn chain(header: *mut Header, fence: u32) {
+unsafe fn chain(header: *mut Header, fence: u32, watched: bool) {
     // SAFETY: the helper has no precondition.
     let mut task = unsafe { bpf_get_current_task() };
     let mut inside = true;
     let mut index = 0;
     while index < limits::CHAIN {
         let mut ancestor = Ancestor { pid: 0, comm: [0; limits::COMM_BYTES] };
-        inside = inside && identity::of(task).is_some_and(|label| label.fence == fence);
+        // A watched task has no label, and no ancestor of its is known to be inside.
+        let is_watched = index == 0 && watched;
+        inside = inside
+            && (is_watched || identity::of(task).is_some_and(|label| label.fence == fence));
         if inside {
             match describe(task) {
                 Some((found, parent)) => {
@@ -159,14 +180,14 @@ fn describe(task: u64) -> Option<(Ancestor, u64)> {
 /// # Safety
 /// `slot` is a map value.
 #[inline(always)]
-unsafe fn write(slot: *mut Slot, fence: u32, path_bytes: u32, other_bytes: u32) -> bool {
+unsafe fn write(slot: *mut Slot, fence: u32, path: Span, other: Span) -> bool {
     const HEADER: u32 = size_of::<Header>() as u32;
     // SAFETY: an inner map is removed as a whole and freed after a grace period.
     let Some(ring) = (unsafe { EVENTS.get(&fence) }) else {
         return false;
     };
     let mut record = bpf_dynptr { __opaque: [0; 2] };
-    let size = HEADER + path_bytes + other_bytes;
+    let size = HEADER + path.length + other.length;
     // SAFETY: `ring` is a map; a reservation that failed still has to be discarded (kernel/bpf/ringbuf.c).
     unsafe {
         let ring = core::ptr::from_ref(ring).cast_mut().cast::<c_void>();
@@ -176,8 +197,8 @@ unsafe fn write(slot: *mut Slot, fence: u32, path_bytes: u32, other_bytes: u32) 
         }
         let header = (&raw mut (*slot).header).cast::<c_void>();
         let mut failed = bpf_dynptr_write(&raw const record, 0, header, HEADER, 0);
-        failed |= append(&record, HEADER, &raw mut (*slot).path, path_bytes);
-        failed |= append(&record, HEADER + path_bytes, &raw mut (*slot).other, other_bytes);
+        failed |= append(&record, HEADER, &raw mut (*slot).path, path);
+        failed |= append(&record, HEADER + path.length, &raw mut (*slot).other, other);
         if failed != 0 {
             bpf_ringbuf_discard_dynptr(&raw mut record, 0);
             return false;
@@ -188,18 +209,17 @@ unsafe fn write(slot: *mut Slot, fence: u32, path_bytes: u32, other_bytes: u32) 
 }
 
 /// # Safety
-/// `path` is in a map value and `bytes` its length.
+/// `path` is in a map value.
 #[inline(always)]
-unsafe fn append(record: &bpf_dynptr, at: u32, path: *mut Path, bytes: u32) -> i64 {
-    if bytes == 0 {
+unsafe fn append(record: &bpf_dynptr, at: u32, path: *mut Path, span: Span) -> i64 {
+    if span.length == 0 {
         return 0;
     }
+    let start = bounded(u64::from(span.start), PATH_END as u64 - 1);
+    let length = bounded(u64::from(span.length), PATH_END as u64 - 1);
     // SAFETY: start and length are below half of the buffer each.
     unsafe {
-        let start = core::ptr::read_volatile(&raw const (*path).start);
-        let start = bounded(u64::from(start), PATH_END as u64 - 1);
-        let bytes = bounded(u64::from(bytes), PATH_END as u64 - 1);
         let source = (&raw mut (*path).bytes).cast::<u8>().add(start as usize);
-        bpf_dynptr_write(record, at, source.cast::<c_void>(), bytes as u32, 0)
+        bpf_dynptr_write(record, at, source.cast::<c_void>(), length as u32, 0)
     }
 }

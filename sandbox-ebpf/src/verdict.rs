@@ -9,7 +9,7 @@ use crate::{
     kernel::{offset, read},
     matching::{self, Answer},
     outcome::Outcome,
-    report::{self, Finding},
+    report::{self, Finding, Span},
     scratch::{self, Slot},
     special, walk,
 };
@@ -143,6 +143,8 @@ pub fn refuse(
         return ALLOW;
     }
     let denied = mode != MODE_AUDIT;
+    // SAFETY: `slot` is a map value.
+    let (path, other) = unsafe { (&raw const (*slot).path, &raw const (*slot).other) };
     report::send(
         slot,
         question.label,
@@ -152,8 +154,9 @@ pub fn refuse(
             needed: question.needed,
             granted,
             denied,
-            has_path: true,
-            has_other,
+            path: Span::built(path),
+            other: if has_other { Span::built(other) } else { Span::NONE },
+            error: 0,
         },
     );
     if denied { DENY } else { ALLOW }
@@ -212,8 +215,9 @@ pub fn deny_without_path(label: Label, operation: u16) {
                 needed: 0,
                 granted: 0,
                 denied: true,
-                has_path: false,
-                has_other: false,
+                path: Span::NONE,
+                other: Span::NONE,
+                error: 0,
             },
         );
         DENY

@@ -47,6 +47,8 @@ pub mod operation {
         30 WATCH "inotify",
         31 BPF "bpf",
         32 CAPABILITY "capability",
+        33 SOCKET "socket",
+        34 SYSTEM_CALL "system-call",
     }
 }
 
@@ -113,8 +115,8 @@ pub struct Header {
     pub path_bytes: u16,
     /// Bytes of the other path: the new name of a rename or link.
     pub other_bytes: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Error that a watched system call returned, as a positive number; 0 where a hook reports its own verdict.
+    pub error: u16,
     /// The process and its ancestors inside the fence, nearest first.
     pub chain: [Ancestor; CHAIN],
 }

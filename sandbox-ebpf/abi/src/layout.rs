@@ -85,6 +85,21 @@ layout! {
     required program_file = "linux_binprm" "file";
     required area_file = "vm_area_struct" "vm_file";
     required attributes_valid = "iattr" "ia_valid";
+    required unix_address = "unix_sock" "addr";
+    required unix_path = "unix_sock" "path";
+    required socket_sock = "socket" "sk";
+    required task_filesystem = "task_struct" "fs";
+    required filesystem_directory = "fs_struct" "pwd";
+    required task_files = "task_struct" "files";
+    required files_table = "files_struct" "fdt";
+    required table_size = "fdtable" "max_fds";
+    required table_files = "fdtable" "fd";
+    optional registers_number = "pt_regs" "orig_ax";
+    optional registers_first = "pt_regs" "di";
+    optional registers_second = "pt_regs" "si";
+    optional registers_third = "pt_regs" "dx";
+    optional registers_fourth = "pt_regs" "r10";
+    optional registers_fifth = "pt_regs" "r8";
 }
 
 const _: () = assert!(size_of::<Layout>() == 4 * MEMBERS.len());

@@ -24,8 +24,10 @@ pub struct Header {
     pub start: u32,
     /// Mode of the file section: `MODE_*`.
     pub files_mode: u8,
+    /// Mode of the network section: [`MODE_ENFORCE`] or [`MODE_OFF`].
+    pub network_mode: u8,
     /// Zero.
-    pub reserved: [u8; 59],
+    pub reserved: [u8; 58],
     /// Byte to class.
     pub classes: [u8; 256],
 }
@@ -45,7 +47,8 @@ impl Header {
     pub const DENY_ALL: Self = Self {
         start: DEAD,
         files_mode: MODE_ENFORCE,
-        reserved: [0; 59],
+        network_mode: MODE_ENFORCE,
+        reserved: [0; 58],
         classes: [0; 256],
     };
 }

@@ -8,7 +8,7 @@ use super::{Failure, Place, look::look, run::try_engine};
 use crate::{
     compile,
     confine::{self, Engine, Probe},
-    kernel::Host,
+    kernel::{self, Host},
     policy::Standing,
     profile::{self, CommandLine},
 };
@@ -59,6 +59,10 @@ pub fn doctor(json: bool, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn examine() -> Result<Report, Failure> {
     let host = Host::probe();
+    // What an earlier run has found out is found out again.
+    if host.privileged {
+        kernel::Engine::forget_refusal()?;
+    }
     let probe = Probe::new()?;
     let place = Place::find(None)?;
     let effective = profile::load(&[], CommandLine::default())?;

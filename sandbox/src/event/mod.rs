@@ -35,6 +35,8 @@ pub enum Cause {
     Internal,
     /// Closed to every fenced task.
     Closed,
+    /// The profile allows it: permission bits deny it, or an engine that is stricter than the profile.
+    Other,
 }
 
 /// One task of a program chain.
@@ -63,12 +65,14 @@ pub struct Event {
     pub granted: u8,
     /// The path, bytes as the kernel has them.
     pub path: Vec<u8>,
-    /// The new path of a rename or link.
+    /// The new path of a rename or link; of a watched system call, the directory that its path is relative to.
     pub other: Option<Vec<u8>>,
     /// User that acted.
     pub user: u32,
     /// Process and ancestors inside the fence, nearest first.
     pub chain: Vec<Program>,
+    /// The error that a watched system call returned.
+    pub error: Option<i32>,
     /// Where it was seen.
     pub source: Source,
 }

@@ -60,11 +60,19 @@ pub(super) fn other_versions(engine: &Engine) -> Result<(), Error> {
     let unreadable = |error| Error::state(&filesystem, error);
     for entry in fs::read_dir(&filesystem).map_err(unreadable)? {
         let version = entry.map_err(unreadable)?.path();
-        if version != engine.pins.version && is_idle(&version) {
+        // The two roles of one version stand side by side.
+        let is_sibling = suffix(&version) == suffix(&engine.pins.version);
+        if !is_sibling && is_idle(&version) {
             pins::remove(&version)?;
         }
     }
     Ok(())
+}
+
+/// A version's name without its role.
+fn suffix(version: &Path) -> Option<&str> {
+    let name = version.file_name()?.to_str()?;
+    name.split_once('-').map(|(_, version)| version)
 }
 
 /// Whether a version's task map is empty. One that cannot be asked is left alone.

@@ -4,6 +4,7 @@ use std::{
     collections::hash_map::DefaultHasher,
     fs,
     hash::{Hash as _, Hasher as _},
+    io,
     os::fd::AsFd as _,
     path::Path,
 };
@@ -30,9 +31,22 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ringfen
 /// Hooks that younger kernels have. Before 6.2, access control lists go through `inode_setxattr`.
 const YOUNGER_HOOKS: [&str; 2] = ["inode_set_acl", "inode_remove_acl"];
 
+/// The program that watches; all others are on LSM hooks.
+const WATCH: &str = "watch_failures";
+
+/// What the loaded programs do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// They judge: LSM hooks.
+    Judge,
+    /// They watch what the fallback engine denies: a tracepoint, which most kernels have.
+    Watch,
+}
+
 /// The loaded programs and their maps.
 #[derive(Debug)]
 pub struct Engine {
+    pub(super) role: Role,
     pub(super) pins: Pins,
     pub(super) maps: Maps,
     /// Whether this run loaded the programs.
@@ -54,7 +68,7 @@ impl Engine {
     pub fn is_warm() -> bool {
         Path::new(pins::STATE)
             .join("bpf")
-            .join(digest())
+            .join(digest(Role::Judge))
             .join("complete")
             .exists()
     }
@@ -68,32 +82,81 @@ impl Engine {
         if let Some((reason, _)) = Host::probe().obstacle() {
             return Err(Error::Unavailable(reason));
         }
-        let pins = Pins::open(&digest())?;
+        let digest = digest(Role::Judge);
+        let refusal = Path::new(pins::STATE).join(format!("refused-{digest}"));
+        if let Ok(reason) = fs::read_to_string(&refusal) {
+            return Err(Error::Unavailable(reason));
+        }
+        let opened = Self::open_as(Role::Judge, &digest, Some(cgroup));
+        if let Err(Error::Program { .. }) = &opened {
+            // It will not be otherwise before the next boot, which empties /run; to try costs a tenth of a second.
+            let reason = opened
+                .as_ref()
+                .err()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            fs::write(&refusal, reason).map_err(|error| Error::state(&refusal, error))?;
+        }
+        opened
+    }
+
+    /// Forgets that the kernel has refused the programs, so that [`Engine::open`] tries again.
+    ///
+    /// # Errors
+    /// If the note cannot be removed.
+    pub fn forget_refusal() -> Result<(), Error> {
+        let note = Path::new(pins::STATE).join(format!("refused-{}", digest(Role::Judge)));
+        match fs::remove_file(&note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::state(note, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Finds or loads the program that watches what another engine denies. It denies nothing itself.
+    ///
+    /// # Errors
+    /// Where it cannot be had, with the reason.
+    pub fn open_watch() -> Result<Self, Error> {
+        if !Host::probe().privileged {
+            return Err(Error::Unavailable("it needs root".to_owned()));
+        }
+        Self::open_as(Role::Watch, &digest(Role::Watch), None)
+    }
+
+    fn open_as(role: Role, digest: &str, cgroup: Option<&Cgroup>) -> Result<Self, Error> {
+        let pins = Pins::open(digest)?;
         let loaded_now = !pins.is_complete();
         if loaded_now {
             pins::remove(&pins.version)?;
-            if let Err(error) = load(&pins) {
+            if let Err(error) = load(&pins, role) {
                 pins::remove(&pins.version)?;
                 return Err(error);
             }
         }
-        let maps = Maps::open(&pins)?;
         let mut engine = Self {
+            role,
+            maps: Maps::open(&pins)?,
             pins,
-            maps,
             loaded_now,
         };
         collect::leftovers(&mut engine)?;
         if loaded_now {
-            if let Err(error) = selftest::run(&mut engine, cgroup) {
-                pins::remove(&engine.pins.version)?;
-                return Err(error);
-            }
-            let complete = engine.pins.complete();
-            fs::create_dir(&complete).map_err(|error| Error::state(&complete, error))?;
-            collect::other_versions(&engine)?;
+            engine.finish(cgroup)?;
         }
         Ok(engine)
+    }
+
+    /// Tests what has just been loaded, and marks it as complete.
+    fn finish(&mut self, cgroup: Option<&Cgroup>) -> Result<(), Error> {
+        if let Some(cgroup) = cgroup
+            && let Err(error) = selftest::run(self, cgroup)
+        {
+            pins::remove(&self.pins.version)?;
+            return Err(error);
+        }
+        let complete = self.pins.complete();
+        fs::create_dir(&complete).map_err(|error| Error::state(&complete, error))?;
+        collect::other_versions(self)
     }
 
     /// Puts a policy in place for the tasks that execute a program in the cgroup with this id.
@@ -106,13 +169,17 @@ impl Engine {
 }
 
 /// Names the object, the border and nothing else: another build never finds these pins.
-fn digest() -> String {
+fn digest(role: Role) -> String {
     let mut hasher = DefaultHasher::new();
     OBJECT.hash(&mut hasher);
-    format!("v{ABI_VERSION}-{:016x}", hasher.finish())
+    let role = match role {
+        Role::Judge => "judge",
+        Role::Watch => "watch",
+    };
+    format!("{role}-v{ABI_VERSION}-{:016x}", hasher.finish())
 }
 
-fn load(pins: &Pins) -> Result<(), Error> {
+fn load(pins: &Pins, role: Role) -> Result<(), Error> {
     let kernel = Kernel::read()?;
     let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
     let setattr_has_mapping = u32::from(kernel.setattr_has_mapping);
@@ -139,6 +206,9 @@ fn load(pins: &Pins) -> Result<(), Error> {
         map.pin(&path).map_err(|error| Error::pin(&path, error))?;
     }
     for (hook, program) in object.programs_mut() {
+        if (hook == WATCH) != (role == Role::Watch) {
+            continue;
+        }
         if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook)? {
             continue;
         }
@@ -162,18 +232,23 @@ fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result
         hook: hook.to_owned(),
         reason,
     };
-    let Program::Lsm(program) = program else {
-        return Err(refused("it is no LSM program".to_owned()));
+    let link = match program {
+        Program::Lsm(program) => program.load(hook, types).and_then(|()| {
+            let link = program.attach()?;
+            Ok(FdLink::from(program.take_link(link)?))
+        }),
+        Program::RawTracePoint(program) => program.load().and_then(|()| {
+            let link = program.attach("sys_exit")?;
+            Ok(FdLink::from(program.take_link(link)?))
+        }),
+        _ => {
+            return Err(refused(
+                "it is of a kind that this version does not know".to_owned(),
+            ));
+        }
     };
-    program
-        .load(hook, types)
-        .map_err(|error| refused(spell(&error)))?;
-    let link = program.attach().map_err(|error| refused(spell(&error)))?;
-    let link = program
-        .take_link(link)
-        .map_err(|error| refused(spell(&error)))?;
     let path = pins.link(hook);
-    FdLink::from(link)
+    link.map_err(|error| refused(spell(&error)))?
         .pin(&path)
         .map_err(|error| Error::pin(&path, error))?;
     Ok(())

@@ -15,8 +15,12 @@ use ringfence_abi::{
     policy::{Header, LARGE_WORDS, MEDIUM_WORDS, MODE_AUDIT, MODE_ENFORCE, MODE_OFF, SMALL_WORDS},
 };
 
-use super::{Engine, Error, Events, engine::Maps, map};
-use crate::policy::{Automaton, Mode, Policy};
+use super::{
+    Engine, Error, Events,
+    engine::{Maps, Role},
+    map,
+};
+use crate::policy::{Automaton, Mode, NetworkPolicy, Policy};
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
@@ -57,7 +61,10 @@ impl Fence {
         cgroup: u64,
     ) -> Result<Self, Error> {
         let automaton = &policy.files.automaton;
-        let size_class = size_class(automaton.words.len())?;
+        let size_class = match engine.role {
+            Role::Judge => size_class(automaton.words.len())?,
+            Role::Watch => 0,
+        };
         verify(automaton)?;
         let (id, alive, record) = reserve(engine, cgroup)?;
         let mut fence = Self {
@@ -68,7 +75,13 @@ impl Fence {
             events: None,
             _alive: alive,
         };
-        match fence.fill(&mut engine.maps, policy) {
+        let filled = match engine.role {
+            Role::Judge => fence
+                .set_table(&mut engine.maps, policy)
+                .and_then(|()| fence.open_gate(&mut engine.maps)),
+            Role::Watch => fence.open_gate(&mut engine.maps),
+        };
+        match filled {
             Ok(()) => Ok(fence),
             Err(error) => {
                 fence.take_down(&mut engine.maps)?;
@@ -77,8 +90,8 @@ impl Fence {
         }
     }
 
-    /// Everything that the programs look up, the cgroup last: from then on tasks are enrolled.
-    fn fill(&mut self, maps: &mut Maps, policy: &Policy) -> Result<(), Error> {
+    /// The compiled policy.
+    fn set_table(&self, maps: &mut Maps, policy: &Policy) -> Result<(), Error> {
         let name = NAMES[self.size_class];
         let value = encode(policy, SIZES[self.size_class]);
         let table = array(value.len()).map_err(|error| Error::map("create", name, error))?;
@@ -86,7 +99,11 @@ impl Fence {
             .map_err(|error| Error::map("fill", name, error))?;
         maps.tables[self.size_class]
             .insert(self.id, &table, 0)
-            .map_err(|error| Error::map("write", name, spell(&error)))?;
+            .map_err(|error| Error::map("write", name, spell(&error)))
+    }
+
+    /// The event stream, and last the cgroup: from then on tasks are enrolled.
+    fn open_gate(&mut self, maps: &mut Maps) -> Result<(), Error> {
         let ring = ring().map_err(|error| Error::map("create", "EVENTS", error))?;
         maps.events
             .insert(self.id, &ring, 0)
@@ -237,6 +254,10 @@ fn encode(policy: &Policy, size: usize) -> Vec<u8> {
         Mode::Enforce => MODE_ENFORCE,
         Mode::Audit => MODE_AUDIT,
         Mode::Off => MODE_OFF,
+    });
+    value.push(match policy.network {
+        NetworkPolicy::None => MODE_ENFORCE,
+        NetworkPolicy::Open => MODE_OFF,
     });
     value.extend_from_slice(&Header::DENY_ALL.reserved);
     value.extend_from_slice(&automaton.classes);

@@ -25,7 +25,7 @@ pub(super) const STATE: &str = "/run/ringfence";
 pub(super) struct Pins {
     /// Pins of this version of the object, on this boot.
     pub(super) version: PathBuf,
-    /// One lock file a fence.
+    /// One lock file for each fence of this version.
     pub(super) fences: PathBuf,
     _lock: Flock<File>,
 }
@@ -36,6 +36,8 @@ impl Pins {
         let state = Path::new(STATE);
         private_directory(state)?;
         let fences = state.join("fences");
+        private_directory(&fences)?;
+        let fences = fences.join(digest);
         private_directory(&fences)?;
         let lock = lock(&state.join("lock"))?;
         let filesystem = state.join("bpf");

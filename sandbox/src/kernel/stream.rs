@@ -76,7 +76,7 @@ fn decode(record: &[u8]) -> Option<Event> {
     let granted = reader.u8()?;
     let path_bytes = reader.u16()?;
     let other_bytes = reader.u16()?;
-    let _reserved = reader.u16()?;
+    let error = reader.u16()?;
     let chain = chain(&mut reader)?;
     debug_assert_eq!(record.len() - reader.0.len(), size_of::<Header>());
     let path = reader.take(usize::from(path_bytes))?.to_vec();
@@ -92,7 +92,12 @@ fn decode(record: &[u8]) -> Option<Event> {
         other: (!other.is_empty()).then_some(other),
         user,
         chain,
-        source: Source::Hook,
+        error: (error != 0).then_some(i32::from(error)),
+        source: if error == 0 {
+            Source::Hook
+        } else {
+            Source::Syscall
+        },
     })
 }
 

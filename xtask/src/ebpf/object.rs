@@ -9,7 +9,15 @@ use crate::place;
 use crate::tool::{run, say};
 
 /// BTF is made from debug information, so that must be there, although it is dropped afterwards.
-const FLAGS: [&str; 4] = ["-C", "debuginfo=2", "-C", "link-arg=--btf"];
+const FLAGS: [&str; 6] = [
+    "-C",
+    "debuginfo=2",
+    "-C",
+    "link-arg=--btf",
+    // Atomic operations (Linux 5.12).
+    "-C",
+    "target-cpu=v3",
+];
 /// Separates flags in `CARGO_ENCODED_RUSTFLAGS`, where paths may hold spaces.
 const UNIT_SEPARATOR: &str = "\x1f";
 

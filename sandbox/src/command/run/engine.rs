@@ -27,8 +27,11 @@ pub enum EngineChoice {
 pub(super) enum Enforcer {
     /// BPF LSM.
     BpfLsm(Box<kernel::Engine>),
-    /// The fallback, and why it is not BPF LSM.
-    Fallback { reason: Option<String> },
+    /// The fallback, why it is not BPF LSM, and what watches it, if anything can.
+    Fallback {
+        reason: Option<String>,
+        watch: Option<Box<kernel::Engine>>,
+    },
 }
 
 /// A fence that stands, with its events.
@@ -42,22 +45,33 @@ pub(super) struct Watch {
 impl Enforcer {
     pub(super) fn choose(choice: EngineChoice, probe: &Probe) -> Result<Self, Failure> {
         if choice == EngineChoice::Fallback {
-            return Ok(Self::Fallback { reason: None });
+            return Ok(Self::fallback(None));
         }
         if choice == EngineChoice::Auto
             && let Some((reason, _)) = Host::probe().obstacle()
         {
-            return Ok(Self::Fallback {
-                reason: Some(reason),
-            });
+            return Ok(Self::fallback(Some(reason)));
         }
         match open(probe) {
             Ok(engine) => Ok(Self::BpfLsm(Box::new(engine))),
-            Err(Failure::Kernel(error)) if choice == EngineChoice::Auto => Ok(Self::Fallback {
-                reason: Some(error.to_string()),
-            }),
+            Err(Failure::Kernel(error)) if choice == EngineChoice::Auto => {
+                Ok(Self::fallback(Some(error.to_string())))
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// The fallback denies without a word; where the watch cannot be had, the run says that it is blind.
+    fn fallback(reason: Option<String>) -> Self {
+        Self::Fallback {
+            reason,
+            watch: kernel::Engine::open_watch().ok().map(Box::new),
+        }
+    }
+
+    /// Whether denials cannot be seen.
+    pub(super) fn is_blind(&self) -> bool {
+        matches!(self, Self::Fallback { watch: None, .. })
     }
 
     pub(super) fn engine(&self) -> confine::Engine {
@@ -78,7 +92,7 @@ impl Enforcer {
     pub(super) fn reason(&self) -> Option<&str> {
         match self {
             Self::BpfLsm(_) => None,
-            Self::Fallback { reason } => reason.as_deref(),
+            Self::Fallback { reason, .. } => reason.as_deref(),
         }
     }
 
@@ -88,8 +102,12 @@ impl Enforcer {
         policy: &Policy,
         cgroup: Option<&Cgroup>,
     ) -> Result<Option<Watch>, Failure> {
-        let Self::BpfLsm(engine) = self else {
-            return Ok(None);
+        let engine = match self {
+            Self::BpfLsm(engine) => engine,
+            Self::Fallback { watch, .. } => match (watch, cgroup) {
+                (Some(watch), Some(_)) => watch,
+                _ => return Ok(None),
+            },
         };
         let mut fence = engine.install(policy, cgroup.ok_or_else(no_cgroup)?.id())?;
         let Some(events) = fence.events() else {
@@ -102,11 +120,25 @@ impl Enforcer {
         }))
     }
 
+    fn kernel(&self) -> Option<&kernel::Engine> {
+        match self {
+            Self::BpfLsm(engine) => Some(engine),
+            Self::Fallback { watch, .. } => watch.as_deref(),
+        }
+    }
+
+    fn kernel_mut(&mut self) -> Option<&mut kernel::Engine> {
+        match self {
+            Self::BpfLsm(engine) => Some(engine),
+            Self::Fallback { watch, .. } => watch.as_deref_mut(),
+        }
+    }
+
     /// Takes the fence down.
     pub(super) fn release(&mut self, watch: Watch) -> Result<(), Failure> {
-        match self {
-            Self::BpfLsm(engine) => Ok(watch.fence.remove(engine)?),
-            Self::Fallback { .. } => Ok(()),
+        match self.kernel_mut() {
+            Some(engine) => Ok(watch.fence.remove(engine)?),
+            None => Ok(()),
         }
     }
 }
@@ -134,9 +166,9 @@ impl Watch {
     }
 
     pub(super) fn totals(&self, enforcer: &Enforcer) -> Result<Totals, Failure> {
-        match enforcer {
-            Enforcer::BpfLsm(engine) => Ok(self.fence.totals(engine)?),
-            Enforcer::Fallback { .. } => Ok(Totals::default()),
+        match enforcer.kernel() {
+            Some(engine) => Ok(self.fence.totals(engine)?),
+            None => Ok(Totals::default()),
         }
     }
 }

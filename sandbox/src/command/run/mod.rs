@@ -4,6 +4,7 @@ mod engine;
 mod narrator;
 mod prepare;
 mod record;
+mod sighting;
 mod summary;
 
 pub use engine::{EngineChoice, try_engine};

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Options, Record, engine::Enforcer, record::Denial, summary};
+use super::{Options, Record, engine::Enforcer, record::Denial, sighting, summary};
 use crate::{
     command::Failure,
     compile::Explainer,
@@ -100,11 +100,12 @@ impl<'a> Narrator<'a> {
 
     /// One event.
     pub(super) fn event(&mut self, event: Event, record: &mut Record) {
+        let event = sighting::resolved(event, self.explainer);
         self.write_event(&event);
         let Some(denial) = record.add(&event, self.explainer) else {
             return;
         };
-        if self.quiet || denial.expected {
+        if self.quiet || !denial.is_news() {
             return;
         }
         self.lines += 1;

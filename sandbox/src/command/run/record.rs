@@ -88,8 +88,10 @@ pub struct Denial {
     pub profile_lines: Vec<String>,
     /// Arguments that would allow it.
     pub flags: Vec<String>,
-    /// A rule expects it: no news.
+    /// A rule expects it.
     pub expected: bool,
+    /// The profile allows it: permission bits may be behind it, or an engine that is stricter than the profile.
+    pub allowed_by_profile: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +124,7 @@ impl Record {
             engine: enforcer.name().to_owned(),
             engine_reason: enforcer.reason().map(str::to_owned),
             degraded: super::summary::degraded(standings),
+            blind: enforcer.is_blind(),
             ..Self::default()
         }
     }
@@ -225,6 +228,11 @@ fn state_directory() -> Option<PathBuf> {
 }
 
 impl Denial {
+    /// Whether it is told unasked.
+    pub(super) fn is_news(&self) -> bool {
+        !self.expected && !self.allowed_by_profile
+    }
+
     fn of(event: &Event, explainer: &Explainer) -> Self {
         let mut denial = Self {
             count: 1,
@@ -246,6 +254,7 @@ impl Denial {
             profile_lines: Vec::new(),
             flags: Vec::new(),
             expected: false,
+            allowed_by_profile: event.cause == Cause::Other,
         };
         if event.cause == Cause::Rule {
             denial.explain(&event.path, event, explainer);
@@ -306,6 +315,10 @@ fn fixed_reason(cause: Cause) -> &'static str {
             "the new name would allow other things than the old one; programs like mv copy instead"
         }
         Cause::Internal => "the fence failed to judge it, and denies then",
+        Cause::Other => {
+            "the profile allows it, but permission bits do not, or this engine is stricter than the profile \
+             (ringfence doctor)"
+        }
         Cause::Closed => "it is closed to every fenced task",
     }
 }

@@ -37,6 +37,19 @@ pub(super) fn text(record: &Record, quiet: bool) -> String {
             );
         }
     }
+    let allowed = record
+        .denials
+        .iter()
+        .filter(|denial| denial.allowed_by_profile)
+        .count();
+    if !quiet && allowed > 0 && record.exit.is_some_and(|code| code != 0) {
+        push(
+            &mut text,
+            format_args!(
+                "ringfence: {allowed} kinds of calls failed that the profile allows: ringfence why\n"
+            ),
+        );
+    }
     unnoticed(&mut text, record);
     text
 }
@@ -68,6 +81,13 @@ fn heading(text: &mut String, record: &Record, unexpected: &[&Denial]) {
 
 /// What must not go unsaid.
 fn unnoticed(text: &mut String, record: &Record) {
+    let failed = record.exit.is_some_and(|code| code != 0);
+    if record.blind && failed {
+        text.push_str(
+            "ringfence: the command failed; whether the fence denied something cannot be seen without root on this \
+             kernel (run it with sudo to see)\n",
+        );
+    }
     if record.lost > 0 {
         push(
             text,

@@ -1,0 +1,60 @@
+//! A system call that failed behind the fallback engine: whether that was the fence, and on which path.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+
+use ringfence_abi::event::operation;
+
+use crate::{
+    command::look::look,
+    compile::{Explainer, follow},
+    event::{Cause, Event, Source},
+};
+
+/// `event` with the path that the call meant and the rights that the profile gives it; [`Cause::Other`] if the profile
+/// allows the call, so that permission bits have denied it, or an engine that is stricter than the profile.
+///
+/// The path is resolved from outside and afterwards: it explains, and decides nothing.
+pub(super) fn resolved(mut event: Event, explainer: &Explainer) -> Event {
+    if event.source == Source::Hook || event.cause == Cause::Closed {
+        return event;
+    }
+    let base = event.other.take().unwrap_or_default();
+    let passed = Path::new(OsStr::from_bytes(&base)).join(OsStr::from_bytes(&event.path));
+    event.path = if is_about_the_name(event.operation) {
+        with_parent_followed(&passed)
+    } else {
+        follow(passed.as_os_str().as_bytes(), &look)
+    };
+    event.granted = explainer.rights(&event.path);
+    if event.needed & !event.granted == 0 {
+        event.cause = Cause::Other;
+    }
+    event
+}
+
+/// Whether the operation is about a directory's entry, which may be a link, and not about what a link leads to.
+fn is_about_the_name(number: u16) -> bool {
+    matches!(
+        number,
+        operation::UNLINK
+            | operation::RMDIR
+            | operation::RENAME
+            | operation::LINK
+            | operation::SYMLINK
+            | operation::MKDIR
+            | operation::MKNOD
+    )
+}
+
+fn with_parent_followed(path: &Path) -> Vec<u8> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return path.as_os_str().as_bytes().to_vec();
+    };
+    let parent = follow(parent.as_os_str().as_bytes(), &look);
+    let parent = Path::new(OsStr::from_bytes(&parent));
+    parent
+        .join(name)
+        .into_os_string()
+        .as_encoded_bytes()
+        .to_vec()
+}
