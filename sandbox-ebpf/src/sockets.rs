@@ -33,15 +33,25 @@ fn judge(other: Result<u64, Outcome>) -> i32 {
         return ALLOW;
     }
     let question = Question { label, operation: operation::CONNECT_UNIX, needed: rights::WRITE };
+    // VERIFIER: "R3 !read_ok" where two results are matched together: each error leaves by itself.
+    let other = match other {
+        Ok(other) => other,
+        Err(outcome) => return verdict::failed(question, outcome),
+    };
     // `struct unix_sock` begins with its `struct sock` (include/net/af_unix.h).
-    let object = other.and_then(|other| Object::of_path(other + offset!(unix_path)));
-    let address = other.and_then(|other| read::<u64>(other + offset!(unix_address)));
-    match (object, address) {
-        (Ok(Object { dentry: 0, .. }), Ok(0)) => ALLOW,
-        (Ok(Object { dentry: 0, .. }), _) => {
+    let dentry = match read::<u64>(other + offset!(unix_path) + offset!(path_dentry)) {
+        Ok(dentry) => dentry,
+        Err(outcome) => return verdict::failed(question, outcome),
+    };
+    if dentry != 0 {
+        return verdict::of(question, Object::of_path(other + offset!(unix_path)));
+    }
+    match read::<u64>(other + offset!(unix_address)) {
+        Ok(0) => ALLOW,
+        Ok(_) => {
             verdict::deny_without_path(label, operation::CONNECT_UNIX);
             DENY
         }
-        (object, _) => verdict::of(question, object),
+        Err(outcome) => verdict::failed(question, outcome),
     }
 }

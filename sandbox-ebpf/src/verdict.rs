@@ -77,6 +77,12 @@ pub fn of(question: Question, object: Result<Object, Outcome>) -> i32 {
     })
 }
 
+/// Denies because something could not be found out.
+#[inline(always)]
+pub fn failed(question: Question, outcome: Outcome) -> i32 {
+    with_slot(question.label, |slot| conclude(slot, question, Err(outcome)))
+}
+
 /// Runs `work` with a slot; none free is a denial.
 #[inline(always)]
 pub fn with_slot(label: Label, work: impl FnOnce(*mut Slot) -> i32) -> i32 {
