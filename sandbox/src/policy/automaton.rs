@@ -1,6 +1,6 @@
 //! The file automaton as user space holds it: the words of [`ringfence_abi::automaton`] and questions to them.
 
-use ringfence_abi::{automaton, rights};
+use ringfence_abi::automaton;
 
 /// A compiled set of path rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,15 +11,6 @@ pub struct Automaton {
     pub classes: [u8; 256],
     /// State and entry words.
     pub words: Vec<u64>,
-}
-
-/// What a directory's descendants may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subtree {
-    /// Every path below has exactly these rights ([`rights`]).
-    Uniform(u8),
-    /// Paths below differ, or might.
-    Mixed,
 }
 
 impl Automaton {
@@ -45,16 +36,6 @@ impl Automaton {
         automaton::walk(&self.words, &self.classes, self.start, bytes)
     }
 
-    /// What the descendants of `directory` may be used for; `/` or a path without a trailing slash.
-    #[must_use]
-    pub fn subtree(&self, directory: &[u8]) -> Subtree {
-        let mut state = self.state(directory);
-        if directory != b"/" {
-            state = automaton::walk(&self.words, &self.classes, state, b"/");
-        }
-        self.continuations(state)
-    }
-
     /// The rights of a path that ends in `state`.
     #[must_use]
     pub fn rights_of(&self, state: u32) -> u8 {
@@ -65,37 +46,5 @@ impl Automaton {
     #[must_use]
     pub fn step(&self, state: u32, bytes: &[u8]) -> u32 {
         automaton::walk(&self.words, &self.classes, state, bytes)
-    }
-
-    /// Whether all non-empty continuations of `state` have the same rights.
-    fn continuations(&self, state: u32) -> Subtree {
-        let mut seen = std::collections::HashSet::new();
-        let mut open = self.successors(state);
-        let mut answer = None;
-        while let Some(state) = open.pop() {
-            if !seen.insert(state) {
-                continue;
-            }
-            let here = automaton::rights_of(&self.words, state) & rights::ALL;
-            if *answer.get_or_insert(here) != here {
-                return Subtree::Mixed;
-            }
-            open.extend(self.successors(state));
-        }
-        Subtree::Uniform(answer.unwrap_or(0))
-    }
-
-    /// The states that one byte leads to, without duplicates of a class.
-    fn successors(&self, state: u32) -> Vec<u32> {
-        let mut classes = [false; 256];
-        let mut successors = Vec::new();
-        // NUL is in no path.
-        for byte in 1..=255u8 {
-            let class = self.classes[usize::from(byte)];
-            if !std::mem::replace(&mut classes[usize::from(class)], true) {
-                successors.push(automaton::walk(&self.words, &self.classes, state, &[byte]));
-            }
-        }
-        successors
     }
 }

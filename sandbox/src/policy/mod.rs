@@ -5,7 +5,7 @@ use serde::Serialize;
 mod automaton;
 mod protection;
 
-pub use automaton::{Automaton, Subtree};
+pub use automaton::Automaton;
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.
