@@ -54,7 +54,7 @@ pub const fn entry_index(state_word: u64, class: u8) -> u64 {
 #[must_use]
 pub const fn next(state: u32, state_word: u64, entry: u64) -> u32 {
     if (entry >> 32) as u32 == state {
-        entry as u32
+        (entry & 0xffff_ffff) as u32
     } else {
         ((state_word >> INDEX_BITS) & INDEX_MASK) as u32
     }

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Put any command behind a least-privilege fence made of eBPF.
 #[derive(Debug, Parser)]
-#[command(name = "ringfence", version, about, max_term_width = 100)]
+#[command(name = "ringfence", version, max_term_width = 100)]
 pub struct Cli {
     /// The verb.
     #[command(subcommand)]
@@ -22,9 +22,10 @@ pub struct Cli {
 pub enum Verb {
     /// Run a command behind a fence
     ///
-    /// Without --profile the built-in profile `untrusted` applies: no network, no secrets, writes only to a private
-    /// temporary directory. Exit codes: the command's own, 128+n if signal n ended it, 124 if its time was up, 125 if the
-    /// fence could not stand, 126 if the command cannot be run, 127 if it was not found.
+    /// Without --profile the built-in profile `untrusted` applies: no network, none of the well-known files with secrets,
+    /// writes only to a private temporary directory. The environment is passed on as it is. Exit codes: the command's
+    /// own, 128+n if signal n ended it, 124 if its time was up, 125 if the fence could not stand, 126 if the command
+    /// cannot be run, 127 if it was not found.
     Run(Box<RunArguments>),
     /// Explain the denials of the last run
     Why(WhyArguments),

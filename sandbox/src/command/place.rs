@@ -8,7 +8,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{Uid, User as Entry};
 use tempfile::TempDir;
 
 use super::Failure;
@@ -42,18 +41,16 @@ impl Place {
             Some(text) => Some(User::parse(text)?),
             None => User::behind_sudo()?,
         };
-        let caller = Uid::effective();
-        let entry = Entry::from_uid(caller).ok().flatten();
         let (home, name, uid) = match &user {
             Some(user) => (user.home.clone(), user.name.clone(), user.uid),
-            None => (
-                env::var_os("HOME")
+            None => {
+                let caller = User::current();
+                let home = env::var_os("HOME")
                     .filter(|home| !home.is_empty())
                     .map(PathBuf::from)
-                    .or_else(|| entry.as_ref().map(|entry| entry.dir.clone())),
-                entry.map(|entry| entry.name),
-                caller.as_raw(),
-            ),
+                    .or(caller.home);
+                (home, caller.name, caller.uid)
+            }
         };
         Ok(Self {
             directory,

@@ -71,6 +71,22 @@ impl User {
         }
     }
 
+    /// The caller. A caller that the user database does not know, or that it cannot be asked about, has no name and no home.
+    #[must_use]
+    pub fn current() -> Self {
+        let uid = nix::unistd::geteuid();
+        let gid = nix::unistd::getegid().as_raw();
+        let entry = Entry::from_uid(uid).ok().flatten();
+        let groups = nix::unistd::getgroups().unwrap_or_default();
+        Self {
+            uid: uid.as_raw(),
+            gid,
+            groups: groups.into_iter().map(Gid::as_raw).collect(),
+            name: entry.as_ref().map(|entry| entry.name.clone()),
+            home: entry.map(|entry| entry.dir),
+        }
+    }
+
     /// The variables that a login as this user would set.
     pub(super) fn variables(&self) -> Vec<(&'static str, std::ffi::OsString)> {
         let mut variables = Vec::new();
@@ -159,6 +175,16 @@ mod tests {
         assert_eq!(User::parse("0").unwrap().name.as_deref(), Some("root"));
         let bare = User::parse("424242:7").unwrap();
         assert_eq!((bare.uid, bare.gid, bare.groups), (424_242, 7, vec![7]));
+    }
+
+    #[test]
+    fn the_caller_is_found() {
+        let current = User::current();
+        assert_eq!(current.uid, nix::unistd::geteuid().as_raw());
+        assert_eq!(current.gid, nix::unistd::getegid().as_raw());
+        if current.uid == 0 {
+            assert_eq!(current.name.as_deref(), Some("root"));
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@
 //! ```
 //!
 //! [`load`] takes names of shipped profiles and paths of files; [`Rule::from_command_line`] takes what flags say. The
-//! result is compiled by [`crate::compile`]. Decisions of the language, where DESIGN leaves them open:
+//! result is compiled by [`crate::compile`]. Decisions of the language (docs/profile.md has all of it):
 //!
-//! - The rights are independent: `write` does not imply `read`, `exec` does not either. An append-only log and a program
-//!   that cannot be copied can both be said.
+//! - The rights are independent: `write` does not imply `read`, `exec` does not either. A drop box, which is written and
+//!   not read, and a program that cannot be copied can both be said.
 //! - `/x` in a file is that path alone; `/x/` and `/x/**` are `/x` and everything below. `/` alone is the root directory
 //!   itself, everything is `/**`: nobody grants everything by a slash. On the command line a directory means
 //!   everything below, too.
