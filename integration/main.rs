@@ -7,7 +7,10 @@
 //!
 //! A subject is a file here with a `register` function.
 
+mod exec;
+mod files;
 mod kit;
+mod names;
 mod version;
 
 use std::process::ExitCode;
@@ -17,5 +20,8 @@ use kit::Suite;
 fn main() -> ExitCode {
     let mut suite = Suite::default();
     version::register(&mut suite);
+    files::register(&mut suite);
+    names::register(&mut suite);
+    exec::register(&mut suite);
     kit::run(suite)
 }
