@@ -25,11 +25,7 @@ pub(crate) fn register(suite: &mut Suite) {
         root,
         a_written_script_is_not_executed,
     );
-    suite.test(
-        "exec::memory_is_not_executed",
-        root,
-        memory_is_not_executed,
-    );
+    suite.test("exec::memory_is_not_executed", root, memory_is_not_executed);
     suite.test(
         "exec::a_written_file_is_not_mapped_as_code",
         root,
@@ -139,7 +135,12 @@ fn executes_only_the_listed_paths() -> Verdict {
         ("exec /lib64/ld-linux-x86-64.so.2 ./other", "exit 127"),
     ])?;
     fence
-        .run([PYTHON, "-I", "-c", "import os; os.execv('other', ['other'])"])
+        .run([
+            PYTHON,
+            "-I",
+            "-c",
+            "import os; os.execv('other', ['other'])",
+        ])
         .run()?
         .fails()?;
     Ok(())

@@ -112,7 +112,10 @@ fn follows_writing(acts: &[&str]) -> Verdict {
             claims.push((act.replace('@', zone), end));
         }
     }
-    let claims: Vec<_> = claims.iter().map(|(act, end)| (act.as_str(), *end)).collect();
+    let claims: Vec<_> = claims
+        .iter()
+        .map(|(act, end)| (act.as_str(), *end))
+        .collect();
     tree()?.tries(&claims)
 }
 
@@ -134,7 +137,11 @@ fn writes_only_the_listed_paths() -> Verdict {
 }
 
 fn empties_only_the_listed_paths() -> Verdict {
-    follows_writing(&["empty @/file", "read-and-empty @/other", "truncate @/folder/inner"])
+    follows_writing(&[
+        "empty @/file",
+        "read-and-empty @/other",
+        "truncate @/folder/inner",
+    ])
 }
 
 fn makes_names_only_in_the_listed_paths() -> Verdict {
