@@ -10,7 +10,12 @@
 mod exec;
 mod files;
 mod kit;
+mod launch;
 mod names;
+mod outside;
+mod programs;
+mod refusal;
+mod untrusted;
 mod version;
 
 use std::process::ExitCode;
@@ -23,5 +28,10 @@ fn main() -> ExitCode {
     files::register(&mut suite);
     names::register(&mut suite);
     exec::register(&mut suite);
+    untrusted::register(&mut suite);
+    outside::register(&mut suite);
+    launch::register(&mut suite);
+    refusal::register(&mut suite);
+    programs::register(&mut suite);
     kit::run(suite)
 }
