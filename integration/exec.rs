@@ -37,6 +37,11 @@ pub(crate) fn register(suite: &mut Suite) {
         a_mapping_of_a_written_file_does_not_become_code,
     );
     suite.test(
+        "exec::a_mapping_of_a_listed_program_becomes_code",
+        root,
+        a_mapping_of_a_listed_program_becomes_code,
+    );
+    suite.test(
         "exec::a_written_library_is_not_loaded",
         root,
         a_written_library_is_not_loaded,
@@ -60,7 +65,6 @@ fn a_listed_program_is_executed() -> Verdict {
         ("exec /bin/sh -c true", OK),
         ("exec /lib64/ld-linux-x86-64.so.2 /usr/bin/true", OK),
         ("map /usr/bin/true", OK),
-        ("protect /usr/bin/true", OK),
     ])
 }
 
@@ -114,6 +118,11 @@ fn a_mapping_of_a_written_file_does_not_become_code() -> Verdict {
     ])
 }
 
+fn a_mapping_of_a_listed_program_becomes_code() -> Verdict {
+    // In a machine this is an overlay, whose mappings the kernel keeps under the path of the layer below.
+    Fence::untrusted()?.tries(&[("protect /usr/bin/true", OK)])
+}
+
 fn a_written_library_is_not_loaded() -> Verdict {
     Fence::untrusted()?.tries(&[
         ("preload /lib/x86_64-linux-gnu/libm.so.6", OK),
@@ -152,9 +161,6 @@ write = ["@/tools/**"]
 exec = ["@/tools/**"]"#;
     let fence = Fence::with(everything)?;
     std::fs::create_dir(fence.at("tools"))?;
-    fence.tries(&[
-        ("copy /lib64/ld-linux-x86-64.so.2 tools/tool", OK),
-        ("exec tools/tool --version", OK),
-        ("deleted tools/tool", DENIED),
-    ])
+    std::fs::copy("/usr/bin/true", fence.at("tools/tool"))?;
+    fence.tries(&[("exec tools/tool", OK), ("deleted tools/tool", DENIED)])
 }

@@ -201,13 +201,14 @@ fn a_file_made_after_the_start_is_under_the_same_rules() -> Verdict {
 }
 
 fn a_pattern_holds_for_names_made_after_the_start() -> Verdict {
-    let fence = Fence::with(r#"write = ["@/build/*.o", "@/build/*/**"]"#)?;
+    let fence = Fence::with(r#"write = ["@/build/*.o", "@/build/parts-*/**"]"#)?;
     std::fs::create_dir(fence.at("build"))?;
     fence.tries(&[
         ("create build/late.o", OK),
         ("create build/late.c", DENIED),
-        ("mkdir build/late", OK),
-        ("create build/late/late.c", OK),
+        ("mkdir build/parts-1", OK),
+        ("create build/parts-1/late.c", OK),
+        ("mkdir build/late", DENIED),
         ("create build/late.o.c", DENIED),
     ])
 }

@@ -106,7 +106,14 @@ fn two_fences_have_each_their_own_rules() -> Verdict {
         &fence,
         &["read read/file", "inet", "exec /usr/bin/true"],
         || {
-            let other = tree()?.and(["--network", "open", "--exec", "/usr/bin/true"]);
+            let other = tree()?.and([
+                "--network",
+                "open",
+                "--read",
+                "/usr/bin/true",
+                "--exec",
+                "/usr/bin/true",
+            ]);
             other.tries(&[
                 ("inet", OK),
                 ("exec /usr/bin/true", OK),

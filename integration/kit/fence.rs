@@ -115,7 +115,7 @@ impl Fence {
 /// The lines of the prober are those that were claimed.
 ///
 /// The fallback hides what a deny rule takes out of an allowed folder: there it is denied by not being there.
-pub(crate) fn agree(acts: &[(&str, &str)], finished: &Finished) -> Verdict {
+fn agree(acts: &[(&str, &str)], finished: &Finished) -> Verdict {
     let out = finished.out();
     let ended: Vec<&str> = out.lines().collect();
     let mut wrong = Vec::new();

@@ -8,7 +8,7 @@ mod need;
 mod run;
 mod suite;
 
-pub(crate) use fence::{DENIED, Fence, OK, PYTHON, agree};
+pub(crate) use fence::{DENIED, Fence, OK, PYTHON};
 pub(crate) use folder::Folder;
 pub(crate) use need::Need;
 pub(crate) use run::{Finished, Ringfence, binary};
