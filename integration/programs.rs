@@ -22,13 +22,29 @@ pub(crate) fn register(suite: &mut Suite) {
     );
     suite.test(
         "programs::a_project_in_c_is_built_in_its_profile",
-        &[Need::Root, Need::Program("gcc"), Need::Program("make")],
+        // Without BPF LSM, nothing can be made in a folder that has a deny rule somewhere inside, as .git/hooks here.
+        &[
+            Need::Root,
+            Need::BpfLsm,
+            Need::Program("gcc"),
+            Need::Program("make"),
+        ],
         a_project_in_c_is_built_in_its_profile,
     );
     suite.test(
         "programs::a_shell_and_its_tools_work_in_its_profile",
-        &[Need::Root, Need::Program("tar"), Need::Program("find")],
+        &[
+            Need::Root,
+            Need::BpfLsm,
+            Need::Program("tar"),
+            Need::Program("find"),
+        ],
         a_shell_and_its_tools_work_in_its_profile,
+    );
+    suite.test(
+        "programs::the_tools_of_scripts_work_in_a_folder_that_is_opened_to_them",
+        &[Need::Root, Need::Program("tar"), Need::Program("find")],
+        the_tools_of_scripts_work_in_a_folder_that_is_opened_to_them,
     );
 }
 
@@ -163,7 +179,16 @@ fn a_project_in_c_is_built_in_its_profile() -> Verdict {
 }
 
 fn a_shell_and_its_tools_work_in_its_profile() -> Verdict {
-    let trial = Trial::under("shell")?;
+    tools_work(&Trial::under("shell")?)
+}
+
+fn the_tools_of_scripts_work_in_a_folder_that_is_opened_to_them() -> Verdict {
+    let mut trial = Trial::under("coreutils")?;
+    trial.fence = trial.fence.and(["--read", ".", "--write", "."]);
+    tools_work(&trial)
+}
+
+fn tools_work(trial: &Trial) -> Verdict {
     trial.fence.folder().file("source/a/one", "one\n")?;
     trial.fence.folder().file("source/two", "two\n")?;
     let script = "set -e; tar -czf all.tar.gz source; mkdir out; tar -xzf all.tar.gz -C out; \
