@@ -7,7 +7,16 @@
 //!
 //! A subject is a file here with a `register` function.
 
+mod exec;
+mod files;
 mod kit;
+mod launch;
+mod names;
+mod outside;
+mod programs;
+mod refusal;
+mod terminal;
+mod untrusted;
 mod version;
 
 use std::process::ExitCode;
@@ -17,5 +26,14 @@ use kit::Suite;
 fn main() -> ExitCode {
     let mut suite = Suite::default();
     version::register(&mut suite);
+    files::register(&mut suite);
+    names::register(&mut suite);
+    exec::register(&mut suite);
+    untrusted::register(&mut suite);
+    outside::register(&mut suite);
+    launch::register(&mut suite);
+    refusal::register(&mut suite);
+    terminal::register(&mut suite);
+    programs::register(&mut suite);
     kit::run(suite)
 }

@@ -17,7 +17,6 @@ pub(crate) struct Folder {
     _kept: TempDir,
 }
 
-#[expect(dead_code, reason = "for subjects to come")]
 impl Folder {
     /// A new, empty one.
     pub(crate) fn new() -> Result<Self, Failed> {

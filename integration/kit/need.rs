@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Landlock,
     /// A cgroup2 hierarchy that we may make groups in.
     Cgroup,
+    /// This controller in the root of a cgroup2 hierarchy.
+    Controller(&'static str),
     /// A program on `PATH`.
     Program(&'static str),
 }
@@ -44,6 +46,11 @@ impl Need {
                 ];
                 let none = !here.iter().any(|file| Path::new(file).exists());
                 none.then(|| "no cgroup2 hierarchy is mounted".to_owned())
+            }
+            Self::Controller(name) => {
+                let here = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
+                let none = !here.is_ok_and(|here| here.split_whitespace().any(|one| one == name));
+                none.then(|| format!("cgroup2 has no {name} controller"))
             }
             Self::Program(name) => (!on_path(name)).then(|| format!("{name} is not installed")),
         }

@@ -26,7 +26,6 @@ pub(crate) struct Ringfence {
     ordinary: bool,
 }
 
-#[expect(dead_code, reason = "subjects to come use the rest")]
 impl Ringfence {
     /// `ringfence ARGUMENTS...`
     pub(crate) fn with<Word: Into<OsString>>(arguments: impl IntoIterator<Item = Word>) -> Self {
@@ -115,7 +114,6 @@ pub(crate) struct Finished {
     output: Output,
 }
 
-#[expect(dead_code, reason = "subjects to come use the rest")]
 impl Finished {
     /// Standard output as text.
     pub(crate) fn out(&self) -> String {

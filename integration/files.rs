@@ -1,0 +1,252 @@
+//! What may be done to files, act by act: done where a rule lists the path, denied where none does.
+//!
+//! All tests share one small tree: `read` may be read, `write` and `mixed` may be written, too, but not `mixed/secret`;
+//! `closed` is in no rule; in `tools` everything may be done.
+
+use crate::kit::{DENIED, Fence, Need, OK, Suite, Verdict};
+
+const RULES: &str = r#"
+read = ["@/read/**", "@/write/**", "@/mixed/**", "@/tools/**"]
+write = ["@/write/**", "@/mixed/**", "@/tools/**"]
+exec = ["@/tools/**"]
+deny = ["@/mixed/secret/**"]
+"#;
+
+/// What this subject promises.
+pub(crate) fn register(suite: &mut Suite) {
+    let root = &[Need::Root];
+    suite.test(
+        "files::reads_only_the_listed_paths",
+        root,
+        reads_only_the_listed_paths,
+    );
+    suite.test(
+        "files::writes_only_the_listed_paths",
+        root,
+        writes_only_the_listed_paths,
+    );
+    suite.test(
+        "files::empties_only_the_listed_paths",
+        root,
+        empties_only_the_listed_paths,
+    );
+    suite.test(
+        "files::makes_names_only_in_the_listed_paths",
+        root,
+        makes_names_only_in_the_listed_paths,
+    );
+    suite.test(
+        "files::removes_only_the_listed_paths",
+        root,
+        removes_only_the_listed_paths,
+    );
+    suite.test(
+        "files::changes_metadata_of_the_listed_paths_only",
+        root,
+        changes_metadata_of_the_listed_paths_only,
+    );
+    suite.test(
+        "files::lists_only_the_listed_folders",
+        root,
+        lists_only_the_listed_folders,
+    );
+    suite.test(
+        "files::a_file_made_after_the_start_is_under_the_same_rules",
+        root,
+        a_file_made_after_the_start_is_under_the_same_rules,
+    );
+    suite.test(
+        "files::any_bytes_may_be_a_name",
+        root,
+        any_bytes_may_be_a_name,
+    );
+    suite.test(
+        "files::a_deny_rule_beats_what_allows_everything_around_it",
+        root,
+        a_deny_rule_beats_what_allows_everything_around_it,
+    );
+    // Without BPF LSM nothing can tell who may read a link: Landlock has no such right.
+    suite.test(
+        "files::reads_links_in_the_listed_paths_only",
+        &[Need::Root, Need::BpfLsm],
+        reads_links_in_the_listed_paths_only,
+    );
+    // The fallback has to spell a pattern out against what exists at the start.
+    suite.test(
+        "files::a_pattern_holds_for_names_made_after_the_start",
+        &[Need::Root, Need::BpfLsm],
+        a_pattern_holds_for_names_made_after_the_start,
+    );
+    // Landlock never looks at a path as a string, so nothing is too long for it.
+    suite.test(
+        "files::a_path_that_cannot_be_judged_is_denied",
+        &[Need::Root, Need::BpfLsm],
+        a_path_that_cannot_be_judged_is_denied,
+    );
+}
+
+/// The tree of this subject.
+pub(crate) fn tree() -> Result<Fence, libtest_mimic::Failed> {
+    let fence = Fence::with(RULES)?;
+    for zone in ["read", "write", "closed", "mixed", "mixed/secret", "tools"] {
+        for name in ["file", "other", "folder/inner"] {
+            fence.folder().file(&format!("{zone}/{name}"), "content")?;
+        }
+        std::fs::create_dir(fence.at(&format!("{zone}/empty")))?;
+        std::os::unix::fs::symlink("file", fence.at(&format!("{zone}/link")))?;
+    }
+    Ok(fence)
+}
+
+/// Each of the acts is done in the zones that may be written, and denied in all others.
+fn follows_writing(acts: &[&str]) -> Verdict {
+    let mut claims = Vec::new();
+    for act in acts {
+        for (zone, end) in [
+            ("write", OK),
+            ("tools", OK),
+            ("read", DENIED),
+            ("closed", DENIED),
+            ("mixed/secret", DENIED),
+        ] {
+            claims.push((act.replace('@', zone), end));
+        }
+    }
+    let claims: Vec<_> = claims
+        .iter()
+        .map(|(act, end)| (act.as_str(), *end))
+        .collect();
+    tree()?.tries(&claims)
+}
+
+fn reads_only_the_listed_paths() -> Verdict {
+    tree()?.tries(&[
+        ("read read/file", OK),
+        ("read write/file", OK),
+        ("read mixed/file", OK),
+        ("read read/link", OK),
+        ("read closed/file", DENIED),
+        ("read closed/link", DENIED),
+        ("read mixed/secret/file", DENIED),
+        ("both closed/file", DENIED),
+    ])
+}
+
+fn writes_only_the_listed_paths() -> Verdict {
+    follows_writing(&["write @/file", "append @/file", "both @/other"])
+}
+
+fn empties_only_the_listed_paths() -> Verdict {
+    follows_writing(&[
+        "empty @/file",
+        "read-and-empty @/other",
+        "truncate @/folder/inner",
+    ])
+}
+
+fn makes_names_only_in_the_listed_paths() -> Verdict {
+    follows_writing(&[
+        "create @/new",
+        "create @/empty/new",
+        "mkdir @/new-folder",
+        "fifo @/new-fifo",
+        "socket @/new-socket",
+        "symlink anything @/new-link",
+    ])
+}
+
+fn removes_only_the_listed_paths() -> Verdict {
+    follows_writing(&["unlink @/file", "unlink @/link", "rmdir @/empty"])
+}
+
+fn changes_metadata_of_the_listed_paths_only() -> Verdict {
+    follows_writing(&[
+        "chmod @/file",
+        "chmod @/folder",
+        "chown @/file",
+        "utimes @/file",
+        "setxattr @/file",
+        "removexattr @/file",
+    ])
+}
+
+fn lists_only_the_listed_folders() -> Verdict {
+    tree()?.tries(&[
+        ("list read", OK),
+        ("list read/folder", OK),
+        ("list write", OK),
+        ("list closed", DENIED),
+        ("list closed/folder", DENIED),
+        ("list mixed/secret", DENIED),
+        ("list .", DENIED),
+    ])
+}
+
+fn reads_links_in_the_listed_paths_only() -> Verdict {
+    tree()?.tries(&[
+        ("readlink read/link", OK),
+        ("readlink closed/link", DENIED),
+        ("readlink mixed/secret/link", DENIED),
+    ])
+}
+
+fn a_file_made_after_the_start_is_under_the_same_rules() -> Verdict {
+    tree()?.tries(&[
+        ("mkdir write/late", OK),
+        ("create write/late/file", OK),
+        ("read write/late/file", OK),
+        ("unlink write/late/file", OK),
+        ("mkdir closed/late", DENIED),
+    ])
+}
+
+fn a_pattern_holds_for_names_made_after_the_start() -> Verdict {
+    let fence = Fence::with(r#"write = ["@/build/*.o", "@/build/parts-*/**"]"#)?;
+    std::fs::create_dir(fence.at("build"))?;
+    fence.tries(&[
+        ("create build/late.o", OK),
+        ("create build/late.c", DENIED),
+        ("mkdir build/parts-1", OK),
+        ("create build/parts-1/late.c", OK),
+        ("mkdir build/late", DENIED),
+        ("create build/late.o.c", DENIED),
+    ])
+}
+
+fn any_bytes_may_be_a_name() -> Verdict {
+    let longest = "n".repeat(255);
+    let fits = format!("create write/{longest}");
+    let denied = format!("create read/{longest}");
+    tree()?.tries(&[
+        (r"create write/\xff\xfe", OK),
+        (r"read write/\xff\xfe", OK),
+        (r"create read/\xff\xfe", DENIED),
+        (r"create write/two\nlines", OK),
+        (r"create read/two\nlines", DENIED),
+        (&fits, OK),
+        (&denied, DENIED),
+    ])
+}
+
+fn a_deny_rule_beats_what_allows_everything_around_it() -> Verdict {
+    tree()?.tries(&[
+        ("write mixed/file", OK),
+        ("read mixed/folder/inner", OK),
+        ("write mixed/secret/file", DENIED),
+        ("read mixed/secret/folder/inner", DENIED),
+        ("rename mixed/secret mixed/public", DENIED),
+        ("unlink mixed/secret/file", DENIED),
+    ])
+}
+
+fn a_path_that_cannot_be_judged_is_denied() -> Verdict {
+    tree()?.tries(&[
+        // Longer than 4095 bytes, but not deep.
+        ("deep write/empty 17 250", DENIED),
+    ])?;
+    tree()?.tries(&[("deep write/empty 1000 1", OK)])?;
+    tree()?.tries(&[
+        // Deep, and in the end as long.
+        ("deep write/empty 2100 1", DENIED),
+    ])
+}

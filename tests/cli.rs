@@ -1,0 +1,249 @@
+//! The command line from the outside: what bad input gives, and the verbs that run nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::fs;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// One run of the program in a folder of its own.
+fn run(words: &[&str]) -> (Option<i32>, String, String) {
+    run_in(&TempDir::new().unwrap(), words)
+}
+
+fn run_in(folder: &TempDir, words: &[&str]) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+        .args(words)
+        .current_dir(folder.path())
+        .env("HOME", folder.path())
+        .env("XDG_STATE_HOME", folder.path().join("state"))
+        .output()
+        .unwrap();
+    (
+        status.code(),
+        String::from_utf8(stdout).unwrap(),
+        String::from_utf8(stderr).unwrap(),
+    )
+}
+
+/// It ends with 125, says all of this, and nothing on standard output.
+fn refuses(words: &[&str], complaints: &[&str]) {
+    let (code, out, err) = run(words);
+    assert_eq!(code, Some(125), "{words:?}: {err}");
+    assert_eq!(out, "", "{words:?}");
+    for complaint in complaints {
+        assert!(
+            err.contains(complaint),
+            "{words:?}: no {complaint:?} in {err}"
+        );
+    }
+}
+
+/// With a profile of this text as `wrong.toml`.
+fn refuses_profile(text: &str, complaints: &[&str]) {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("wrong.toml"), text).unwrap();
+    for verb in [
+        &["run", "-p", "./wrong.toml", "--", "true"][..],
+        &["profile", "show", "-p", "./wrong.toml"],
+        &["profile", "test", "-p", "./wrong.toml", "/x"],
+    ] {
+        let (code, out, err) = run_in(&folder, verb);
+        assert_eq!(code, Some(125), "{verb:?}: {err}");
+        assert_eq!(out, "", "{verb:?}");
+        for complaint in complaints {
+            assert!(
+                err.contains(complaint),
+                "{verb:?}: no {complaint:?} in {err}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_verb_is_refused_with_the_nearest() {
+    refuses(&["rum", "--", "true"], &["rum", "run"]);
+}
+
+#[test]
+fn an_unknown_option_is_refused_with_the_nearest_and_is_not_the_command() {
+    refuses(
+        &["run", "--wirte", ".", "--", "true"],
+        &["--wirte", "--write"],
+    );
+}
+
+#[test]
+fn an_option_of_the_command_is_the_commands() {
+    let (code, _, err) = run(&[
+        "run",
+        "--dry-run",
+        "--best-effort",
+        "all",
+        "sh",
+        "--write",
+        "x",
+    ]);
+    assert_eq!(code, Some(0), "{err}");
+}
+
+#[test]
+fn no_command_is_refused() {
+    refuses(&["run"], &["COMMAND"]);
+}
+
+#[test]
+fn an_unknown_profile_is_refused_by_name() {
+    refuses(&["run", "-p", "pyhton", "--", "true"], &["pyhton"]);
+}
+
+#[test]
+fn an_unknown_capability_is_refused_with_the_nearest() {
+    refuses(
+        &["run", "--capability", "net_bind_servic", "--", "true"],
+        &["net_bind_servic", "did you mean `net_bind_service`?"],
+    );
+}
+
+#[test]
+fn an_unknown_protection_is_refused_with_the_known_ones() {
+    refuses(
+        &["run", "--best-effort", "flies", "--", "true"],
+        &["flies", "files-read", "all"],
+    );
+}
+
+#[test]
+fn a_wrong_limit_is_refused() {
+    refuses(
+        &["run", "--memory", "2 elephants", "--", "true"],
+        &["memory"],
+    );
+    refuses(&["run", "--time", "soon", "--", "true"], &["time"]);
+    refuses(&["run", "--pids", "few", "--", "true"], &["--pids"]);
+}
+
+#[test]
+fn a_wrong_rule_of_the_command_line_is_refused() {
+    refuses(&["run", "--read", "", "--", "true"], &[]);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_the_nearest() {
+    refuses_profile(
+        "version = 1\n[files]\nwirte = [\"/x\"]\n",
+        &["wirte", "wrong.toml:3", "write"],
+    );
+}
+
+#[test]
+fn a_wrong_pattern_is_refused_with_its_place() {
+    refuses_profile(
+        "version = 1\n[files]\nread = [\"/x[\"]\n",
+        &["/x[", "wrong.toml:3"],
+    );
+}
+
+#[test]
+fn an_unset_variable_is_refused_by_name() {
+    refuses_profile(
+        "version = 1\n[files]\nread = [\"${NOWHERE}/x\"]\n",
+        &["NOWHERE"],
+    );
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for words in [&["--help"][..], &["--version"], &["run", "--help"]] {
+        let (code, out, err) = run(words);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{words:?}");
+        assert!(out.contains("ringfence"), "{words:?}");
+    }
+}
+
+#[test]
+fn the_test_verb_says_yes_with_0_and_no_with_1() {
+    let test = ["profile", "test", "-p", "untrusted"];
+    let (code, out, _) = run(&[&test[..], &["--read", "/etc/passwd"]].concat());
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("by read rule `/etc/{passwd"), "{out}");
+    let (code, out, _) = run(&[&test[..], &["--read", "/etc/shadow"]].concat());
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("deny"), "{out}");
+    let (code, out, _) = run(&[&test[..], &["--write", "/etc/passwd"]].concat());
+    assert_eq!(code, Some(1), "{out}");
+}
+
+#[test]
+fn what_is_shown_is_a_profile_that_says_the_same() {
+    let folder = TempDir::new().unwrap();
+    for name in ["untrusted", "python", "git", "c-build", "shell"] {
+        let (code, shown, err) = run_in(&folder, &["profile", "show", "-p", name]);
+        assert_eq!(code, Some(0), "{err}");
+        fs::write(folder.path().join("shown.toml"), &shown).unwrap();
+        let again = [
+            "profile",
+            "test",
+            "-p",
+            "./shown.toml",
+            "--read",
+            "/etc/passwd",
+        ];
+        assert_eq!(run_in(&folder, &again).0, Some(0), "{name}");
+        let denied = [
+            "profile",
+            "test",
+            "-p",
+            "./shown.toml",
+            "--read",
+            "/etc/shadow",
+        ];
+        assert_eq!(run_in(&folder, &denied).0, Some(1), "{name}");
+    }
+}
+
+#[test]
+fn what_is_shown_as_json_is_json() {
+    let (_, out, _) = run(&["profile", "show", "-p", "git", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["name"], "git");
+}
+
+#[test]
+fn the_list_names_every_shipped_profile() {
+    let (code, out, _) = run(&["profile", "list"]);
+    assert_eq!(code, Some(0));
+    for name in [
+        "base",
+        "coreutils",
+        "untrusted",
+        "python",
+        "git",
+        "c-build",
+        "shell",
+    ] {
+        assert!(
+            out.lines()
+                .any(|line| line.split_whitespace().next() == Some(name)),
+            "no {name} in {out}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_is_a_schema() {
+    let (code, out, _) = run(&["profile", "schema"]);
+    assert_eq!(code, Some(0));
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(value["properties"]["files"].is_object(), "{out}");
+}
+
+#[test]
+fn without_a_last_run_there_is_nothing_to_explain() {
+    refuses(&["why"], &["no last run"]);
+}
