@@ -9,7 +9,7 @@ use crate::compile::Entry;
 
 /// What is at `path`. What cannot be seen counts as missing: a rule then covers what it says, and nothing more.
 #[must_use]
-pub(super) fn look(path: &[u8]) -> Entry {
+pub fn look(path: &[u8]) -> Entry {
     let path = Path::new(OsStr::from_bytes(path));
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return Entry::Missing;

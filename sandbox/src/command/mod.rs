@@ -2,7 +2,7 @@
 
 pub mod doctor;
 mod failure;
-mod look;
+pub mod look;
 mod place;
 pub mod profile;
 pub mod run;
