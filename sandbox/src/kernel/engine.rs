@@ -124,7 +124,7 @@ impl Engine {
     }
 
     fn open_as(role: Role, digest: &str, cgroup: Option<&Cgroup>) -> Result<Self, Error> {
-        let pins = Pins::open(digest)?;
+        let (pins, turn) = Pins::open(digest)?;
         let loaded_now = !pins.is_complete();
         if loaded_now {
             pins::remove(&pins.version)?;
@@ -143,6 +143,7 @@ impl Engine {
         if loaded_now {
             engine.finish(cgroup)?;
         }
+        drop(turn);
         Ok(engine)
     }
 
@@ -164,6 +165,7 @@ impl Engine {
     /// # Errors
     /// Where the policy does not fit or the maps cannot be written; nothing is left behind then.
     pub fn install(&mut self, policy: &Policy, cgroup: u64) -> Result<Fence, Error> {
+        let _turn = Pins::turn()?;
         Fence::install(self, policy, cgroup)
     }
 }

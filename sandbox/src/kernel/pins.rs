@@ -27,19 +27,25 @@ pub(super) struct Pins {
     pub(super) version: PathBuf,
     /// One lock file for each fence of this version.
     pub(super) fences: PathBuf,
+}
+
+/// Serialises loading, reserving and collecting among processes; given back when dropped, or when the process ends. Never
+/// held while a command runs.
+#[derive(Debug)]
+pub(super) struct Turn {
     _lock: Flock<File>,
 }
 
 impl Pins {
-    /// Sets up what is missing and takes the lock that serialises loading and collecting. `digest` names the object.
-    pub(super) fn open(digest: &str) -> Result<Self, Error> {
+    /// Sets up what is missing. `digest` names the object.
+    pub(super) fn open(digest: &str) -> Result<(Self, Turn), Error> {
         let state = Path::new(STATE);
         private_directory(state)?;
         let fences = state.join("fences");
         private_directory(&fences)?;
         let fences = fences.join(digest);
         private_directory(&fences)?;
-        let lock = lock(&state.join("lock"))?;
+        let turn = Self::turn()?;
         let filesystem = state.join("bpf");
         private_directory(&filesystem)?;
         if statfs(&filesystem).map(|found| found.filesystem_type()) != Ok(BPF_FS_MAGIC) {
@@ -52,10 +58,17 @@ impl Pins {
             )
             .map_err(|error| Error::state(&filesystem, error.into()))?;
         }
-        Ok(Self {
+        let pins = Self {
             version: filesystem.join(digest),
             fences,
-            _lock: lock,
+        };
+        Ok((pins, turn))
+    }
+
+    /// Waits for this process' turn.
+    pub(super) fn turn() -> Result<Turn, Error> {
+        Ok(Turn {
+            _lock: lock(&Path::new(STATE).join("lock"))?,
         })
     }
 
