@@ -101,7 +101,10 @@ impl Engine {
     /// # Errors
     /// Where the policy does not fit or the maps cannot be written; nothing is left behind then.
     pub fn install(&mut self, policy: &Policy, cgroup: u64) -> Result<Fence, Error> {
-        Fence::install(self, policy, cgroup)
+        let fence = Fence::install(self, policy, cgroup)?;
+        // Its own record guards it now: the next run need not wait for this one to end.
+        self.pins.unlock();
+        Ok(fence)
     }
 }
 

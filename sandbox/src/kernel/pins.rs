@@ -27,7 +27,7 @@ pub(super) struct Pins {
     pub(super) version: PathBuf,
     /// One lock file a fence.
     pub(super) fences: PathBuf,
-    _lock: Flock<File>,
+    lock: Option<Flock<File>>,
 }
 
 impl Pins {
@@ -53,8 +53,13 @@ impl Pins {
         Ok(Self {
             version: filesystem.join(digest),
             fences,
-            _lock: lock,
+            lock: Some(lock),
         })
+    }
+
+    /// Gives the lock back. From here on a fence of this run must stand, or another run may collect what was found here.
+    pub(super) fn unlock(&mut self) {
+        self.lock = None;
     }
 
     /// Where a map is pinned.

@@ -20,7 +20,7 @@ use nix::{
 
 use ringfence_abi::{automaton, rights};
 
-use super::{Engine, Error};
+use super::{Engine, Error, Fence};
 use crate::policy::{Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy};
 
 /// A cgroup without tasks that the self-test may use.
@@ -53,7 +53,8 @@ pub(super) fn run(engine: &mut Engine, cgroup: &Cgroup) -> Result<(), Error> {
         .write(true)
         .open(&tasks)
         .map_err(|error| Error::state(&tasks, error))?;
-    let fence = engine.install(&policy(), cgroup.id)?;
+    // Not by way of the engine, which would let another run in before the programs are known to be good.
+    let fence = Fence::install(engine, &policy(), cgroup.id)?;
     let code = attempt(tasks.as_raw_fd(), &path);
     fence.remove(engine)?;
     match code.map_err(|error| Error::state(&file, error))? {
