@@ -98,11 +98,14 @@ fn a_signal_is_forwarded() -> Verdict {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+        // Waiting would close it, and the end of its input is another reason to end.
+        let input = child.stdin.take();
         let mut out = BufReader::new(child.stdout.take().ok_or("no standard output")?);
         let mut line = String::new();
         out.read_line(&mut line)?;
         kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
         let code = child.wait()?.code();
+        drop(input);
         if line != "ready\n" || code != Some(9) {
             return Err(format!("{signal}: said {line:?} and ended with {code:?}").into());
         }

@@ -53,9 +53,30 @@ fn is_held(path: &Path) -> Result<bool, Error> {
     }
 }
 
+/// Whether a supervisor of any version holds a record in `folder` or below.
+fn is_any_held(folder: &Path) -> Result<bool, Error> {
+    let unreadable = |error| Error::state(folder, error);
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let held = if path.is_dir() {
+            is_any_held(&path)?
+        } else {
+            is_held(&path)?
+        };
+        if held {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes other versions' programs once no fence of theirs holds a task. Called after this version is in place, so that
 /// there is no moment without one.
 pub(super) fn other_versions(engine: &Engine) -> Result<(), Error> {
+    // A fence stands before its first task is in it, and without its programs it would hold nothing.
+    if is_any_held(&Path::new(STATE).join("fences"))? {
+        return Ok(());
+    }
     let filesystem = Path::new(STATE).join("bpf");
     let unreadable = |error| Error::state(&filesystem, error);
     for entry in fs::read_dir(&filesystem).map_err(unreadable)? {

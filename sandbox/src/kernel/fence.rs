@@ -151,9 +151,10 @@ impl Fence {
         self.take_down(&mut engine.maps)
     }
 
+    /// The counters go last, after the record: until then nobody else can take the identifier.
     fn take_down(&self, maps: &mut Maps) -> Result<(), Error> {
-        forget(maps, self.id, Some(self.cgroup))?;
-        fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))
+        fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))?;
+        forget(maps, self.id, Some(self.cgroup))
     }
 }
 

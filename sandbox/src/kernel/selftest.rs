@@ -149,8 +149,10 @@ fn try_all(tasks: RawFd, file: &CStr) -> i32 {
     if removed == 0 || last_error() != libc::EACCES {
         return 3;
     }
+    // SAFETY: no arguments.
+    let parent = unsafe { libc::getppid() };
     // SAFETY: no signal is sent; the permission is checked all the same.
-    let killed = unsafe { libc::kill(libc::getppid(), 0) };
+    let killed = unsafe { libc::kill(parent, 0) };
     if killed == 0 || last_error() != libc::EPERM {
         return 4;
     }
@@ -162,6 +164,5 @@ fn try_all(tasks: RawFd, file: &CStr) -> i32 {
 }
 
 fn last_error() -> i32 {
-    // SAFETY: the address of this thread's errno.
-    unsafe { *libc::__errno_location() }
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }

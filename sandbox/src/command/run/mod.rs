@@ -79,7 +79,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         .map_err(Failure::from)
         .and_then(|running| follow(running, watch.as_mut(), &mut narrator, &mut record));
     if let Some(watch) = &mut watch {
-        watch.drain(|event| narrator.event(event, &mut record));
+        watch.drain(|event| narrator.event(&event, &mut record));
         record.count(watch.totals(&enforcer)?);
     }
     if let Some(watch) = watch {
@@ -109,7 +109,7 @@ fn follow(
     let watched: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
     let exit = running.wait(&watched, |_| {
         if let Some(watch) = watch.as_mut() {
-            watch.drain(|event| narrator.event(event, record));
+            watch.drain(|event| narrator.event(&event, record));
         }
         true
     })?;

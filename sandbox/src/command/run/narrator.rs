@@ -99,8 +99,8 @@ impl<'a> Narrator<'a> {
     }
 
     /// One event.
-    pub(super) fn event(&mut self, event: Event, record: &mut Record) {
-        let event = sighting::resolved(event, self.explainer);
+    pub(super) fn event(&mut self, event: &Event, record: &mut Record) {
+        let event = sighting::resolved(event.clone(), self.explainer);
         self.write_event(&event);
         let Some(denial) = record.add(&event, self.explainer) else {
             return;
