@@ -3,6 +3,7 @@
 use aya_ebpf::programs::LsmContext;
 use ringfence_abi::{
     event::{cause, operation},
+    layout::ABSENT,
     rights,
 };
 
@@ -10,7 +11,9 @@ use crate::{
     identity,
     kernel::{offset, read},
     outcome::Outcome,
+    special,
     verdict::{self, ALLOW, Object, Question},
+    walk,
 };
 
 /// `PROT_EXEC`.
@@ -66,18 +69,45 @@ pub fn protect(context: &LsmContext) -> i32 {
     if file == Ok(0) {
         return ALLOW;
     }
-    run(Question { label, operation: operation::PROTECT_EXEC, needed: rights::EXEC }, file)
+    let question = Question { label, operation: operation::PROTECT_EXEC, needed: rights::EXEC };
+    let file = match file {
+        Ok(file) => file,
+        Err(outcome) => return verdict::failed(question, outcome),
+    };
+    match as_opened(file) {
+        Ok(object) => judge(question, object),
+        Err(outcome) => verdict::failed(question, outcome),
+    }
+}
+
+/// What the task opened: a mapping of overlayfs holds the file of the layer, which knows by which path it was opened
+/// (fs/backing-file.c, since 6.8). Where it does not, the layer's file has no path in the namespace, and is denied.
+#[inline(always)]
+fn as_opened(file: u64) -> Result<Object, Outcome> {
+    let object = Object::of_file(file)?;
+    let user_path = offset!(backing_user_path);
+    if user_path != u64::from(ABSENT)
+        && special::is_layer(object.dentry, walk::mount_of(object.vfsmount))?
+    {
+        return Object::of_path(file + user_path);
+    }
+    Ok(object)
 }
 
 #[inline(always)]
 fn run(question: Question, file: Result<u64, Outcome>) -> i32 {
-    let object = file.and_then(Object::of_file);
-    if let Ok(object) = object
-        && is_removed(object.dentry) != Ok(false)
-    {
+    match file.and_then(Object::of_file) {
+        Ok(object) => judge(question, object),
+        Err(outcome) => verdict::failed(question, outcome),
+    }
+}
+
+#[inline(always)]
+fn judge(question: Question, object: Object) -> i32 {
+    if is_removed(object.dentry) != Ok(false) {
         return verdict::refused(question, object, cause::UNLINKED);
     }
-    verdict::of(question, object)
+    verdict::of(question, Ok(object))
 }
 
 /// Whether a file has been removed from its directory: its dentry is in no hash chain (`d_unhashed`) and is not a root.

@@ -49,6 +49,16 @@ pub fn allowed(needed: u8, dentry: u64, mount: u64, outcome: Outcome) -> Result<
         ))
 }
 
+/// Whether an object lies in a layer below a stacked filesystem: a private clone of a mount, and no kernel mount.
+#[inline(always)]
+pub fn is_layer(dentry: u64, mount: u64) -> Result<bool, Outcome> {
+    if !walk::is_internal(mount)? {
+        return Ok(false);
+    }
+    let superblock = read::<u64>(dentry + offset!(dentry_superblock))?;
+    Ok(read::<u64>(superblock + offset!(superblock_flags))? & KERNEL_MOUNT == 0)
+}
+
 /// Whether the task's credentials are overridden: a stacked filesystem is at work on its behalf.
 ///
 /// An io_uring personality overrides them as well; rings are closed to fenced tasks.

@@ -85,6 +85,7 @@ layout! {
     required program_file = "linux_binprm" "file";
     required area_file = "vm_area_struct" "vm_file";
     required attributes_valid = "iattr" "ia_valid";
+    optional backing_user_path = "backing_file" "user_path";
     required unix_address = "unix_sock" "addr";
     required unix_path = "unix_sock" "path";
     required socket_sock = "socket" "sk";
