@@ -19,6 +19,7 @@ use ringfence::policy::{
     Degradation, Demand, FilePolicy, Grade, Limits, Mode, NetworkPolicy, Policy, Protection,
 };
 use ringfence_abi::rights::{ALL, EXEC, READ, WRITE};
+use ringfence_abi::surface::Surfaces;
 use rules::{Rule, automaton, deny, file, tree};
 
 fn policy(rules: &[Rule]) -> Policy {
@@ -30,6 +31,9 @@ fn policy(rules: &[Rule]) -> Policy {
         },
         network: NetworkPolicy::None,
         capabilities: Vec::new(),
+        kernel: Surfaces::NONE,
+        privilege_gain: false,
+        programs: Vec::new(),
         limits: Limits::default(),
         degradation: Degradation::default(),
     }
@@ -735,6 +739,22 @@ mod terminal {
             }
         }
 
+        /// Waits until `program` leads the foreground and runs. A stop key before that is lost: the continuing signal of
+        /// `fg` clears it (kernel/signal.c, 6.12: `prepare_signal`).
+        fn waits_for(&self, program: &str) {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let runs = || {
+                let stat = fs::read_to_string(format!("/proc/{}/stat", self.foreground()));
+                stat.is_ok_and(|stat| {
+                    stat.contains(&format!("({program}) ")) && !stat.contains(") T ")
+                })
+            };
+            while !runs() {
+                assert!(Instant::now() < deadline, "{program} never ran");
+                std::thread::yield_now();
+            }
+        }
+
         fn types(&mut self, text: &str) {
             self.master.write_all(text.as_bytes()).unwrap();
         }
@@ -811,6 +831,7 @@ mod terminal {
         person.sees("Stopped");
         person.sees("outer> ");
         person.hands_over("fg\n", "nocapture");
+        person.waits_for("sleep");
         person.types("\x1a");
         person.sees("Stopped");
         person.sees("outer> ");

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod limits;
 pub mod policy;
 pub mod rights;
+pub mod surface;
 
 /// Changes whenever a record of this crate, or what it means, changes. Pinned programs of another version are replaced,
 /// never reused.

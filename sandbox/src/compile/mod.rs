@@ -20,6 +20,7 @@ mod pack;
 mod resolve;
 
 use ringfence_abi::policy::LARGE_WORDS;
+use ringfence_abi::surface::Surfaces;
 
 pub use bind::{Bound, Cover, Unfollowed, bind};
 pub use error::Error;
@@ -50,6 +51,9 @@ pub fn compile(
         },
         network: effective.network,
         capabilities: effective.capabilities.clone(),
+        kernel: Surfaces::NONE,
+        privilege_gain: false,
+        programs: Vec::new(),
         limits: effective.limits,
         degradation: effective.degradation.clone(),
     };

@@ -18,7 +18,7 @@ use nix::{
     unistd::{ForkResult, fork},
 };
 
-use ringfence_abi::{automaton, rights};
+use ringfence_abi::{automaton, rights, surface::Surfaces};
 
 use super::{Engine, Error, Fence};
 use crate::policy::{Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy};
@@ -85,6 +85,9 @@ fn policy() -> Policy {
         },
         network: NetworkPolicy::None,
         capabilities: Vec::new(),
+        kernel: Surfaces::NONE,
+        privilege_gain: false,
+        programs: Vec::new(),
         limits: Limits::default(),
         degradation: Degradation::default(),
     }

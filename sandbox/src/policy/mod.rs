@@ -1,5 +1,6 @@
 //! The policy: what a profile compiles to and what the engines get. Nothing in here knows where it came from.
 
+use ringfence_abi::surface::Surfaces;
 use serde::Serialize;
 
 mod automaton;
@@ -44,10 +45,30 @@ pub struct Policy {
     pub network: NetworkPolicy,
     /// Capabilities that are kept, by their kernel names in lower case without `cap_`; all others are dropped.
     pub capabilities: Vec<String>,
+    /// Parts of the kernel that are open; all others are closed.
+    pub kernel: Surfaces,
+    /// Whether set-user-id programs and file capabilities give their privileges.
+    pub privilege_gain: bool,
+    /// Rights of single programs, by their number less one ([`ringfence_abi::rights::program`]).
+    pub programs: Vec<ProgramPolicy>,
     /// Memory, tasks, time.
     pub limits: Limits,
     /// What may degrade.
     pub degradation: Degradation,
+}
+
+/// What one program, and all that it starts, may do in place of what the fence may do at large. It is entered by exec of
+/// a path that the automaton in force marks with the program's number.
+#[derive(Clone, Debug)]
+pub struct ProgramPolicy {
+    /// The program's path pattern as the profile spells it.
+    pub path: String,
+    /// Files and execution.
+    pub files: FilePolicy,
+    /// Network.
+    pub network: NetworkPolicy,
+    /// Parts of the kernel that are open.
+    pub kernel: Surfaces,
 }
 
 /// Files and execution: the automaton that both the kernel and the explanations run.
