@@ -8,7 +8,10 @@
 mod arena;
 mod attacker;
 mod case;
+mod exec;
 mod files;
+mod metadata;
+mod network;
 mod outcome;
 mod profile;
 mod stage;
@@ -34,7 +37,13 @@ const RESULT: &str = "escape-result ";
 
 /// All cases, by chapter.
 fn cases() -> Vec<Case> {
-    [files::cases(), startup::cases()]
+    [
+        files::cases(),
+        metadata::cases(),
+        exec::cases(),
+        network::cases(),
+        startup::cases(),
+    ]
         .into_iter()
         .flatten()
         .collect()

@@ -63,6 +63,12 @@ impl Outcome {
                 return Self::Unproven(format!("does not work any more: {inside}"));
             }
             End::Escaped => return Self::Escaped(inside.clone()),
+            _ if case.unfenced == Unfenced::Root && user == User::Nobody => {
+                return Self::NotApplicable("needs root".into());
+            }
+            _ if case.unfenced == Unfenced::User && user == User::Root => {
+                return Self::NotApplicable("gives root nothing".into());
+            }
             End::Broken => return Self::Unproven(format!("behind the fence: {inside}")),
             End::Refused if !is_refusal(inside, engine) => {
                 return match control {
@@ -75,17 +81,10 @@ impl Outcome {
             End::Refused | End::Nothing | End::Absent => {}
         }
         let held = || Self::Held(inside.clone());
-        let expected = match (case.unfenced, user) {
-            (Unfenced::Harmful(_), _) => return held(),
-            (Unfenced::Root, User::Nobody) => {
-                return Self::NotApplicable("needs root".into());
-            }
-            (Unfenced::User, User::Root) => {
-                return Self::NotApplicable("gives root nothing".into());
-            }
-            _ => control,
-        };
-        let Some(control) = expected else {
+        if matches!(case.unfenced, Unfenced::Harmful(_)) {
+            return held();
+        }
+        let Some(control) = control else {
             return Self::Unproven("there was no control".into());
         };
         match control.end {

@@ -36,9 +36,9 @@ pub(super) fn write(folder: &Folder, world: World) -> Result<(), Failed> {
         }
         World::Least | World::Wide | World::Works => "",
     };
-    // What is not kept shows in the cases; a run that is refused would show nothing.
+    // Limits need controllers that not every machine has; what is not kept shows in the cases.
     let text = format!(
-        "version = 1\nname = '{}'\nextends = ['base']\n[files]\n{rules}\n{limits}[protection]\nall = 'best-effort'\n",
+        "version = 1\nname = '{}'\nextends = ['base']\n[files]\n{rules}\n{limits}[protection]\nlimits = 'best-effort'\n",
         world.name()
     );
     folder.file("trial/escape.toml", &text)?;
