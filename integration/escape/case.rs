@@ -1,5 +1,6 @@
 //! A case: one way out that somebody has found or thought of.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io;
 
@@ -12,13 +13,13 @@ pub(crate) struct Case {
     /// Its name in the catalogue: a letter for the chapter and a number.
     pub(super) id: &'static str,
     /// What is tried, in words.
-    pub(super) says: &'static str,
+    pub(super) says: Cow<'static, str>,
     /// The fence that it is tried in.
     pub(super) world: World,
     /// Who gets through when there is no fence.
     pub(super) unfenced: Unfenced,
     /// What it tries.
-    pub(super) attack: fn(&Arena) -> Attempt,
+    pub(super) attack: Box<dyn Fn(&Arena) -> Attempt + Send>,
 }
 
 /// The profile that a case runs under.
@@ -65,25 +66,25 @@ pub(super) enum Unfenced {
 
 impl Case {
     /// Tried where only what is listed may be touched.
-    pub(super) const fn least(
+    pub(super) fn least(
         id: &'static str,
-        says: &'static str,
-        attack: fn(&Arena) -> Attempt,
+        says: impl Into<Cow<'static, str>>,
+        attack: impl Fn(&Arena) -> Attempt + Send + 'static,
     ) -> Self {
         Self {
             id,
-            says,
+            says: says.into(),
             world: World::Least,
             unfenced: Unfenced::Everybody,
-            attack,
+            attack: Box::new(attack),
         }
     }
 
     /// Tried where every file may be touched.
-    pub(super) const fn wide(
+    pub(super) fn wide(
         id: &'static str,
-        says: &'static str,
-        attack: fn(&Arena) -> Attempt,
+        says: impl Into<Cow<'static, str>>,
+        attack: impl Fn(&Arena) -> Attempt + Send + 'static,
     ) -> Self {
         let mut case = Self::least(id, says, attack);
         case.world = World::Wide;
@@ -91,25 +92,25 @@ impl Case {
     }
 
     /// In another world.
-    pub(super) const fn within(mut self, world: World) -> Self {
+    pub(super) fn within(mut self, world: World) -> Self {
         self.world = world;
         self
     }
 
     /// Only root gets through without a fence.
-    pub(super) const fn by_root(mut self) -> Self {
+    pub(super) fn by_root(mut self) -> Self {
         self.unfenced = Unfenced::Root;
         self
     }
 
     /// Only a user gains anything.
-    pub(super) const fn by_user(mut self) -> Self {
+    pub(super) fn by_user(mut self) -> Self {
         self.unfenced = Unfenced::User;
         self
     }
 
     /// Not tried without a fence, for this reason.
-    pub(super) const fn harmful(mut self, why: &'static str) -> Self {
+    pub(super) fn harmful(mut self, why: &'static str) -> Self {
         self.unfenced = Unfenced::Harmful(why);
         self
     }

@@ -10,6 +10,8 @@ mod attacker;
 mod case;
 mod exec;
 mod files;
+mod identity;
+mod kernel;
 mod metadata;
 mod network;
 mod outcome;
@@ -41,6 +43,8 @@ fn cases() -> Vec<Case> {
         files::cases(),
         metadata::cases(),
         exec::cases(),
+        identity::cases(),
+        kernel::cases(),
         network::cases(),
         startup::cases(),
     ]
