@@ -15,10 +15,12 @@ mod kernel;
 mod metadata;
 mod network;
 mod outcome;
+mod procfs;
 mod profile;
 mod stage;
 mod startup;
 mod system;
+mod tasks;
 mod victim;
 
 use std::collections::BTreeMap;
@@ -45,6 +47,8 @@ fn cases() -> Vec<Case> {
         exec::cases(),
         identity::cases(),
         kernel::cases(),
+        procfs::cases(),
+        tasks::cases(),
         network::cases(),
         startup::cases(),
     ]
