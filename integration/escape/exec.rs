@@ -16,28 +16,99 @@ use super::system::{c, call, descriptor, in_child, map, open, place};
 /// The chapter.
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::least("X0", "a program that was written is executed", executes_written),
-        Case::least("X0a", "a program that may be read is executed", executes_readable),
-        Case::least("X1", "a program in memory is executed by its descriptor", executes_memory),
-        Case::least("X1a", "a program in memory is executed by its name in /proc", executes_memory_by_name),
-        Case::least("X2", "a program without a name is executed", executes_unnamed),
+        Case::least(
+            "X0",
+            "a program that was written is executed",
+            executes_written,
+        ),
+        Case::least(
+            "X0a",
+            "a program that may be read is executed",
+            executes_readable,
+        ),
+        Case::least(
+            "X1",
+            "a program in memory is executed by its descriptor",
+            executes_memory,
+        ),
+        Case::least(
+            "X1a",
+            "a program in memory is executed by its name in /proc",
+            executes_memory_by_name,
+        ),
+        Case::least(
+            "X2",
+            "a program without a name is executed",
+            executes_unnamed,
+        ),
         Case::least("X2a", "a removed program is executed", executes_removed),
-        Case::least("X3", "the dynamic loader is told to run a program that may be read", by_loader),
-        Case::least("X6", "a script names /proc/self/exe as its interpreter", by_self_interpreter),
-        Case::least("X6a", "a script that was written is executed", executes_script),
-        Case::wide("X7", "a binary format is registered with the kernel", registers_format).by_root(),
+        Case::least(
+            "X3",
+            "the dynamic loader is told to run a program that may be read",
+            by_loader,
+        ),
+        Case::least(
+            "X6",
+            "a script names /proc/self/exe as its interpreter",
+            by_self_interpreter,
+        ),
+        Case::least(
+            "X6a",
+            "a script that was written is executed",
+            executes_script,
+        ),
+        Case::wide(
+            "X7",
+            "a binary format is registered with the kernel",
+            registers_format,
+        )
+        .by_root(),
         Case::least("X8", "a library that was written is preloaded", preloads),
-        Case::least("X10", "a mapping of a written file is made code", protects_mapping),
+        Case::least(
+            "X10",
+            "a mapping of a written file is made code",
+            protects_mapping,
+        ),
         Case::least("X10a", "a written file is mapped as code", maps_code),
-        Case::least("X12", "code that may not be written is written by /proc/self/mem", pokes_memory),
+        Case::least(
+            "X12",
+            "code that may not be written is written by /proc/self/mem",
+            pokes_memory,
+        ),
         Case::least("X17", "the program is swapped while it is executed", swaps),
-        Case::least("X20", "every mapping that can be read is made code", reads_imply_code),
-        Case::least("X22", "execveat runs an O_PATH descriptor", executes_path_descriptor),
-        Case::least("X23", "shared memory of System V holds a file's code", maps_shared_code),
-        Case::least("X24", "a program of a friend outside is executed", executes_gift),
+        Case::least(
+            "X20",
+            "every mapping that can be read is made code",
+            reads_imply_code,
+        ),
+        Case::least(
+            "X22",
+            "execveat runs an O_PATH descriptor",
+            executes_path_descriptor,
+        ),
+        Case::least(
+            "X23",
+            "shared memory of System V holds a file's code",
+            maps_shared_code,
+        ),
+        Case::least(
+            "X24",
+            "a program of a friend outside is executed",
+            executes_gift,
+        ),
         Case::least("X25", "a set-user-id program makes its caller root", gains).by_user(),
-        Case::least("X26", "a program executed by root has root's capabilities again", regains).by_root(),
-        Case::least("X27", "a copied set-user-id program keeps its power", sets_user_id).by_root(),
+        Case::least(
+            "X26",
+            "a program executed by root has root's capabilities again",
+            regains,
+        )
+        .by_root(),
+        Case::least(
+            "X27",
+            "a copied set-user-id program keeps its power",
+            sets_user_id,
+        )
+        .by_root(),
     ]
 }
 
@@ -59,7 +130,14 @@ fn run(program: impl AsRef<Path>) -> Attempt {
 fn execute(program: &CString) -> io::Result<()> {
     let mut arguments = [program.as_ptr(), std::ptr::null()];
     let mut environment = [std::ptr::null::<u8>()];
-    call(libc::SYS_execve, &[program.into(), place(&mut arguments), place(&mut environment)])?;
+    call(
+        libc::SYS_execve,
+        &[
+            program.into(),
+            place(&mut arguments),
+            place(&mut environment),
+        ],
+    )?;
     Ok(())
 }
 
@@ -69,7 +147,13 @@ fn run_descriptor(program: &OwnedFd) -> Attempt {
         let mut environment = [std::ptr::null::<u8>()];
         call(
             libc::SYS_execveat,
-            &[program.into(), c"".into(), place(&mut arguments), place(&mut environment), libc::AT_EMPTY_PATH.into()],
+            &[
+                program.into(),
+                c"".into(),
+                place(&mut arguments),
+                place(&mut environment),
+                libc::AT_EMPTY_PATH.into(),
+            ],
         )?;
         Ok(())
     })?;
@@ -85,7 +169,10 @@ fn executes_readable(arena: &Arena) -> Attempt {
 }
 
 fn memory() -> io::Result<OwnedFd> {
-    let memory = descriptor(libc::SYS_memfd_create, &[c"program".into(), libc::MFD_CLOEXEC.into()])?;
+    let memory = descriptor(
+        libc::SYS_memfd_create,
+        &[c"program".into(), libc::MFD_CLOEXEC.into()],
+    )?;
     let program = fs::read("/bin/true")?;
     super::system::write(&memory, &program)?;
     Ok(memory)
@@ -105,7 +192,10 @@ fn executes_unnamed(arena: &Arena) -> Attempt {
     super::system::write(&unnamed, &fs::read("/bin/true")?)?;
     call(libc::SYS_fchmod, &[(&unnamed).into(), 0o755.into()])?;
     // A file that is open for writing cannot be executed: another descriptor for it, and the first one closed.
-    let reader = open(format!("/proc/self/fd/{}", unnamed.as_raw_fd()), libc::O_RDONLY)?;
+    let reader = open(
+        format!("/proc/self/fd/{}", unnamed.as_raw_fd()),
+        libc::O_RDONLY,
+    )?;
     drop(unnamed);
     run_descriptor(&reader)
 }
@@ -122,11 +212,19 @@ fn executes_path_descriptor(arena: &Arena) -> Attempt {
 }
 
 fn by_loader(arena: &Arena) -> Attempt {
-    let output = Command::new("/lib64/ld-linux-x86-64.so.2").arg(arena.read("program")).output()?;
+    let output = Command::new("/lib64/ld-linux-x86-64.so.2")
+        .arg(arena.read("program"))
+        .output()?;
     if output.status.success() {
         escaped("ran")
     } else {
-        nothing(String::from_utf8_lossy(&output.stderr).trim().chars().take(80).collect::<String>())
+        nothing(
+            String::from_utf8_lossy(&output.stderr)
+                .trim()
+                .chars()
+                .take(80)
+                .collect::<String>(),
+        )
     }
 }
 
@@ -158,10 +256,15 @@ fn registers_format(arena: &Arena) -> Attempt {
 /// A library that every system has and no program of ours uses.
 fn library(arena: &Arena) -> Result<PathBuf, Stop> {
     let maps = fs::read_to_string("/proc/self/maps")?;
-    let libraries = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let libraries = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5));
     let source = libraries.into_iter().find(|name| name.contains("libgcc_s"));
     let target = arena.open("evil.so");
-    fs::write(&target, fs::read(source.ok_or_else(|| Stop::Broken("no library".into()))?)?)?;
+    fs::write(
+        &target,
+        fs::read(source.ok_or_else(|| Stop::Broken("no library".into()))?)?,
+    )?;
     Ok(target)
 }
 
@@ -174,8 +277,14 @@ fn preloads(arena: &Arena) -> Attempt {
         .output()?;
     let name = library.display().to_string();
     let maps = String::from_utf8_lossy(&output.stdout);
-    let code = maps.lines().any(|line| line.contains(&name) && line.contains("r-xp"));
-    if code { escaped("mapped as code") } else { nothing("not mapped as code") }
+    let code = maps
+        .lines()
+        .any(|line| line.contains(&name) && line.contains("r-xp"));
+    if code {
+        escaped("mapped as code")
+    } else {
+        nothing("not mapped as code")
+    }
 }
 
 fn protects_mapping(arena: &Arena) -> Attempt {
@@ -184,14 +293,24 @@ fn protects_mapping(arena: &Arena) -> Attempt {
     let address = map(4096, both, libc::MAP_PRIVATE, Some(&file), 0)?;
     call(
         libc::SYS_mprotect,
-        &[(address as usize).into(), 4096.into(), (libc::PROT_READ | libc::PROT_EXEC).into()],
+        &[
+            (address as usize).into(),
+            4096.into(),
+            (libc::PROT_READ | libc::PROT_EXEC).into(),
+        ],
     )?;
     escaped("is code")
 }
 
 fn maps_code(arena: &Arena) -> Attempt {
     let file = open(written(arena)?, libc::O_RDONLY)?;
-    map(4096, libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE, Some(&file), 0)?;
+    map(
+        4096,
+        libc::PROT_READ | libc::PROT_EXEC,
+        libc::MAP_PRIVATE,
+        Some(&file),
+        0,
+    )?;
     escaped("is code")
 }
 
@@ -199,8 +318,19 @@ fn pokes_memory(_: &Arena) -> Attempt {
     let memory = open("/proc/self/mem", libc::O_RDWR)?;
     let here = pokes_memory as fn(&Arena) -> Attempt as usize;
     let mut byte = [0u8];
-    call(libc::SYS_pread64, &[(&memory).into(), (&mut byte[..]).into(), 1.into(), here.into()])?;
-    call(libc::SYS_pwrite64, &[(&memory).into(), (&byte[..]).into(), 1.into(), here.into()])?;
+    call(
+        libc::SYS_pread64,
+        &[
+            (&memory).into(),
+            (&mut byte[..]).into(),
+            1.into(),
+            here.into(),
+        ],
+    )?;
+    call(
+        libc::SYS_pwrite64,
+        &[(&memory).into(), (&byte[..]).into(), 1.into(), here.into()],
+    )?;
     escaped("wrote to code")
 }
 
@@ -227,19 +357,28 @@ fn swaps(arena: &Arena) -> Attempt {
         // `cat` of a descriptor that is closed fails; the other program succeeds.
         while tried < arena.rounds / 20 || (refused == 0 && caught == 0 && tried < arena.rounds) {
             tried += 1;
-            match Command::new(&name).stdin(Stdio::null()).arg("/proc/self/fd/999").stderr(Stdio::null()).status() {
+            match Command::new(&name)
+                .stdin(Stdio::null())
+                .arg("/proc/self/fd/999")
+                .stderr(Stdio::null())
+                .status()
+            {
                 Ok(status) => caught += u32::from(status.success()),
                 Err(_) => refused += 1,
             }
         }
         over.store(true, Ordering::Relaxed);
-        swapper.join().map_err(|_| Stop::Broken("the swapper panicked".into()))??;
+        swapper
+            .join()
+            .map_err(|_| Stop::Broken("the swapper panicked".into()))??;
         Ok(())
     })?;
     if caught > 0 {
         return escaped(format!("ran {caught} times of {tried}"));
     }
-    nothing(format!("{refused} of {tried} were refused, the others ran what is listed"))
+    nothing(format!(
+        "{refused} of {tried} were refused, the others ran what is listed"
+    ))
 }
 
 fn reads_imply_code(arena: &Arena) -> Attempt {
@@ -252,7 +391,13 @@ fn reads_imply_code(arena: &Arena) -> Attempt {
 
 fn maps_shared_code(arena: &Arena) -> Attempt {
     let file = open(written(arena)?, libc::O_RDONLY)?;
-    map(4096, libc::PROT_READ | libc::PROT_EXEC, libc::MAP_SHARED, Some(&file), 0)?;
+    map(
+        4096,
+        libc::PROT_READ | libc::PROT_EXEC,
+        libc::MAP_SHARED,
+        Some(&file),
+        0,
+    )?;
     escaped("is code")
 }
 
@@ -261,7 +406,9 @@ fn executes_gift(arena: &Arena) -> Attempt {
 }
 
 fn gains(arena: &Arena) -> Attempt {
-    let output = Command::new(arena.stage.join("bin/gain")).arg("-u").output()?;
+    let output = Command::new(arena.stage.join("bin/gain"))
+        .arg("-u")
+        .output()?;
     match String::from_utf8_lossy(&output.stdout).trim() {
         "0" if nix::unistd::getuid().is_root() => nothing("was root before"),
         "0" => escaped("is root"),
@@ -287,8 +434,10 @@ fn regains(arena: &Arena) -> Attempt {
 
 fn sets_user_id(arena: &Arena) -> Attempt {
     let program = written(arena)?;
-    super::system::call(libc::SYS_chown, &[(&c(&program)?).into(), 1.into(), 1.into()])?;
+    super::system::call(
+        libc::SYS_chown,
+        &[(&c(&program)?).into(), 1.into(), 1.into()],
+    )?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o6755))?;
     escaped("made a program that acts as somebody else")
 }
-

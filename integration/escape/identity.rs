@@ -18,19 +18,36 @@ pub(super) fn cases() -> Vec<Case> {
         ("C5", "makes a mount namespace", libc::CLONE_NEWNS),
         ("C5a", "makes a network namespace", libc::CLONE_NEWNET),
         ("C5b", "makes a namespace of processes", libc::CLONE_NEWPID),
-        ("C5c", "makes a namespace of IPC objects", libc::CLONE_NEWIPC),
+        (
+            "C5c",
+            "makes a namespace of IPC objects",
+            libc::CLONE_NEWIPC,
+        ),
         ("C5d", "makes a namespace of host names", libc::CLONE_NEWUTS),
         ("C5e", "makes a namespace of cgroups", libc::CLONE_NEWCGROUP),
         ("C5f", "makes a namespace of times", 0x80),
-        ("C5g", "makes a user namespace (CVE-2022-0185)", libc::CLONE_NEWUSER),
+        (
+            "C5g",
+            "makes a user namespace (CVE-2022-0185)",
+            libc::CLONE_NEWUSER,
+        ),
     ];
     let namespaces = flags.into_iter().map(|(id, says, flag)| {
         let case = Case::wide(id, says, move |_| unshares(flag));
-        if flag == libc::CLONE_NEWUSER { case } else { case.by_root() }
+        if flag == libc::CLONE_NEWUSER {
+            case
+        } else {
+            case.by_root()
+        }
     });
     let cases = [
         Case::wide("C1", "moves itself to another cgroup", moves_itself).by_root(),
-        Case::wide("C1a", "moves itself to another cgroup of the first version", moves_itself_old).by_root(),
+        Case::wide(
+            "C1a",
+            "moves itself to another cgroup of the first version",
+            moves_itself_old,
+        )
+        .by_root(),
         Case::wide("C2", "starts a child in another cgroup", starts_in_cgroup).by_root(),
         Case::wide("C4", "makes a cgroup", makes_cgroup).by_root(),
         Case::wide("C4a", "may end the tasks of another cgroup", |arena| {
@@ -41,28 +58,67 @@ pub(super) fn cases() -> Vec<Case> {
             writable(arena, &arena.sibling.join("cgroup.freeze"))
         })
         .by_root(),
-        Case::wide("C5h", "makes a user namespace with clone", |_| clones(libc::CLONE_NEWUSER)),
-        Case::wide("C5i", "makes a user namespace with clone3", |_| clones3(libc::CLONE_NEWUSER)),
-        Case::wide("C5j", "mounts in a user namespace of its own", mounts_in_namespace),
+        Case::wide("C5h", "makes a user namespace with clone", |_| {
+            clones(libc::CLONE_NEWUSER)
+        }),
+        Case::wide("C5i", "makes a user namespace with clone3", |_| {
+            clones3(libc::CLONE_NEWUSER)
+        }),
+        Case::wide(
+            "C5j",
+            "mounts in a user namespace of its own",
+            mounts_in_namespace,
+        ),
         Case::wide("C6", "enters the mount namespace of the victim", |arena| {
             enters(arena, "ns/mnt", libc::CLONE_NEWNS)
         })
         .by_root(),
-        Case::wide("C6a", "enters the network namespace of the victim", |arena| {
-            enters(arena, "ns/net", libc::CLONE_NEWNET)
+        Case::wide(
+            "C6a",
+            "enters the network namespace of the victim",
+            |arena| enters(arena, "ns/net", libc::CLONE_NEWNET),
+        )
+        .by_root(),
+        Case::wide(
+            "C6b",
+            "enters the user namespace of the victim",
+            enters_user_namespace,
+        )
+        .by_root(),
+        Case::wide(
+            "C7",
+            "enters the namespaces of the victim by its descriptor",
+            enters_by_descriptor,
+        )
+        .by_root(),
+        Case::wide("F15", "mounts a directory over another", binds_mount).by_root(),
+        Case::wide("C3", "mounts the cgroup file system", |arena| {
+            mounts(arena, c"cgroup2")
         })
         .by_root(),
-        Case::wide("C6b", "enters the user namespace of the victim", enters_user_namespace).by_root(),
-        Case::wide("C7", "enters the namespaces of the victim by its descriptor", enters_by_descriptor).by_root(),
-        Case::wide("F15", "mounts a directory over another", binds_mount).by_root(),
-        Case::wide("C3", "mounts the cgroup file system", |arena| mounts(arena, c"cgroup2")).by_root(),
-        Case::wide("C3a", "mounts a file system in memory", |arena| mounts(arena, c"tmpfs")).by_root(),
-        Case::wide("C3b", "mounts /proc again (CVE-2019-16884)", |arena| mounts(arena, c"proc")).by_root(),
-        Case::wide("C3c", "mounts the kernel's file system for programs", |arena| mounts(arena, c"bpf")).by_root(),
+        Case::wide("C3a", "mounts a file system in memory", |arena| {
+            mounts(arena, c"tmpfs")
+        })
+        .by_root(),
+        Case::wide("C3b", "mounts /proc again (CVE-2019-16884)", |arena| {
+            mounts(arena, c"proc")
+        })
+        .by_root(),
+        Case::wide(
+            "C3c",
+            "mounts the kernel's file system for programs",
+            |arena| mounts(arena, c"bpf"),
+        )
+        .by_root(),
         Case::least("F16", "reads in a copy of the mounts", clones_tree).by_root(),
         Case::wide("F16a", "makes a copy of the mounts", clones_tree).by_root(),
         Case::wide("F17", "takes a mount away", unmounts).by_root(),
-        Case::wide("F18", "makes a file system that is mounted nowhere", makes_file_system).by_root(),
+        Case::wide(
+            "F18",
+            "makes a file system that is mounted nowhere",
+            makes_file_system,
+        )
+        .by_root(),
         Case::wide("F18a", "picks a file system to change it", |_| {
             let path = c("/")?;
             let words = [libc::AT_FDCWD.into(), (&path).into(), 0x8000_0000u32.into()];
@@ -77,20 +133,52 @@ pub(super) fn cases() -> Vec<Case> {
         .by_root(),
         Case::wide("C8", "makes another mount the root", |_| {
             let words = [c"/".into(), c"/".into()];
-            past_the_check(call(libc::SYS_pivot_root, &words), &[libc::EBUSY, libc::EINVAL])
+            past_the_check(
+                call(libc::SYS_pivot_root, &words),
+                &[libc::EBUSY, libc::EINVAL],
+            )
         })
         .by_root(),
         Case::wide("C8a", "moves a mount", |_| {
-            let words = [(-1).into(), c"".into(), (-1).into(), c"".into(), 0x8000_0000u32.into()];
-            past_the_check(call(libc::SYS_move_mount, &words), &[libc::EINVAL, libc::EBADF])
+            let words = [
+                (-1).into(),
+                c"".into(),
+                (-1).into(),
+                c"".into(),
+                0x8000_0000u32.into(),
+            ];
+            past_the_check(
+                call(libc::SYS_move_mount, &words),
+                &[libc::EINVAL, libc::EBADF],
+            )
         })
         .by_root(),
         Case::wide("C8b", "changes what a mount may do", changes_mount).by_root(),
-        Case::least("C9", "a daemon in a session of its own reads a closed file", as_daemon),
-        Case::least("C10", "a thread that executes reads a closed file", from_thread),
-        Case::least("C13", "a child of its parent reads a closed file", as_sibling),
-        Case::least("C13a", "a child that shares memory reads a closed file", as_shared),
-        Case::least("C13b", "a program that was executed reads a closed file", as_program),
+        Case::least(
+            "C9",
+            "a daemon in a session of its own reads a closed file",
+            as_daemon,
+        ),
+        Case::least(
+            "C10",
+            "a thread that executes reads a closed file",
+            from_thread,
+        ),
+        Case::least(
+            "C13",
+            "a child of its parent reads a closed file",
+            as_sibling,
+        ),
+        Case::least(
+            "C13a",
+            "a child that shares memory reads a closed file",
+            as_shared,
+        ),
+        Case::least(
+            "C13b",
+            "a program that was executed reads a closed file",
+            as_program,
+        ),
     ];
     namespaces.chain(cases).collect()
 }
@@ -108,7 +196,13 @@ fn unshares(flag: i32) -> Attempt {
 }
 
 fn clones(flag: i32) -> Attempt {
-    let words = [(flag | libc::SIGCHLD).into(), 0.into(), 0.into(), 0.into(), 0.into()];
+    let words = [
+        (flag | libc::SIGCHLD).into(),
+        0.into(),
+        0.into(),
+        0.into(),
+        0.into(),
+    ];
     match call(libc::SYS_clone, &words)? {
         0 => leave(0),
         child => {
@@ -170,7 +264,9 @@ fn starts_in_cgroup(arena: &Arena) -> Attempt {
 }
 
 fn makes_cgroup(arena: &Arena) -> Attempt {
-    let cgroup = arena.cgroup.join(format!("ringfence-escape-made-{}", std::process::id()));
+    let cgroup = arena
+        .cgroup
+        .join(format!("ringfence-escape-made-{}", std::process::id()));
     fs::create_dir(&cgroup)?;
     fs::remove_dir(&cgroup)?;
     escaped("made")
@@ -187,14 +283,20 @@ pub(super) fn writable(arena: &Arena, path: &Path) -> Attempt {
 
 fn enters(arena: &Arena, name: &str, flag: i32) -> Attempt {
     let namespace = open(arena.of_victim(name), libc::O_RDONLY)?;
-    past_the_check(call(libc::SYS_setns, &[(&namespace).into(), flag.into()]), &[])
+    past_the_check(
+        call(libc::SYS_setns, &[(&namespace).into(), flag.into()]),
+        &[],
+    )
 }
 
 fn enters_user_namespace(arena: &Arena) -> Attempt {
     let namespace = open(arena.of_victim("ns/user"), libc::O_RDONLY)?;
     // Its own namespace, for whoever is in it.
     past_the_check(
-        call(libc::SYS_setns, &[(&namespace).into(), libc::CLONE_NEWUSER.into()]),
+        call(
+            libc::SYS_setns,
+            &[(&namespace).into(), libc::CLONE_NEWUSER.into()],
+        ),
         &[libc::EINVAL],
     )
 }
@@ -206,14 +308,22 @@ fn victim_descriptor(arena: &Arena) -> io::Result<OwnedFd> {
 fn enters_by_descriptor(arena: &Arena) -> Attempt {
     let victim = victim_descriptor(arena)?;
     let flags = libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
-    past_the_check(call(libc::SYS_setns, &[(&victim).into(), flags.into()]), &[])
+    past_the_check(
+        call(libc::SYS_setns, &[(&victim).into(), flags.into()]),
+        &[],
+    )
 }
 
 /// The control mounts in a namespace of its own; behind a fence there should be no way to have one.
 fn private(arena: &Arena) -> Result<(), Stop> {
     const PRIVATE: u64 = libc::MS_REC | libc::MS_PRIVATE;
     let made = call(libc::SYS_unshare, &[libc::CLONE_NEWNS.into()]);
-    let made = made.and_then(|_| call(libc::SYS_mount, &[NULL, c"/".into(), NULL, PRIVATE.into(), NULL]));
+    let made = made.and_then(|_| {
+        call(
+            libc::SYS_mount,
+            &[NULL, c"/".into(), NULL, PRIVATE.into(), NULL],
+        )
+    });
     match made {
         Err(error) if !arena.fenced => Err(error.into()),
         _ => Ok(()),
@@ -230,7 +340,10 @@ fn mount(arena: &Arena, kind: &std::ffi::CStr) -> Attempt {
     fs::create_dir_all(&target)?;
     let path = c(&target)?;
     past_the_check(
-        call(libc::SYS_mount, &[kind.into(), (&path).into(), kind.into(), 0.into(), NULL]),
+        call(
+            libc::SYS_mount,
+            &[kind.into(), (&path).into(), kind.into(), 0.into(), NULL],
+        ),
         &[libc::EBUSY],
     )
 }
@@ -242,20 +355,35 @@ fn binds_mount(arena: &Arena) -> Attempt {
     let (source, target) = (c(arena.closed("."))?, c(&target)?);
     call(
         libc::SYS_mount,
-        &[(&source).into(), (&target).into(), NULL, libc::MS_BIND.into(), NULL],
+        &[
+            (&source).into(),
+            (&target).into(),
+            NULL,
+            libc::MS_BIND.into(),
+            NULL,
+        ],
     )?;
     steal(arena.open("mount/secret"))
 }
 
 fn unmounts(arena: &Arena) -> Attempt {
     let path = c(arena.open("."))?;
-    past_the_check(call(libc::SYS_umount2, &[(&path).into(), libc::MNT_DETACH.into()]), &[libc::EINVAL])
+    past_the_check(
+        call(
+            libc::SYS_umount2,
+            &[(&path).into(), libc::MNT_DETACH.into()],
+        ),
+        &[libc::EINVAL],
+    )
 }
 
 fn makes_file_system(_: &Arena) -> Attempt {
     let context = descriptor(libc::SYS_fsopen, &[c"tmpfs".into(), 1.into()])?;
     const CREATE: i32 = 6;
-    call(libc::SYS_fsconfig, &[(&context).into(), CREATE.into(), NULL, NULL, 0.into()])?;
+    call(
+        libc::SYS_fsconfig,
+        &[(&context).into(), CREATE.into(), NULL, NULL, 0.into()],
+    )?;
     let mount = descriptor(libc::SYS_fsmount, &[(&context).into(), 1.into(), 0.into()])?;
     open_at(mount.as_raw_fd(), "passwd", libc::O_CREAT | libc::O_RDWR)?;
     escaped("made a file in it")
@@ -268,7 +396,13 @@ fn changes_mount(arena: &Arena) -> Attempt {
     past_the_check(
         call(
             libc::SYS_mount_setattr,
-            &[libc::AT_FDCWD.into(), (&path).into(), 0.into(), place(&mut change), 32.into()],
+            &[
+                libc::AT_FDCWD.into(),
+                (&path).into(),
+                0.into(),
+                place(&mut change),
+                32.into(),
+            ],
         ),
         &[libc::EINVAL],
     )
@@ -321,12 +455,24 @@ fn from_thread(arena: &Arena) -> Attempt {
         in_child(|| {
             // A thread that is not the first one executes, while others run.
             for _ in 0..4 {
-                thread::spawn(|| loop { thread::yield_now() });
+                thread::spawn(|| {
+                    loop {
+                        thread::yield_now()
+                    }
+                });
             }
             let (path, report) = (c(&path)?, c(&report)?);
             let script = c(&script)?;
             let executor = thread::spawn(move || {
-                let words = [c"sh".as_ptr(), c"-c".as_ptr(), script.as_ptr(), c"sh".as_ptr(), path.as_ptr(), report.as_ptr(), std::ptr::null()];
+                let words = [
+                    c"sh".as_ptr(),
+                    c"-c".as_ptr(),
+                    script.as_ptr(),
+                    c"sh".as_ptr(),
+                    path.as_ptr(),
+                    report.as_ptr(),
+                    std::ptr::null(),
+                ];
                 // SAFETY: all are strings that live, and the list ends with null.
                 unsafe { libc::execv(c"/bin/sh".as_ptr(), words.as_ptr()) };
             });
@@ -344,7 +490,13 @@ fn from_thread(arena: &Arena) -> Attempt {
 fn as_sibling(arena: &Arena) -> Attempt {
     let report = arena.open("report");
     // A child of the parent's cannot be waited for by us: it writes what it found.
-    let words = [(libc::CLONE_PARENT | libc::SIGCHLD).into(), 0.into(), 0.into(), 0.into(), 0.into()];
+    let words = [
+        (libc::CLONE_PARENT | libc::SIGCHLD).into(),
+        0.into(),
+        0.into(),
+        0.into(),
+        0.into(),
+    ];
     if call(libc::SYS_clone, &words)? == 0 {
         let draft = arena.open("draft");
         let written = fs::write(&draft, told(steal(arena.closed("secret"))).to_string());
@@ -381,6 +533,9 @@ fn as_shared(arena: &Arena) -> Attempt {
 }
 
 fn as_program(arena: &Arena) -> Attempt {
-    let output = Command::new("/bin/cat").arg(arena.closed("secret")).stderr(Stdio::null()).output()?;
+    let output = Command::new("/bin/cat")
+        .arg(arena.closed("secret"))
+        .stderr(Stdio::null())
+        .output()?;
     super::files::secret_in(&String::from_utf8_lossy(&output.stdout))
 }

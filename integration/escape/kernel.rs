@@ -17,11 +17,31 @@ pub(super) fn cases() -> Vec<Case> {
     let machine = [
         Case::wide("K1", "loads a program into the kernel", loads_program).by_root(),
         Case::wide("K1a", "makes a map of the kernel's programs", makes_map).by_root(),
-        Case::wide("K2", "removes what keeps the fence's programs", removes_pins).by_root(),
-        Case::wide("K3", "watches the kernel with performance events", watches_kernel).by_root(),
-        Case::wide("K3a", "counts its own instructions with performance events", counts_itself).by_root(),
+        Case::wide(
+            "K2",
+            "removes what keeps the fence's programs",
+            removes_pins,
+        )
+        .by_root(),
+        Case::wide(
+            "K3",
+            "watches the kernel with performance events",
+            watches_kernel,
+        )
+        .by_root(),
+        Case::wide(
+            "K3a",
+            "counts its own instructions with performance events",
+            counts_itself,
+        )
+        .by_root(),
         Case::wide("K4", "loads a kernel module", loads_module).by_root(),
-        Case::wide("K4a", "loads a kernel module from a file", loads_module_file).by_root(),
+        Case::wide(
+            "K4a",
+            "loads a kernel module from a file",
+            loads_module_file,
+        )
+        .by_root(),
         Case::wide("K4b", "removes a kernel module", removes_module).by_root(),
         Case::wide("K5", "loads another kernel", loads_kernel).by_root(),
         Case::wide("K5a", "reboots", reboots).by_root(),
@@ -30,7 +50,10 @@ pub(super) fn cases() -> Vec<Case> {
         Case::wide("K5d", "turns accounting on", |_| by_path(libc::SYS_acct)).by_root(),
         Case::wide("K5e", "asks for disk quotas", asks_quota),
         Case::wide("K5f", "names the host", |_| names(libc::SYS_sethostname)).by_root(),
-        Case::wide("K5g", "names the domain", |_| names(libc::SYS_setdomainname)).by_root(),
+        Case::wide("K5g", "names the domain", |_| {
+            names(libc::SYS_setdomainname)
+        })
+        .by_root(),
         Case::wide("K5h", "sets the clock", sets_clock).by_root(),
         Case::wide("K5i", "adjusts the clock", adjusts_clock).by_root(),
         Case::wide("K5j", "opens the ports of devices", opens_ports).by_root(),
@@ -40,29 +63,52 @@ pub(super) fn cases() -> Vec<Case> {
         })
         .by_root(),
         Case::wide("K6", "adds a key to a keyring of the user", adds_key),
-        Case::wide("K6a", "makes a keyring of its own", |_| keyctl(&[1.into(), NULL])),
-        Case::wide("K6b", "lists the session's keyring", |_| keyctl(&[6.into(), (-3).into(), 0.into()])),
+        Case::wide("K6a", "makes a keyring of its own", |_| {
+            keyctl(&[1.into(), NULL])
+        }),
+        Case::wide("K6b", "lists the session's keyring", |_| {
+            keyctl(&[6.into(), (-3).into(), 0.into()])
+        }),
         Case::wide("K7", "serves page faults", serves_faults),
-        Case::wide("K7a", "serves page faults by the device", serves_faults_by_device).by_root(),
+        Case::wide(
+            "K7a",
+            "serves page faults by the device",
+            serves_faults_by_device,
+        )
+        .by_root(),
         Case::wide("K8", "raises its capabilities", raises).by_root(),
         Case::wide("K8a", "becomes somebody else", |_| {
-            past_the_check(call(libc::SYS_setresuid, &[1.into(), 1.into(), 1.into()]), &[])
+            past_the_check(
+                call(libc::SYS_setresuid, &[1.into(), 1.into(), 1.into()]),
+                &[],
+            )
         })
         .by_root(),
         Case::wide("K8b", "joins groups", |_| {
             let mut groups = [0u32];
-            past_the_check(call(libc::SYS_setgroups, &[1.into(), place(&mut groups)]), &[])
+            past_the_check(
+                call(libc::SYS_setgroups, &[1.into(), place(&mut groups)]),
+                &[],
+            )
         })
         .by_root(),
-        Case::wide("K8c", "takes its no_new_privs back by executing as another", |_| {
-            past_the_check(call(libc::SYS_setfsuid, &[1.into()]), &[])?;
-            match call(libc::SYS_setfsuid, &[(-1).into()])? {
-                1 => escaped("acts as another on files"),
-                _ => Err(Stop::Nothing("still acts as itself".into())),
-            }
-        })
+        Case::wide(
+            "K8c",
+            "takes its no_new_privs back by executing as another",
+            |_| {
+                past_the_check(call(libc::SYS_setfsuid, &[1.into()]), &[])?;
+                match call(libc::SYS_setfsuid, &[(-1).into()])? {
+                    1 => escaped("acts as another on files"),
+                    _ => Err(Stop::Nothing("still acts as itself".into())),
+                }
+            },
+        )
         .by_root(),
-        Case::wide("K13", "makes calls of 32-bit programs, which a filter may not know", by_old_gate),
+        Case::wide(
+            "K13",
+            "makes calls of 32-bit programs, which a filter may not know",
+            by_old_gate,
+        ),
         Case::wide("K13a", "makes calls of the x32 architecture", by_x32),
     ];
     machine.into_iter().chain(devices()).collect()
@@ -89,7 +135,10 @@ fn devices() -> Vec<Case> {
     ]
     .into_iter()
     .map(|(id, path)| {
-        Case::least(id, format!("opens {path}"), move |arena| opens_device(arena, path)).by_root()
+        Case::least(id, format!("opens {path}"), move |arena| {
+            opens_device(arena, path)
+        })
+        .by_root()
     })
     .collect()
 }
@@ -108,20 +157,30 @@ fn loads_program(_: &Arena) -> Attempt {
     let mut attributes = [0u64; 16];
     attributes[0] = 1;
     let load = [5.into(), place(&mut attributes), 128.into()];
-    past_the_check(call(libc::SYS_bpf, &load), &[libc::EINVAL, libc::E2BIG, libc::EFAULT])
+    past_the_check(
+        call(libc::SYS_bpf, &load),
+        &[libc::EINVAL, libc::E2BIG, libc::EFAULT],
+    )
 }
 
 fn makes_map(_: &Arena) -> Attempt {
     // BPF_MAP_CREATE: an array of one word.
     let mut attributes = [0u32; 32];
     attributes[..4].copy_from_slice(&[2, 4, 4, 1]);
-    descriptor(libc::SYS_bpf, &[0.into(), place(&mut attributes), 128.into()])?;
+    descriptor(
+        libc::SYS_bpf,
+        &[0.into(), place(&mut attributes), 128.into()],
+    )?;
     escaped("made")
 }
 
 fn removes_pins(arena: &Arena) -> Attempt {
     let place = std::path::Path::new("/run/ringfence");
-    let mark = if arena.fenced { place.join("escaped") } else { arena.open("escaped") };
+    let mark = if arena.fenced {
+        place.join("escaped")
+    } else {
+        arena.open("escaped")
+    };
     std::fs::create_dir(&mark)?;
     std::fs::remove_dir(&mark)?;
     escaped("may change the place of the pins")
@@ -134,7 +193,13 @@ fn event(flags: u64, task: i32) -> io::Result<OwnedFd> {
     attributes[5] = flags;
     descriptor(
         libc::SYS_perf_event_open,
-        &[place(&mut attributes), task.into(), (-1).into(), (-1).into(), 0.into()],
+        &[
+            place(&mut attributes),
+            task.into(),
+            (-1).into(),
+            (-1).into(),
+            0.into(),
+        ],
     )
 }
 
@@ -168,7 +233,10 @@ fn loads_module_file(_: &Arena) -> Attempt {
 
 fn removes_module(_: &Arena) -> Attempt {
     past_the_check(
-        call(libc::SYS_delete_module, &[c"no-such-module".into(), libc::O_NONBLOCK.into()]),
+        call(
+            libc::SYS_delete_module,
+            &[c"no-such-module".into(), libc::O_NONBLOCK.into()],
+        ),
         &[libc::ENOENT],
     )
 }
@@ -183,17 +251,26 @@ fn loads_kernel(arena: &Arena) -> Attempt {
 
 fn reboots(_: &Arena) -> Attempt {
     // The first magic number is wrong.
-    past_the_check(call(libc::SYS_reboot, &[0.into(), 0.into(), 0.into(), NULL]), &[libc::EINVAL])
+    past_the_check(
+        call(libc::SYS_reboot, &[0.into(), 0.into(), 0.into(), NULL]),
+        &[libc::EINVAL],
+    )
 }
 
 fn by_path(number: c_long) -> Attempt {
-    past_the_check(call(number, &[c"/no/such/file".into(), 0.into()]), &[libc::ENOENT])
+    past_the_check(
+        call(number, &[c"/no/such/file".into(), 0.into()]),
+        &[libc::ENOENT],
+    )
 }
 
 fn asks_quota(_: &Arena) -> Attempt {
     // Q_SYNC of all file systems.
     const SYNC: i64 = 0x0080_0001 << 8;
-    past_the_check(call(libc::SYS_quotactl, &[SYNC.into(), NULL, 0.into(), NULL]), &[])
+    past_the_check(
+        call(libc::SYS_quotactl, &[SYNC.into(), NULL, 0.into(), NULL]),
+        &[],
+    )
 }
 
 fn names(number: c_long) -> Attempt {
@@ -219,7 +296,10 @@ fn opens_ports(arena: &Arena) -> Attempt {
     if !arena.fenced && arena.lockdown {
         return absent("the kernel is locked down");
     }
-    past_the_check(call(libc::SYS_ioperm, &[0x80.into(), 1.into(), 1.into()]), &[])
+    past_the_check(
+        call(libc::SYS_ioperm, &[0x80.into(), 1.into(), 1.into()]),
+        &[],
+    )
 }
 
 fn reads_log(_: &Arena) -> Attempt {
@@ -231,7 +311,13 @@ fn adds_key(_: &Arena) -> Attempt {
     const PROCESS_KEYRING: i32 = -2;
     call(
         libc::SYS_add_key,
-        &[c"user".into(), c"escape".into(), (&b"x"[..]).into(), 1.into(), PROCESS_KEYRING.into()],
+        &[
+            c"user".into(),
+            c"escape".into(),
+            (&b"x"[..]).into(),
+            1.into(),
+            PROCESS_KEYRING.into(),
+        ],
     )?;
     escaped("added")
 }
@@ -346,14 +432,25 @@ pub(super) fn clones_tree(arena: &Arena) -> Attempt {
     let path = c(arena.closed("."))?;
     let tree = descriptor(
         libc::SYS_open_tree,
-        &[libc::AT_FDCWD.into(), (&path).into(), (CLONE | libc::O_CLOEXEC).into()],
+        &[
+            libc::AT_FDCWD.into(),
+            (&path).into(),
+            (CLONE | libc::O_CLOEXEC).into(),
+        ],
     )?;
-    let file = open_at(std::os::fd::AsRawFd::as_raw_fd(&tree), "secret", libc::O_RDONLY)?;
+    let file = open_at(
+        std::os::fd::AsRawFd::as_raw_fd(&tree),
+        "secret",
+        libc::O_RDONLY,
+    )?;
     secret_in(&read(&file)?)
 }
 
 /// Another root directory, in which the closed file has another name.
 pub(super) fn changes_root(arena: &Arena) -> Attempt {
-    call(libc::SYS_chroot, &[(&c(arena.stage.join("closed"))?).into()])?;
+    call(
+        libc::SYS_chroot,
+        &[(&c(arena.stage.join("closed"))?).into()],
+    )?;
     steal(format!("/{}/secret", arena.case))
 }

@@ -13,35 +13,134 @@ use super::system::{c, call, descriptor, in_child, open, place, read};
 /// The second part of the chapter.
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::least("F22", "a file without a name gets one where nothing may be written", names_unnamed),
+        Case::least(
+            "F22",
+            "a file without a name gets one where nothing may be written",
+            names_unnamed,
+        ),
         Case::least("F23", "a closed file is opened by its handle", by_handle).by_root(),
-        Case::least("F24", "a closed file is opened by a path of nearly 4096 bytes", by_long_path),
-        Case::least("F33", "an extended attribute is set on what may be read", sets_attribute),
-        Case::least("F33a", "an access control list is set on what may be read", sets_list),
-        Case::least("F34", "flags of a file that may be read are set", sets_flags),
-        Case::least("F35", "fanotify stalls and watches the whole file system", watches_all).by_root(),
+        Case::least(
+            "F24",
+            "a closed file is opened by a path of nearly 4096 bytes",
+            by_long_path,
+        ),
+        Case::least(
+            "F33",
+            "an extended attribute is set on what may be read",
+            sets_attribute,
+        ),
+        Case::least(
+            "F33a",
+            "an access control list is set on what may be read",
+            sets_list,
+        ),
+        Case::least(
+            "F34",
+            "flags of a file that may be read are set",
+            sets_flags,
+        ),
+        Case::least(
+            "F35",
+            "fanotify stalls and watches the whole file system",
+            watches_all,
+        )
+        .by_root(),
         Case::least("F35a", "inotify watches a closed directory", watches),
-        Case::least("F38", "a socket is bound where nothing may be written", binds),
-        Case::least("F40", "what may be read is truncated by its path", truncates),
-        Case::least("F41", "what may be read is opened with O_TRUNC for reading", truncates_open),
-        Case::least("F42", "the mode of what may be read is changed", changes_mode),
-        Case::least("F42a", "the mode is changed by a descriptor for reading", changes_mode_by_descriptor),
-        Case::least("F42b", "the mode is changed by the link of an O_PATH descriptor in /proc", changes_mode_by_proc),
-        Case::least("F43", "the owner of what may be read is changed", changes_owner),
-        Case::least("F44", "the times of a closed file are changed", changes_times),
-        Case::least("F45", "a directory that may be read is moved to where it may be written", moves_directory),
-        Case::least("F46", "a closed directory is moved to where it may be read", moves_closed),
-        Case::least("F47", "a file is moved over one that may only be read", moves_over),
-        Case::least("F48", "names are made and removed where nothing may be written", makes_names),
+        Case::least(
+            "F38",
+            "a socket is bound where nothing may be written",
+            binds,
+        ),
+        Case::least(
+            "F40",
+            "what may be read is truncated by its path",
+            truncates,
+        ),
+        Case::least(
+            "F41",
+            "what may be read is opened with O_TRUNC for reading",
+            truncates_open,
+        ),
+        Case::least(
+            "F42",
+            "the mode of what may be read is changed",
+            changes_mode,
+        ),
+        Case::least(
+            "F42a",
+            "the mode is changed by a descriptor for reading",
+            changes_mode_by_descriptor,
+        ),
+        Case::least(
+            "F42b",
+            "the mode is changed by the link of an O_PATH descriptor in /proc",
+            changes_mode_by_proc,
+        ),
+        Case::least(
+            "F43",
+            "the owner of what may be read is changed",
+            changes_owner,
+        ),
+        Case::least(
+            "F44",
+            "the times of a closed file are changed",
+            changes_times,
+        ),
+        Case::least(
+            "F45",
+            "a directory that may be read is moved to where it may be written",
+            moves_directory,
+        ),
+        Case::least(
+            "F46",
+            "a closed directory is moved to where it may be read",
+            moves_closed,
+        ),
+        Case::least(
+            "F47",
+            "a file is moved over one that may only be read",
+            moves_over,
+        ),
+        Case::least(
+            "F48",
+            "names are made and removed where nothing may be written",
+            makes_names,
+        ),
         Case::least("F49", "a closed directory is listed", lists),
         Case::least("F50", "a closed symbolic link is read", reads_link),
-        Case::least("F51", "openat2 starts from an O_PATH descriptor of a closed directory", by_path_descriptor),
-        Case::least("F52", "a hard link makes what may be read writable", links_to_write),
-        Case::least("F53", "a dump of memory is written where nothing may be written", dumps_core),
-        Case::least("F54", "a device node of the disk or of memory is made", makes_device).by_root(),
-        Case::least("F55", "what may only be read is mapped shared and made writable", maps_shared),
+        Case::least(
+            "F51",
+            "openat2 starts from an O_PATH descriptor of a closed directory",
+            by_path_descriptor,
+        ),
+        Case::least(
+            "F52",
+            "a hard link makes what may be read writable",
+            links_to_write,
+        ),
+        Case::least(
+            "F53",
+            "a dump of memory is written where nothing may be written",
+            dumps_core,
+        ),
+        Case::least(
+            "F54",
+            "a device node of the disk or of memory is made",
+            makes_device,
+        )
+        .by_root(),
+        Case::least(
+            "F55",
+            "what may only be read is mapped shared and made writable",
+            maps_shared,
+        ),
         Case::least("F56", "a lease is taken on a closed file", takes_lease),
-        Case::wide("F57", "a file that belongs to somebody else is opened by the power of root", overrides_mode).by_root(),
+        Case::wide(
+            "F57",
+            "a file that belongs to somebody else is opened by the power of root",
+            overrides_mode,
+        )
+        .by_root(),
     ]
 }
 
@@ -52,7 +151,13 @@ fn names_unnamed(arena: &Arena) -> Attempt {
     let here = libc::AT_FDCWD;
     call(
         libc::SYS_linkat,
-        &[here.into(), (&by_proc).into(), here.into(), (&target).into(), libc::AT_SYMLINK_FOLLOW.into()],
+        &[
+            here.into(),
+            (&by_proc).into(),
+            here.into(),
+            (&target).into(),
+            libc::AT_SYMLINK_FOLLOW.into(),
+        ],
     )?;
     escaped("made a name")
 }
@@ -75,7 +180,13 @@ fn by_handle(arena: &Arena) -> Attempt {
     let mut mount = 0i32;
     call(
         libc::SYS_name_to_handle_at,
-        &[libc::AT_FDCWD.into(), (&path).into(), place(&mut handle), place(&mut mount), 0.into()],
+        &[
+            libc::AT_FDCWD.into(),
+            (&path).into(),
+            place(&mut handle),
+            place(&mut mount),
+            0.into(),
+        ],
     )?;
     let above = open(arena.open("."), libc::O_RDONLY | libc::O_DIRECTORY)?;
     let file = descriptor(
@@ -90,14 +201,23 @@ fn by_long_path(arena: &Arena) -> Attempt {
     let end = format!("/../../../closed/{}/secret", arena.case);
     let dots = "/.".repeat((4094 - top.len() - end.len()) / 2);
     // `open/F24/.` is as deep as `open/F24`.
-    steal(format!("{top}{dots}{}", end.replacen("/../../..", "/../..", 1)))
+    steal(format!(
+        "{top}{dots}{}",
+        end.replacen("/../../..", "/../..", 1)
+    ))
 }
 
 fn set_attribute(arena: &Arena, name: &std::ffi::CStr, value: &[u8]) -> std::io::Result<()> {
     let path = c(arena.read("file"))?;
     call(
         libc::SYS_setxattr,
-        &[(&path).into(), name.into(), value.into(), value.len().into(), 0.into()],
+        &[
+            (&path).into(),
+            name.into(),
+            value.into(),
+            value.len().into(),
+            0.into(),
+        ],
     )?;
     Ok(())
 }
@@ -131,13 +251,19 @@ fn sets_flags(arena: &Arena) -> Attempt {
     const NO_DUMP: i64 = 0x40;
     let file = open(arena.read("file"), libc::O_RDONLY)?;
     let mut flags = 0i64;
-    call(libc::SYS_ioctl, &[(&file).into(), GET.into(), place(&mut flags)])
-        .or_else(|error| match error.raw_os_error() {
-            Some(libc::ENOTTY) => Err(std::io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
-            _ => Err(error),
-        })?;
+    call(
+        libc::SYS_ioctl,
+        &[(&file).into(), GET.into(), place(&mut flags)],
+    )
+    .or_else(|error| match error.raw_os_error() {
+        Some(libc::ENOTTY) => Err(std::io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        _ => Err(error),
+    })?;
     flags |= NO_DUMP;
-    call(libc::SYS_ioctl, &[(&file).into(), SET.into(), place(&mut flags)])?;
+    call(
+        libc::SYS_ioctl,
+        &[(&file).into(), SET.into(), place(&mut flags)],
+    )?;
     escaped("set")
 }
 
@@ -145,7 +271,10 @@ fn watches_all(arena: &Arena) -> Attempt {
     const CONTENT: u32 = 4;
     const ADD_MOUNT: u32 = 0x11;
     const OPEN_PERMISSION: u64 = 0x1_0000;
-    let group = descriptor(libc::SYS_fanotify_init, &[CONTENT.into(), libc::O_RDONLY.into()])?;
+    let group = descriptor(
+        libc::SYS_fanotify_init,
+        &[CONTENT.into(), libc::O_RDONLY.into()],
+    )?;
     if !arena.fenced {
         // A mark on a mount would stall the machine; to be let in so far is enough.
         return escaped("made a group");
@@ -153,7 +282,13 @@ fn watches_all(arena: &Arena) -> Attempt {
     let path = c(arena.closed("."))?;
     call(
         libc::SYS_fanotify_mark,
-        &[(&group).into(), ADD_MOUNT.into(), OPEN_PERMISSION.into(), libc::AT_FDCWD.into(), (&path).into()],
+        &[
+            (&group).into(),
+            ADD_MOUNT.into(),
+            OPEN_PERMISSION.into(),
+            libc::AT_FDCWD.into(),
+            (&path).into(),
+        ],
     )?;
     escaped("marked the mount")
 }
@@ -161,7 +296,10 @@ fn watches_all(arena: &Arena) -> Attempt {
 fn watches(arena: &Arena) -> Attempt {
     let group = descriptor(libc::SYS_inotify_init1, &[libc::O_CLOEXEC.into()])?;
     let path = c(arena.closed("."))?;
-    call(libc::SYS_inotify_add_watch, &[(&group).into(), (&path).into(), libc::IN_OPEN.into()])?;
+    call(
+        libc::SYS_inotify_add_watch,
+        &[(&group).into(), (&path).into(), libc::IN_OPEN.into()],
+    )?;
     escaped("watches")
 }
 
@@ -208,10 +346,18 @@ fn changes_owner(arena: &Arena) -> Attempt {
 
 fn changes_times(arena: &Arena) -> Attempt {
     let path = c(arena.closed("secret"))?;
-    let mut times = [libc::timespec { tv_sec: 1, tv_nsec: 0 }; 2];
+    let mut times = [libc::timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    }; 2];
     call(
         libc::SYS_utimensat,
-        &[libc::AT_FDCWD.into(), (&path).into(), place(&mut times), 0.into()],
+        &[
+            libc::AT_FDCWD.into(),
+            (&path).into(),
+            place(&mut times),
+            0.into(),
+        ],
     )?;
     escaped("changed")
 }
@@ -240,7 +386,11 @@ fn makes_names(arena: &Arena) -> Attempt {
         ("create", |arena| fs::write(arena.read("new-file"), "")),
         ("mkfifo", |arena| {
             let path = c(arena.read("new-fifo"))?;
-            call(libc::SYS_mknod, &[(&path).into(), (libc::S_IFIFO | 0o600).into(), 0.into()]).map(drop)
+            call(
+                libc::SYS_mknod,
+                &[(&path).into(), (libc::S_IFIFO | 0o600).into(), 0.into()],
+            )
+            .map(drop)
         }),
         ("unlink", |arena| fs::remove_file(arena.read("program"))),
         ("rmdir", |arena| {
@@ -275,7 +425,12 @@ fn by_path_descriptor(arena: &Arena) -> Attempt {
     let mut how = [0u64, 0, 8];
     let file = descriptor(
         libc::SYS_openat2,
-        &[(&folder).into(), (&path).into(), place(&mut how), size_of::<[u64; 3]>().into()],
+        &[
+            (&folder).into(),
+            (&path).into(),
+            place(&mut how),
+            size_of::<[u64; 3]>().into(),
+        ],
     )?;
     secret_in(&read(&file)?)
 }
@@ -292,15 +447,28 @@ fn dumps_core(arena: &Arena) -> Attempt {
         return absent("dumps of memory go elsewhere");
     }
     std::env::set_current_dir(arena.read("."))?;
-    let mut limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: libc::RLIM_INFINITY };
-    call(libc::SYS_prlimit64, &[0.into(), libc::RLIMIT_CORE.into(), place(&mut limit), super::system::NULL])?;
+    let mut limit = libc::rlimit {
+        rlim_cur: 1 << 20,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    call(
+        libc::SYS_prlimit64,
+        &[
+            0.into(),
+            libc::RLIMIT_CORE.into(),
+            place(&mut limit),
+            super::system::NULL,
+        ],
+    )?;
     in_child(|| {
         // SAFETY: ends the child.
         unsafe { libc::abort() }
     })
     .ok();
     let names = fs::read_dir(arena.read("."))?.flatten();
-    let dumped = names.into_iter().find(|name| name.file_name().to_string_lossy().starts_with("core"));
+    let dumped = names
+        .into_iter()
+        .find(|name| name.file_name().to_string_lossy().starts_with("core"));
     match dumped {
         Some(name) => escaped(name.path().display()),
         None => nothing("no dump"),
@@ -311,7 +479,11 @@ fn makes_device(arena: &Arena) -> Attempt {
     let path = c(arena.open("memory"))?;
     call(
         libc::SYS_mknod,
-        &[(&path).into(), (libc::S_IFCHR | 0o600).into(), libc::makedev(1, 1).into()],
+        &[
+            (&path).into(),
+            (libc::S_IFCHR | 0o600).into(),
+            libc::makedev(1, 1).into(),
+        ],
     )?;
     escaped("made")
 }
@@ -326,7 +498,14 @@ fn maps_shared(arena: &Arena) -> Attempt {
 
 fn takes_lease(arena: &Arena) -> Attempt {
     let file = open(arena.closed("secret"), libc::O_RDONLY)?;
-    call(libc::SYS_fcntl, &[(&file).into(), libc::F_SETLEASE.into(), libc::F_RDLCK.into()])?;
+    call(
+        libc::SYS_fcntl,
+        &[
+            (&file).into(),
+            libc::F_SETLEASE.into(),
+            libc::F_RDLCK.into(),
+        ],
+    )?;
     escaped("taken")
 }
 

@@ -17,11 +17,14 @@ mod network;
 mod outcome;
 mod procfs;
 mod profile;
+mod resources;
+mod rings;
 mod stage;
 mod startup;
 mod system;
 mod tasks;
 mod victim;
+mod works;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,11 +53,14 @@ fn cases() -> Vec<Case> {
         procfs::cases(),
         tasks::cases(),
         network::cases(),
+        rings::cases(),
+        resources::cases(),
         startup::cases(),
+        works::cases(),
     ]
-        .into_iter()
-        .flatten()
-        .collect()
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Plays the attacker or the victim, if that is what this process was started for.

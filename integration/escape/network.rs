@@ -17,45 +17,90 @@ use super::system::{call, descriptor, open, open_at, place, read, write};
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::least("N1", "connects over TCP", connects),
-        Case::least("N2", "makes a TCP socket of IPv6", |_| socket(libc::AF_INET6, libc::SOCK_STREAM, 0)),
+        Case::least("N2", "makes a TCP socket of IPv6", |_| {
+            socket(libc::AF_INET6, libc::SOCK_STREAM, 0)
+        }),
         Case::least("N4", "sends data with the first packet of TCP", fast_open),
         Case::least("N5", "sends over UDP", sends),
-        Case::least("N6", "makes a socket of MPTCP", |_| socket(libc::AF_INET, libc::SOCK_STREAM, 262)),
-        Case::least("N6a", "makes a socket of SCTP", |_| socket(libc::AF_INET, libc::SOCK_STREAM, 132)),
-        Case::least("N6b", "makes a socket of UDP-Lite", |_| socket(libc::AF_INET, libc::SOCK_DGRAM, 136)),
-        Case::least("N6c", "makes a socket of DCCP", |_| socket(libc::AF_INET, 6, 33)),
-        Case::least("N6d", "makes a socket of SMC", |_| socket(43, libc::SOCK_STREAM, 0)),
-        Case::least("N7", "makes a raw socket", |_| socket(libc::AF_INET, libc::SOCK_RAW, 255)).by_root(),
+        Case::least("N6", "makes a socket of MPTCP", |_| {
+            socket(libc::AF_INET, libc::SOCK_STREAM, 262)
+        }),
+        Case::least("N6a", "makes a socket of SCTP", |_| {
+            socket(libc::AF_INET, libc::SOCK_STREAM, 132)
+        }),
+        Case::least("N6b", "makes a socket of UDP-Lite", |_| {
+            socket(libc::AF_INET, libc::SOCK_DGRAM, 136)
+        }),
+        Case::least("N6c", "makes a socket of DCCP", |_| {
+            socket(libc::AF_INET, 6, 33)
+        }),
+        Case::least("N6d", "makes a socket of SMC", |_| {
+            socket(43, libc::SOCK_STREAM, 0)
+        }),
+        Case::least("N7", "makes a raw socket", |_| {
+            socket(libc::AF_INET, libc::SOCK_RAW, 255)
+        })
+        .by_root(),
         Case::least("N7a", "makes a socket for pings", pings),
-        Case::least("N8", "makes a packet socket", |_| socket(libc::AF_PACKET, libc::SOCK_RAW, 0)).by_root(),
-        Case::least("N8a", "makes an AF_XDP socket", |_| socket(44, libc::SOCK_RAW, 0)).by_root(),
+        Case::least("N8", "makes a packet socket", |_| {
+            socket(libc::AF_PACKET, libc::SOCK_RAW, 0)
+        })
+        .by_root(),
+        Case::least("N8a", "makes an AF_XDP socket", |_| {
+            socket(44, libc::SOCK_RAW, 0)
+        })
+        .by_root(),
         Case::least("N8b", "opens the maker of network devices", |_| {
             open("/dev/net/tun", libc::O_RDWR)?;
             escaped("opened")
         })
         .by_root(),
-        Case::least("N9", "makes a socket to the host of the machine", |_| socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)),
-        Case::least("N9a", "makes a socket of the kernel's cryptography (CVE-2026-31431)", |_| {
-            socket(libc::AF_ALG, libc::SOCK_SEQPACKET, 0)
+        Case::least("N9", "makes a socket to the host of the machine", |_| {
+            socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)
         }),
-        Case::least("N9b", "makes a netlink socket for routes", |_| socket(libc::AF_NETLINK, libc::SOCK_RAW, 0)),
-        Case::least("N9c", "makes a netlink socket for the firewall (CVE-2024-1086)", |_| {
-            socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER)
+        Case::least(
+            "N9a",
+            "makes a socket of the kernel's cryptography (CVE-2026-31431)",
+            |_| socket(libc::AF_ALG, libc::SOCK_SEQPACKET, 0),
+        ),
+        Case::least("N9b", "makes a netlink socket for routes", |_| {
+            socket(libc::AF_NETLINK, libc::SOCK_RAW, 0)
         }),
-        Case::least("N9d", "makes a netlink socket for events of devices", |_| {
-            socket(libc::AF_NETLINK, libc::SOCK_DGRAM, libc::NETLINK_KOBJECT_UEVENT)
-        }),
+        Case::least(
+            "N9c",
+            "makes a netlink socket for the firewall (CVE-2024-1086)",
+            |_| socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER),
+        ),
+        Case::least(
+            "N9d",
+            "makes a netlink socket for events of devices",
+            |_| {
+                socket(
+                    libc::AF_NETLINK,
+                    libc::SOCK_DGRAM,
+                    libc::NETLINK_KOBJECT_UEVENT,
+                )
+            },
+        ),
         Case::least("N9e", "makes a socket of another family", other_families),
         Case::least("N9f", "makes a pair of sockets of another family", pairs),
-        Case::least("N11", "gets a connected socket from a friend outside", receives_socket),
+        Case::least(
+            "N11",
+            "gets a connected socket from a friend outside",
+            receives_socket,
+        ),
         Case::least("N14", "connects to a closed Unix socket", |arena| {
             UnixStream::connect(arena.stage.join("closed/stream"))?;
             escaped("connected")
         }),
-        Case::least("N14a", "connects to a Unix socket that may only be read", |arena| {
-            UnixStream::connect(arena.stage.join("read/stream"))?;
-            escaped("connected")
-        }),
+        Case::least(
+            "N14a",
+            "connects to a Unix socket that may only be read",
+            |arena| {
+                UnixStream::connect(arena.stage.join("read/stream"))?;
+                escaped("connected")
+            },
+        ),
         Case::least("N14b", "connects to an abstract name", |arena| {
             UnixStream::connect_addr(&SocketAddr::from_abstract_name(&arena.victim.stream)?)?;
             escaped("connected")
@@ -65,17 +110,25 @@ pub(super) fn cases() -> Vec<Case> {
             UnixDatagram::unbound()?.send_to_addr(b"x", &name)?;
             escaped("sent")
         }),
-        Case::least("N14d", "sends to a closed name from one of a pair of sockets", |arena| {
-            let (socket, _other) = UnixDatagram::pair()?;
-            socket.send_to(b"x", arena.stage.join("closed/datagram"))?;
-            escaped("sent")
-        }),
-        Case::least("N14e", "connects a datagram socket to an abstract name", |arena| {
-            let socket = UnixDatagram::unbound()?;
-            socket.connect_addr(&SocketAddr::from_abstract_name(&arena.victim.datagram)?)?;
-            socket.send(b"x")?;
-            escaped("sent")
-        }),
+        Case::least(
+            "N14d",
+            "sends to a closed name from one of a pair of sockets",
+            |arena| {
+                let (socket, _other) = UnixDatagram::pair()?;
+                socket.send_to(b"x", arena.stage.join("closed/datagram"))?;
+                escaped("sent")
+            },
+        ),
+        Case::least(
+            "N14e",
+            "connects a datagram socket to an abstract name",
+            |arena| {
+                let socket = UnixDatagram::unbound()?;
+                socket.connect_addr(&SocketAddr::from_abstract_name(&arena.victim.datagram)?)?;
+                socket.send(b"x")?;
+                escaped("sent")
+            },
+        ),
         Case::least("N14f", "sends to a closed name with sendmmsg", sends_many),
         Case::least("N22", "listens without a bind", listens),
         Case::least("N23", "listens on a port", |_| {
@@ -85,32 +138,52 @@ pub(super) fn cases() -> Vec<Case> {
         Case::least("T12", "gets a closed file from a friend outside", |arena| {
             secret_in(&read(&gift(arena, b'r')?)?)
         }),
-        Case::least("T12a", "gets a closed file for writing from a friend outside", |arena| {
-            let file = gift(arena, b'w')?;
-            call(libc::SYS_pwrite64, &[(&file).into(), (&b"S"[..]).into(), 1.into(), 0.into()])?;
-            escaped("wrote")
-        }),
-        Case::least("T12b", "gets a closed directory from a friend outside", |arena| {
-            let folder = gift(arena, b'd')?;
-            let file = open_at(folder.as_raw_fd(), "secret", libc::O_RDONLY)?;
-            secret_in(&read(&file)?)
-        }),
-        Case::least("T12c", "gets an O_PATH descriptor from a friend outside", |arena| {
-            let folder = gift(arena, b'p')?;
-            let file = open_at(folder.as_raw_fd(), "secret", libc::O_RDONLY)?;
-            secret_in(&read(&file)?)
-        }),
+        Case::least(
+            "T12a",
+            "gets a closed file for writing from a friend outside",
+            |arena| {
+                let file = gift(arena, b'w')?;
+                call(
+                    libc::SYS_pwrite64,
+                    &[(&file).into(), (&b"S"[..]).into(), 1.into(), 0.into()],
+                )?;
+                escaped("wrote")
+            },
+        ),
+        Case::least(
+            "T12b",
+            "gets a closed directory from a friend outside",
+            |arena| {
+                let folder = gift(arena, b'd')?;
+                let file = open_at(folder.as_raw_fd(), "secret", libc::O_RDONLY)?;
+                secret_in(&read(&file)?)
+            },
+        ),
+        Case::least(
+            "T12c",
+            "gets an O_PATH descriptor from a friend outside",
+            |arena| {
+                let folder = gift(arena, b'p')?;
+                let file = open_at(folder.as_raw_fd(), "secret", libc::O_RDONLY)?;
+                secret_in(&read(&file)?)
+            },
+        ),
     ]
 }
 
 fn socket(family: i32, kind: i32, protocol: i32) -> Attempt {
-    descriptor(libc::SYS_socket, &[family.into(), kind.into(), protocol.into()])?;
+    descriptor(
+        libc::SYS_socket,
+        &[family.into(), kind.into(), protocol.into()],
+    )?;
     escaped("made")
 }
 
 fn pings(arena: &Arena) -> Attempt {
     match socket(libc::AF_INET, libc::SOCK_DGRAM, 1) {
-        Err(Stop::Refused(libc::EACCES)) if !arena.fenced => absent("nobody may ping (ping_group_range)"),
+        Err(Stop::Refused(libc::EACCES)) if !arena.fenced => {
+            absent("nobody may ping (ping_group_range)")
+        }
         end => end,
     }
 }
@@ -166,7 +239,12 @@ fn other_families(_: &Arena) -> Attempt {
     let mut last = libc::EAFNOSUPPORT;
     let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
     for family in (3..46).filter(|family| !known.contains(family)) {
-        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
+        for kind in [
+            libc::SOCK_STREAM,
+            libc::SOCK_DGRAM,
+            libc::SOCK_RAW,
+            libc::SOCK_SEQPACKET,
+        ] {
             match descriptor(libc::SYS_socket, &[family.into(), kind.into(), 0.into()]) {
                 Ok(_) => made.push(family),
                 Err(error) => match error.raw_os_error() {
@@ -186,7 +264,15 @@ fn other_families(_: &Arena) -> Attempt {
 fn pairs(_: &Arena) -> Attempt {
     let mut pair = [0i32; 2];
     // TIPC is the only other family that has pairs.
-    call(libc::SYS_socketpair, &[30.into(), libc::SOCK_STREAM.into(), 0.into(), place(&mut pair)])?;
+    call(
+        libc::SYS_socketpair,
+        &[
+            30.into(),
+            libc::SOCK_STREAM.into(),
+            0.into(),
+            place(&mut pair),
+        ],
+    )?;
     escaped("made")
 }
 
@@ -204,7 +290,11 @@ fn sends_many(arena: &Arena) -> Attempt {
         sun_path: [0; 108],
     };
     let path = arena.stage.join("closed/datagram");
-    for (place, byte) in name.sun_path.iter_mut().zip(path.as_os_str().as_encoded_bytes()) {
+    for (place, byte) in name
+        .sun_path
+        .iter_mut()
+        .zip(path.as_os_str().as_encoded_bytes())
+    {
         *place = *byte as libc::c_char;
     }
     let mut byte = [b'x'];
@@ -220,7 +310,12 @@ fn sends_many(arena: &Arena) -> Attempt {
     messages[0].msg_hdr.msg_iovlen = 1;
     call(
         libc::SYS_sendmmsg,
-        &[socket.as_raw_fd().into(), place(&mut messages), 1.into(), 0.into()],
+        &[
+            socket.as_raw_fd().into(),
+            place(&mut messages),
+            1.into(),
+            0.into(),
+        ],
     )?;
     escaped("sent")
 }
@@ -244,7 +339,9 @@ pub(super) fn gift(arena: &Arena, wish: u8) -> Result<OwnedFd, Stop> {
         }
     }
     // A descriptor that may not be received is left out of the message.
-    Err(Stop::Nothing(format!("a message without a descriptor (cut: {refused})")))
+    Err(Stop::Nothing(format!(
+        "a message without a descriptor (cut: {refused})"
+    )))
 }
 
 fn receives_socket(arena: &Arena) -> Attempt {
@@ -256,4 +353,3 @@ fn receives_socket(arena: &Arena) -> Attempt {
         false => nothing("nobody saw it"),
     }
 }
-
