@@ -35,6 +35,7 @@ use libtest_mimic::Failed;
 use serde_json::json;
 
 use crate::kit::{Need, Suite, Verdict};
+use attacker::Line;
 use case::{Case, World};
 use outcome::{Known, Outcome};
 use stage::{Engine, Stage, User};
@@ -85,6 +86,7 @@ pub(crate) fn register(suite: &mut Suite) {
             for world in World::ALL {
                 register_world(suite, engine, user, world);
             }
+            startup::register(suite, engine, user);
         }
     }
 }
@@ -137,18 +139,7 @@ impl Round {
             .as_ref()
             .map_err(|error| Failed::from(error.as_str()))?;
         let outcome = outcomes.get(case.id).ok_or("no outcome")?;
-        let floor = floor();
-        let known = Known::read(&known_file())?;
-        let line = known.line([&floor, self.engine.name(), self.user.name(), case.id]);
-        match (outcome, line) {
-            (Outcome::Escaped(_), Some(_)) => Ok(()),
-            (Outcome::Escaped(what), None) => Err(format!("escaped: {}: {what}", case.says).into()),
-            (Outcome::Unproven(why), _) => {
-                Err(format!("proves nothing: {}: {why}", case.says).into())
-            }
-            (_, Some(line)) => Err(format!("is {} now: remove `{line}`", outcome.word()).into()),
-            (Outcome::Held(_) | Outcome::Works(_) | Outcome::NotApplicable(_), None) => Ok(()),
-        }
+        verdict(self.engine, self.user, case.id, &case.says, outcome)
     }
 
     fn run(&self) -> Result<BTreeMap<&'static str, Outcome>, Failed> {
@@ -157,12 +148,7 @@ impl Round {
         let changes = stage.changes()?;
         let stands = stage.victim_stands()?;
         drop(stage);
-        let control = if self.world == World::Works {
-            BTreeMap::new()
-        } else {
-            let stage = Stage::build(self.world, self.user)?;
-            stage::lines(stage.unfenced(&stage.arena(false))?)?
-        };
+        let control = control(self.user, self.world)?;
         if !stands {
             return Err("the victim did not survive".into());
         }
@@ -192,32 +178,65 @@ impl Round {
 
     /// Keeps the results for the report.
     fn note(&self, outcomes: &BTreeMap<&'static str, Outcome>) {
-        let kernel = nix::sys::utsname::uname();
-        let kernel = kernel
-            .as_ref()
-            .map(|names| names.release().to_string_lossy())
-            .unwrap_or_default();
-        let known = Known::read(&known_file());
-        let floor = floor();
-        let mut results = RESULTS.lock().unwrap_or_else(PoisonError::into_inner);
         for case in cases() {
-            let Some(outcome) = outcomes.get(case.id) else {
-                continue;
-            };
-            let why = known.as_ref().ok().and_then(|known| {
-                known.line([&floor, self.engine.name(), self.user.name(), case.id])
-            });
-            let why = why
-                .and_then(|line| line.split_once(": "))
-                .map(|(_, why)| why);
-            let line = json!({
-                "floor": floor, "kernel": kernel, "engine": self.engine.name(), "user": self.user.name(),
-                "world": self.world.name(), "case": case.id, "says": case.says,
-                "outcome": outcome.word(), "detail": outcome.detail(), "known": why,
-            });
-            results.push(format!("{RESULT}{line}"));
+            if let Some(outcome) = outcomes.get(case.id) {
+                note(self.engine, self.user, case.id, &case.says, outcome);
+            }
         }
     }
+}
+
+/// Keeps one result for the report.
+fn note(engine: Engine, user: User, id: &str, says: &str, outcome: &Outcome) {
+    let kernel = nix::sys::utsname::uname();
+    let kernel = kernel
+        .as_ref()
+        .map(|names| names.release().to_string_lossy());
+    let floor = floor();
+    let known = Known::read(&known_file()).ok();
+    let why = known
+        .as_ref()
+        .and_then(|known| known.line([&floor, engine.name(), user.name(), id]))
+        .and_then(|line| line.split_once(": "))
+        .map(|(_, why)| why);
+    let line = json!({
+        "floor": floor, "kernel": kernel.unwrap_or_default(), "engine": engine.name(), "user": user.name(),
+        "case": id, "says": says, "outcome": outcome.word(), "detail": outcome.detail(), "known": why,
+    });
+    let mut results = RESULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    results.push(format!("{RESULT}{line}"));
+}
+
+/// What the list says about an outcome.
+fn verdict(engine: Engine, user: User, id: &str, says: &str, outcome: &Outcome) -> Verdict {
+    let known = Known::read(&known_file())?;
+    let line = known.line([&floor(), engine.name(), user.name(), id]);
+    match (outcome, line) {
+        (Outcome::Escaped(_), Some(_)) => Ok(()),
+        (Outcome::Escaped(what), None) => Err(format!("escaped: {says}: {what}").into()),
+        (Outcome::Unproven(why), _) => Err(format!("proves nothing: {says}: {why}").into()),
+        (_, Some(line)) => Err(format!("is {} now: remove `{line}`", outcome.word()).into()),
+        (Outcome::Held(_) | Outcome::Works(_) | Outcome::NotApplicable(_), None) => Ok(()),
+    }
+}
+
+/// What a run said, by case.
+type Lines = BTreeMap<String, Line>;
+
+/// The same attacks without a fence; one run serves both engines.
+fn control(user: User, world: World) -> Result<Lines, Failed> {
+    static DONE: Mutex<BTreeMap<(User, World), Lines>> = Mutex::new(BTreeMap::new());
+    if world == World::Works {
+        return Ok(Lines::new());
+    }
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(lines) = done.get(&(user, world)) {
+        return Ok(lines.clone());
+    }
+    let stage = Stage::build(world, user)?;
+    let lines = stage::lines(stage.unfenced(&stage.arena(false))?)?;
+    done.insert((user, world), lines.clone());
+    Ok(lines)
 }
 
 /// Prints the results of all rounds, for `cargo xtask security`.

@@ -329,8 +329,9 @@ pub(super) fn gift(arena: &Arena, wish: u8) -> Result<OwnedFd, Stop> {
     let mut parts = [IoSliceMut::new(&mut byte)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(friend.as_raw_fd(), &mut parts, Some(&mut room), flags)?;
-    let refused = message.flags.contains(MsgFlags::MSG_CTRUNC);
-    for control in message.cmsgs()? {
+    // A descriptor that may not be received is left out of the message, which is marked as cut.
+    let kept = || Stop::Nothing("the descriptor was kept back".into());
+    for control in message.cmsgs().map_err(|_| kept())? {
         if let ControlMessageOwned::ScmRights(received) = control
             && let Some(first) = received.first()
         {
@@ -338,10 +339,7 @@ pub(super) fn gift(arena: &Arena, wish: u8) -> Result<OwnedFd, Stop> {
             return Ok(unsafe { OwnedFd::from_raw_fd(*first) });
         }
     }
-    // A descriptor that may not be received is left out of the message.
-    Err(Stop::Nothing(format!(
-        "a message without a descriptor (cut: {refused})"
-    )))
+    Err(kept())
 }
 
 fn receives_socket(arena: &Arena) -> Attempt {

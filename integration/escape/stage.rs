@@ -250,6 +250,7 @@ impl Neighbour {
         command
             .env(victim::STAGE, folder.path())
             .env("SECRET", SECRET)
+            .process_group(0)
             .current_dir(folder.at("closed/victim"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
@@ -269,6 +270,16 @@ impl Neighbour {
     }
 }
 
+/// What is said of each case, in what an attacker printed.
+pub(super) fn understood(text: &str) -> Result<BTreeMap<String, Line>, Failed> {
+    let mut lines = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with('{')) {
+        let line: Line = serde_json::from_str(line)?;
+        lines.insert(line.case.clone(), line);
+    }
+    Ok(lines)
+}
+
 /// The lines of a run that ends by itself.
 pub(super) fn lines(mut command: Command) -> Result<BTreeMap<String, Line>, Failed> {
     let output = command
@@ -276,13 +287,8 @@ pub(super) fn lines(mut command: Command) -> Result<BTreeMap<String, Line>, Fail
         .stderr(Stdio::piped())
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut lines = BTreeMap::new();
-    for line in text.lines().filter(|line| line.starts_with('{')) {
-        let line: Line = serde_json::from_str(line)?;
-        lines.insert(line.case.clone(), line);
-    }
     if output.status.success() && text.starts_with(attacker::READY) {
-        return Ok(lines);
+        return understood(&text);
     }
     let error = String::from_utf8_lossy(&output.stderr);
     Err(format!("the attacker ended with {}\n{text}{error}", output.status).into())
