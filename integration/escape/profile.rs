@@ -32,7 +32,7 @@ pub(super) fn write(folder: &Folder, world: World) -> Result<(), Failed> {
     };
     let limits = match world {
         World::Limited => {
-            "[limits]\nmemory = '128MiB'\npids = 32\nopen-files = 64\nfile-size = '1MiB'\n"
+            "[limits]\nmemory = '96MiB'\npids = 32\nopen-files = 64\nfile-size = '1MiB'\n"
         }
         World::Least | World::Wide | World::Works => "",
     };

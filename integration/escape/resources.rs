@@ -35,7 +35,7 @@ pub(super) fn cases() -> Vec<Case> {
             bomb(200)
         })),
         limited(Case::least("R9a", "takes more memory than it may", |_| {
-            hog(256)
+            hog(160)
         })),
         limited(Case::least("R9b", "opens more files than it may", |_| {
             descriptors()
