@@ -2,9 +2,9 @@
 //! and a mount stands in front of each exception that exists.
 //!
 //! An exception that does not exist yet could be made, and Landlock cannot tell names apart: then nothing of its kind
-//! can be made in that directory. The directories between are mounted onto themselves, because what is a mount point
-//! can neither be renamed nor removed (fs/namei.c, 6.12: `vfs_rename`, `vfs_rmdir`), so that the exception cannot be
-//! carried off and made anew.
+//! can be made in that directory, and if it is not the granted one itself, nothing in it can be written. The directories
+//! between are mounted onto themselves, because what is a mount point can neither be renamed nor removed (fs/namei.c,
+//! 6.12: `vfs_rename`, `vfs_rmdir`), so that the exception cannot be carried off and made anew.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -38,16 +38,18 @@ pub(super) enum Unmade {
 pub(super) struct Carving {
     /// Rights of all but the exceptions.
     pub(super) rights: u8,
-    /// What cannot be made in [`Self::holders`].
+    /// What cannot be made in the directory itself.
     pub(super) unmade: Unmade,
-    /// The directory, and those in it that hold exceptions and that have its rights themselves; outer before inner.
+    /// Directories in it that hold exceptions and have its rights themselves; outer before inner.
     pub(super) holders: Vec<PathBuf>,
     /// Directories without any right.
     pub(super) hidden_directories: Vec<PathBuf>,
     /// Files without any right.
     pub(super) hidden_files: Vec<PathBuf>,
-    /// What has less rights, but reading among them, as a whole.
+    /// What has less rights, but reading among them, as a whole; outer before inner.
     pub(super) lesser: Vec<(PathBuf, u8)>,
+    /// Directories among those that lose the right to be written for an exception that does not exist.
+    pub(super) closed: Vec<PathBuf>,
 }
 
 /// How the directory `path` is granted, whose slash leads to the state `inside`; `None` if what is in it does not have
@@ -55,25 +57,36 @@ pub(super) struct Carving {
 pub(super) fn carve(reach: &Reach<'_>, path: &Path, inside: u32) -> Option<Carving> {
     [READ | WRITE | EXEC, READ | WRITE]
         .into_iter()
-        .find_map(|rights| {
-            let mut carving = Carving {
-                rights,
-                ..Carving::default()
-            };
-            carving.directory(reach, path, inside)?;
-            Some(carving)
-        })
+        .find_map(|rights| Carving::of(reach, path, inside, rights))
 }
 
 impl Carving {
-    fn directory(&mut self, reach: &Reach<'_>, path: &Path, inside: u32) -> Option<()> {
-        let names = exceptions(reach, inside, self.rights)?;
-        self.holders.push(path.to_path_buf());
-        for name in names {
+    fn of(reach: &Reach<'_>, path: &Path, inside: u32, rights: u8) -> Option<Self> {
+        let mut carving = Self {
+            rights,
+            ..Self::default()
+        };
+        for name in exceptions(reach, inside, rights)? {
             let state = reach.step(inside, &name);
-            self.exception(reach, path.join(OsStr::from_bytes(&name)), state)?;
+            carving.exception(reach, path.join(OsStr::from_bytes(&name)), state)?;
         }
-        Some(())
+        Some(carving)
+    }
+
+    /// Takes in what was found of a directory that holds exceptions.
+    fn add(&mut self, path: PathBuf, mut inner: Self) {
+        if inner.unmade == Unmade::Nothing {
+            self.holders.push(path);
+            self.holders.append(&mut inner.holders);
+        } else {
+            self.lesser.push((path.clone(), self.rights & !WRITE));
+            self.closed.push(path);
+        }
+        self.closed.append(&mut inner.closed);
+        self.lesser.append(&mut inner.lesser);
+        self.hidden_directories
+            .append(&mut inner.hidden_directories);
+        self.hidden_files.append(&mut inner.hidden_files);
     }
 
     fn exception(&mut self, reach: &Reach<'_>, path: PathBuf, state: u32) -> Option<()> {
@@ -98,7 +111,8 @@ impl Carving {
             } else if rights & READ != 0 && rights == below.all && rights == below.any {
                 self.lesser.push((path, rights));
             } else if rights & self.rights == self.rights {
-                self.directory(reach, &path, inside)?;
+                let inner = Self::of(reach, &path, inside, self.rights)?;
+                self.add(path, inner);
             } else {
                 return None;
             }
@@ -170,10 +184,7 @@ mod tests {
         let carving = carving.unwrap();
         assert_eq!(carving.rights, READ | WRITE);
         assert_eq!(carving.unmade, Unmade::Nothing);
-        assert_eq!(
-            carving.holders,
-            [place.path().to_path_buf(), place.path().join(".git")]
-        );
+        assert_eq!(carving.holders, [place.path().join(".git")]);
         assert_eq!(carving.hidden_directories, [hooks]);
     }
 
@@ -190,6 +201,10 @@ mod tests {
         assert_eq!(below.unmade, Unmade::Directories);
         let direct = carved(place.path(), &rules("secret")).unwrap();
         assert_eq!(direct.unmade, Unmade::Anything);
+        fs::create_dir(place.path().join(".git")).unwrap();
+        let inside = carved(place.path(), &rules(".git/hooks")).unwrap();
+        assert_eq!(inside.unmade, Unmade::Nothing);
+        assert_eq!(inside.closed, [place.path().join(".git")]);
     }
 
     #[test]

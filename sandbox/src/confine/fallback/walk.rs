@@ -64,7 +64,9 @@ pub(in crate::confine) struct Gaps {
     pub(in crate::confine) unlisted: Option<PathBuf>,
     /// A program that may be executed and not read: the loader opens it for reading.
     pub(in crate::confine) unreadable_program: Option<PathBuf>,
-    /// A directory in which not everything can be made, because what is denied in it does not exist.
+    /// Whether something is listed of processes in /proc, whose directories come and go.
+    pub(in crate::confine) processes: bool,
+    /// A directory in which not everything can be made, because what is denied in it does not exist, and how that is said.
     pub(in crate::confine) unmade: Option<(PathBuf, &'static str)>,
     /// A directory whose own mode may not be changed, but below which everything may be written.
     pub(in crate::confine) edge: Option<PathBuf>,
@@ -210,7 +212,7 @@ impl Walk<'_> {
             self.place(path, here, Need::IfPresent)?;
         }
         if let Some(carving) = carving {
-            self.close(carving, here)?;
+            self.close(path, carving, here)?;
         }
         let mut summary = Summary {
             writable: here.writable,
@@ -321,6 +323,7 @@ impl Walk<'_> {
             let name = entry.file_name();
             // Processes come and go: what exists now will not be the command's.
             if path == Path::new("/proc") && name.as_bytes().iter().all(u8::is_ascii_digit) {
+                self.gaps.processes = true;
                 summary.private = true;
                 continue;
             }
@@ -409,10 +412,13 @@ impl Walk<'_> {
     }
 
     /// Puts mounts in front of what a carving leaves out, and keeps it from being made.
-    fn close(&mut self, carving: Carving, here: Granted) -> Result<(), Error> {
+    fn close(&mut self, path: &Path, carving: Carving, here: Granted) -> Result<(), Error> {
         self.relies_on_mounts = true;
-        // The first is the directory itself, whose mount has been placed.
-        for holder in &carving.holders[1..] {
+        if let Some(closed) = carving.closed.first() {
+            let first = || (closed.clone(), "nothing can be written in");
+            self.gaps.unmade.get_or_insert_with(first);
+        }
+        for holder in &carving.holders {
             self.place(holder, here, Need::Always)?;
         }
         for (path, rights) in carving.lesser {
@@ -431,26 +437,24 @@ impl Walk<'_> {
         }
         let unmade = match carving.unmade {
             Unmade::Nothing => return Ok(()),
-            Unmade::Directories => "directories",
-            Unmade::Anything => "files",
+            Unmade::Directories => "directories cannot be made in",
+            Unmade::Anything => "nothing can be made in",
         };
-        for holder in &carving.holders {
-            let first = || (holder.clone(), unmade);
-            self.gaps.unmade.get_or_insert_with(first);
-            self.grant_directories(holder, &carving.holders, here.rights)?;
-        }
-        Ok(())
+        self.gaps
+            .unmade
+            .get_or_insert_with(|| (path.to_path_buf(), unmade));
+        self.grant_directories(path, here.rights)
     }
 
     /// Grants the directories in one in which not everything can be made, since they do not share that.
-    fn grant_directories(&mut self, path: &Path, but: &[PathBuf], rights: u8) -> Result<(), Error> {
+    fn grant_directories(&mut self, path: &Path, rights: u8) -> Result<(), Error> {
         let Ok(listing) = fs::read_dir(path) else {
             return Ok(());
         };
         for entry in listing.flatten() {
             self.count(path)?;
             let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !but.contains(&path) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 self.grant(&path, rights, true, Unmade::Nothing);
             }
         }
