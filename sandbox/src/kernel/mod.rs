@@ -17,6 +17,7 @@ mod map;
 mod pins;
 mod selftest;
 mod stream;
+mod table;
 
 pub use engine::Engine;
 pub use error::Error;
