@@ -15,6 +15,7 @@ mod names;
 mod outside;
 mod programs;
 mod refusal;
+mod surfaces;
 mod terminal;
 mod untrusted;
 mod version;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     outside::register(&mut suite);
     launch::register(&mut suite);
     refusal::register(&mut suite);
+    surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);
     kit::run(suite)
