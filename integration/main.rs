@@ -15,6 +15,7 @@ mod names;
 mod outside;
 mod programs;
 mod refusal;
+mod rights;
 mod surfaces;
 mod terminal;
 mod untrusted;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     outside::register(&mut suite);
     launch::register(&mut suite);
     refusal::register(&mut suite);
+    rights::register(&mut suite);
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);

@@ -96,6 +96,14 @@ def event():
     system(298, bytes(attributes), 0, -1, -1, 0)
 
 
+def map_by_number():
+    """The first map that there is: its number, then a descriptor of it."""
+    found = ctypes.create_string_buffer(128)
+    system(321, 12, found, 128)
+    number = struct.unpack_from("I", found, 4)[0]
+    system(321, 14, struct.pack("I", number) + bytes(124), 128)
+
+
 def ring():
     system(425, 4, ctypes.create_string_buffer(120))
 
@@ -173,7 +181,7 @@ ACTS = {
     "pivot": lambda: alone(pivoted),
     "chroot": lambda: alone(lambda: os.chroot("/")),
     "bpf-map": lambda: system(321, 0, struct.pack("IIII", 2, 4, 4, 1) + bytes(112), 128),
-    "bpf-by-number": lambda number="1": system(321, 14, struct.pack("II", int(number), 0) + bytes(120), 128),
+    "bpf-by-number": map_by_number,
     "perf": event,
     "module-memory": lambda: image(175),
     "module-file": lambda: image(313),
