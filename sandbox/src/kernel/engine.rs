@@ -267,6 +267,10 @@ fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result
             ));
         }
     };
+    let path = pins.program(hook);
+    program
+        .pin(&path)
+        .map_err(|error| Error::pin(&path, error))?;
     let path = pins.link(hook);
     link.map_err(|error| refused(spell(&error)))?
         .pin(&path)

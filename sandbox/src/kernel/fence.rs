@@ -18,7 +18,7 @@ use ringfence_abi::{
 use super::{
     Engine, Error, Events,
     engine::{Maps, Role},
-    map,
+    map, misses,
     table::{self, Table},
 };
 use crate::policy::Policy;
@@ -53,6 +53,9 @@ pub struct Totals {
     pub errors: u64,
     /// Tasks inside now.
     pub tasks: u64,
+    /// Runs of the programs that the kernel has left out since they were loaded, in this fence or another: acts that nobody
+    /// judged.
+    pub missed: u64,
 }
 
 impl Fence {
@@ -139,6 +142,11 @@ impl Fence {
             lost,
             errors,
             tasks,
+            // A watching program that is left out tells less, and lets nothing through.
+            missed: match engine.role {
+                Role::Judge => misses::count(&engine.pins)?,
+                Role::Watch => 0,
+            },
         })
     }
 

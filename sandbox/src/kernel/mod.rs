@@ -14,6 +14,7 @@ mod fence;
 mod host;
 mod layout;
 mod map;
+mod misses;
 mod pins;
 mod selftest;
 mod stream;

@@ -53,6 +53,9 @@ pub struct Record {
     pub lost: u64,
     /// Denials for an error of the fence itself.
     pub errors: u64,
+    /// Runs of the kernel's half that the kernel has left out.
+    #[serde(default)]
+    pub missed: u64,
     /// Whether denials could be seen at all.
     pub blind: bool,
     /// Each kind of denial, in the order of its first appearance.
@@ -133,6 +136,7 @@ impl Record {
         self.denied = totals.denied;
         self.lost = totals.lost;
         self.errors = totals.errors;
+        self.missed = totals.missed;
     }
 
     /// Counts an event; returns its kind the first time.
