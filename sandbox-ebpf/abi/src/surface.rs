@@ -82,7 +82,11 @@ mod tests {
         let mut seen = Surfaces::NONE;
         for (position, surface) in ALL.iter().enumerate() {
             assert_eq!(seen.0 & surface.bit.0, 0, "{}", surface.name);
-            assert!(ALL[..position].iter().all(|other| other.name != surface.name));
+            assert!(
+                ALL[..position]
+                    .iter()
+                    .all(|other| other.name != surface.name)
+            );
             seen = seen.union(surface.bit);
         }
     }

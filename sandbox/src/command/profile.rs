@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::look::look;
 use crate::compile::{self, Bound, Cover, Explainer, Explanation, explainer, follow};
 use crate::policy::{Limits, NetworkPolicy};
-use crate::profile::{self, CommandLine, Effective, Right, RuleEntry, RuleTable, Variables};
+use crate::profile::{
+    self, CommandLine, Effective, Opening, Right, RuleEntry, RuleTable, SyscallChoice, Variables,
+};
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,12 @@ pub fn show(request: Request, json: bool, out: &mut dyn Write) -> Result<(), Err
     writeln!(out, "mode = {}", quoted(network_word(effective.network)))?;
     writeln!(out, "\n[process]")?;
     writeln!(out, "capabilities = {}", toml_list(&effective.capabilities))?;
+    match &effective.syscalls {
+        SyscallChoice::Default => writeln!(out, "syscalls = \"default\"")?,
+        SyscallChoice::Listed(names) => writeln!(out, "syscalls = {}", toml_list(names))?,
+    }
+    writeln!(out, "allow-privilege-gain = {}", effective.privilege_gain)?;
+    show_kernel("kernel", &effective.kernel, out)?;
     let rest = profile::Document {
         limits: document.limits,
         protection: document.protection,
@@ -207,6 +215,18 @@ fn show_files(effective: &Effective, explainer: &Explainer, out: &mut dyn Write)
     Ok(())
 }
 
+fn show_kernel(section: &str, openings: &[Opening], out: &mut dyn Write) -> io::Result<()> {
+    if openings.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n[{section}]\nallow = [")?;
+    for opening in openings {
+        writeln!(out, "    # {}", commented(&opening.origin.to_string()))?;
+        writeln!(out, "    {},", quoted(opening.surface.name))?;
+    }
+    writeln!(out, "]")
+}
+
 fn show_rule(bound: &Bound, out: &mut dyn Write) -> io::Result<()> {
     let rule = &bound.rule;
     let written = rule.shown();
@@ -297,7 +317,12 @@ fn as_json(effective: &Effective, explainer: &Explainer) -> Value {
         "lineage": effective.lineage,
         "files": { "mode": effective.files_mode, "rules": rules },
         "network": { "mode": network_word(effective.network) },
-        "process": { "capabilities": effective.capabilities },
+        "process": {
+            "capabilities": effective.capabilities,
+            "syscalls": syscalls_json(&effective.syscalls),
+            "allow-privilege-gain": effective.privilege_gain,
+        },
+        "kernel": { "allow": kernel_json(&effective.kernel) },
         "limits": limits_json(&effective.limits),
         "protection": document.protection,
     })
@@ -310,6 +335,18 @@ fn cover_json(cover: &Cover) -> Value {
         .map(|link| link_text(&link.path, &link.target))
         .collect();
     json!({ "path": cover.glob.text(), "links": links })
+}
+
+fn syscalls_json(choice: &SyscallChoice) -> Value {
+    match choice {
+        SyscallChoice::Default => json!("default"),
+        SyscallChoice::Listed(names) => json!(names),
+    }
+}
+
+fn kernel_json(openings: &[Opening]) -> Vec<Value> {
+    let entry = |opening: &Opening| json!({ "name": opening.surface.name, "origin": opening.origin.to_string() });
+    openings.iter().map(entry).collect()
 }
 
 fn limits_json(limits: &Limits) -> Value {

@@ -20,7 +20,6 @@ mod pack;
 mod resolve;
 
 use ringfence_abi::policy::LARGE_WORDS;
-use ringfence_abi::surface::Surfaces;
 
 pub use bind::{Bound, Cover, Unfollowed, bind};
 pub use error::Error;
@@ -28,8 +27,8 @@ pub use explain::{Deciding, Explainer, Explanation, Suggestion};
 pub use glob::Glob;
 pub use resolve::{Entry, Link, Look, follow};
 
-use crate::policy::{Automaton, FilePolicy, Policy};
-use crate::profile::{Effective, Variables};
+use crate::policy::{Automaton, FilePolicy, Policy, Syscalls};
+use crate::profile::{Effective, SyscallChoice, Variables, kernel, syscall};
 use determinise::{GivenUp, MOST_STATES, MOST_STEPS, determinise};
 
 /// Compiles `effective` with the values of `variables`, looking at links with `look`.
@@ -51,8 +50,12 @@ pub fn compile(
         },
         network: effective.network,
         capabilities: effective.capabilities.clone(),
-        kernel: Surfaces::NONE,
-        privilege_gain: false,
+        kernel: kernel::opened(&effective.kernel),
+        syscalls: match &effective.syscalls {
+            SyscallChoice::Default => Syscalls::Default,
+            SyscallChoice::Listed(names) => Syscalls::Listed(syscall::expand(names)),
+        },
+        privilege_gain: effective.privilege_gain,
         programs: Vec::new(),
         limits: effective.limits,
         degradation: effective.degradation.clone(),

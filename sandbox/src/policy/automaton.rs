@@ -1,6 +1,6 @@
 //! The file automaton as user space holds it: the words of [`ringfence_abi::automaton`] and questions to them.
 
-use ringfence_abi::automaton;
+use ringfence_abi::{automaton, rights};
 
 /// A compiled set of path rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,13 @@ impl Automaton {
     /// The rights of `path`, an absolute path without a trailing slash (`/` itself apart).
     #[must_use]
     pub fn rights(&self, path: &[u8]) -> u8 {
-        automaton::rights_of(&self.words, self.state(path))
+        self.rights_of(self.state(path))
+    }
+
+    /// The number of the program that an exec of `path` enters; 0 is none.
+    #[must_use]
+    pub fn program(&self, path: &[u8]) -> u8 {
+        rights::program(self.accept(self.state(path)))
     }
 
     /// The state after `bytes`; equal states allow the same to every continuation.
@@ -39,6 +45,12 @@ impl Automaton {
     /// The rights of a path that ends in `state`.
     #[must_use]
     pub fn rights_of(&self, state: u32) -> u8 {
+        self.accept(state) & rights::ALL
+    }
+
+    /// Rights and program of a path that ends in `state`, as the kernel reads them.
+    #[must_use]
+    pub fn accept(&self, state: u32) -> u8 {
         automaton::rights_of(&self.words, state)
     }
 

@@ -47,6 +47,8 @@ pub struct Policy {
     pub capabilities: Vec<String>,
     /// Parts of the kernel that are open; all others are closed.
     pub kernel: Surfaces,
+    /// Which system calls there are.
+    pub syscalls: Syscalls,
     /// Whether set-user-id programs and file capabilities give their privileges.
     pub privilege_gain: bool,
     /// Rights of single programs, by their number less one ([`ringfence_abi::rights::program`]).
@@ -87,6 +89,16 @@ pub enum NetworkPolicy {
     None,
     /// The section is off: sockets are not restricted.
     Open,
+}
+
+/// Which system calls there are: what a fence closes it closes under either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Syscalls {
+    /// All that a fence does not close.
+    #[default]
+    Default,
+    /// Of those only the ones with these names, besides what every process needs to start and to end.
+    Listed(Vec<&'static str>),
 }
 
 /// Resource limits of a fence; `None` leaves what the caller had.

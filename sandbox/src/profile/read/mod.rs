@@ -1,21 +1,26 @@
 //! One profile file to what it says. Every key is looked at: one that the language does not have is an error with its
 //! place and the nearest right spelling.
 
+mod files;
+mod process;
+mod program;
+pub(super) mod protection;
+mod value;
+
 use std::sync::Arc;
 
-use super::capability;
 use super::error::Error;
 use super::layer::{Extension, Layer, OwnVariable};
 use super::quantity;
-use super::rule::{Right, Rule, shortened};
-use super::source::{Fault, Place, Source};
+use super::source::{Place, Source};
 use super::tree::{Content, Entry, Node};
-use crate::policy::{Demand, Mode, NetworkPolicy, Protection};
+use crate::policy::{Demand, NetworkPolicy, Protection};
+use value::{list, meaning, one_line, section, text, unknown, word};
 
 /// The version of the language that this reads.
 pub(super) const VERSION: i64 = 1;
 /// Keys of a profile.
-pub(super) const KEYS: [&str; 10] = [
+pub(super) const KEYS: [&str; 12] = [
     "version",
     "name",
     "because",
@@ -24,8 +29,10 @@ pub(super) const KEYS: [&str; 10] = [
     "files",
     "network",
     "process",
+    "kernel",
     "limits",
     "protection",
+    "program",
 ];
 /// Keys of `[files]`.
 pub(super) const FILES_KEYS: [&str; 5] = ["mode", "read", "write", "exec", "deny"];
@@ -34,12 +41,20 @@ pub(super) const RULE_KEYS: [&str; 3] = ["path", "because", "expected"];
 /// Keys of `[network]`.
 pub(super) const NETWORK_KEYS: [&str; 1] = ["mode"];
 /// Keys of `[process]`.
-pub(super) const PROCESS_KEYS: [&str; 1] = ["capabilities"];
+pub(super) const PROCESS_KEYS: [&str; 3] = ["capabilities", "syscalls", "allow-privilege-gain"];
+/// Keys of `[kernel]`.
+pub(super) const KERNEL_KEYS: [&str; 1] = ["allow"];
+/// Keys of `[[program]]`.
+pub(super) const PROGRAM_KEYS: [&str; 8] = [
+    "path", "because", "inherit", "extends", "files", "network", "kernel", "program",
+];
+/// Sections that hold for the whole run, and are in no `[[program]]`.
+pub(super) const WHOLE_RUN: [&str; 3] = ["process", "limits", "protection"];
 /// Keys of `[limits]`.
 pub(super) const LIMITS_KEYS: [&str; 6] =
     ["memory", "pids", "time", "cpu", "open-files", "file-size"];
-/// Words of `[protection]`.
-pub(super) const DEMANDS: [Demand; 3] = [Demand::Required, Demand::BestEffort, Demand::Off];
+/// Words of `[protection]`, beside [`protection::OFF`] for some.
+pub(super) const DEMANDS: [Demand; 2] = [Demand::Required, Demand::BestEffort];
 /// Protections that `files` stands for.
 const FILES_GROUP: [Protection; 3] = [
     Protection::FilesRead,
@@ -69,8 +84,12 @@ pub(super) fn layer(
         .unwrap_or_else(|| fallback.to_owned());
     let mut layer = Layer::new(&name);
     let mut versioned = false;
+    let mut protections = None;
     for entry in entries {
         let Entry { key, place, node } = entry;
+        if let Some(known) = WHOLE_RUN.into_iter().find(|known| *known == key) {
+            layer.whole_run.push((known, place.clone()));
+        }
         match key.as_str() {
             "version" => {
                 version(&node)?;
@@ -80,13 +99,22 @@ pub(super) fn layer(
             "because" => layer.because = Some(text(&node, "because")?),
             "extends" => layer.extends = extends(node)?,
             "variables" => layer.variables = variables(&place, node)?,
-            "files" => files(&mut layer, &place, node)?,
-            "network" => layer.network = Some(network(&place, node)?),
-            "process" => layer.capabilities = process(&place, node)?,
+            "files" => files::files(&mut layer.sections, &layer.name, &place, node)?,
+            "network" => layer.sections.network = Some(network(&place, node)?),
+            "process" => layer.process = process::process(&place, node)?,
+            "kernel" => {
+                let openings = process::kernel(&layer.name, &place, node)?;
+                layer.sections.kernel.extend(openings);
+            }
             "limits" => limits(&mut layer, &place, node)?,
-            "protection" => protection(&mut layer, &place, node)?,
+            "protection" => protections = Some((place, node)),
+            "program" => layer.sections.programs = program::programs(&layer.name, node)?,
             _ => return Err(unknown(&key, &place, "a profile", &KEYS)),
         }
+    }
+    // Last, because what is off must not be on elsewhere.
+    if let Some((place, node)) = protections {
+        protection::protection(&mut layer, &place, node)?;
     }
     if !versioned {
         return Err(meaning(
@@ -156,75 +184,6 @@ fn variables(place: &Place, node: Node) -> Result<Vec<OwnVariable>, Error> {
         .collect()
 }
 
-fn files(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error> {
-    for entry in section(place, node, "files")? {
-        if entry.key == "mode" {
-            let modes = [Mode::Enforce, Mode::Audit, Mode::Off];
-            layer.files_mode = Some(word(&entry.node, "mode", &modes, Mode::name)?);
-            continue;
-        }
-        let right = Right::ALL
-            .into_iter()
-            .find(|right| right.name() == entry.key);
-        let Some(right) = right else {
-            return Err(unknown(&entry.key, &entry.place, "[files]", &FILES_KEYS));
-        };
-        let expected = "a list of rules, as in `[\"/usr/**\"]`";
-        for item in list(entry.node, right.name(), expected)? {
-            let rule = rule(layer, right, item)?;
-            layer.rules.push(rule);
-        }
-    }
-    Ok(())
-}
-
-fn rule(layer: &Layer, right: Right, node: Node) -> Result<Rule, Error> {
-    let Node { place, value } = node;
-    let entries = match value {
-        Content::Text(path) => return Rule::in_profile(right, &path, &layer.name, &place),
-        Content::Table(entries) => entries,
-        other => {
-            return Err(meaning(
-                &place,
-                &format!("a rule is {}", other.kind()),
-                "write a string, or a table as in `{ path = \"/x\", because = \"...\" }`",
-            ));
-        }
-    };
-    let mut path = None;
-    let mut because = None;
-    let mut expected = false;
-    for entry in entries {
-        match entry.key.as_str() {
-            "path" => path = Some((text(&entry.node, "path")?, entry.node.place)),
-            "because" => because = Some(text(&entry.node, "because")?),
-            "expected" => match entry.node.value {
-                Content::Truth(truth) => expected = truth,
-                other => {
-                    return Err(wrong_kind(
-                        &entry.node.place,
-                        "expected",
-                        &other,
-                        "true or false",
-                    ));
-                }
-            },
-            _ => return Err(unknown(&entry.key, &entry.place, "a rule", &RULE_KEYS)),
-        }
-    }
-    let Some((path, place)) = path else {
-        return Err(meaning(
-            &place,
-            "the rule has no `path`",
-            "add `path = \"/...\"`",
-        ));
-    };
-    let mut rule = Rule::in_profile(right, &path, &layer.name, &place)?;
-    rule.because = because;
-    rule.expected = expected;
-    Ok(rule)
-}
-
 fn network(place: &Place, node: Node) -> Result<NetworkPolicy, Error> {
     let mut network = None;
     for entry in section(place, node, "network")? {
@@ -267,35 +226,6 @@ fn network(place: &Place, node: Node) -> Result<NetworkPolicy, Error> {
     Ok(network.unwrap_or(NetworkPolicy::None))
 }
 
-fn process(place: &Place, node: Node) -> Result<Option<Vec<&'static str>>, Error> {
-    let mut kept = None;
-    for entry in section(place, node, "process")? {
-        if entry.key != "capabilities" {
-            return Err(unknown(
-                &entry.key,
-                &entry.place,
-                "[process]",
-                &PROCESS_KEYS,
-            ));
-        }
-        let expected = "a list of names, as in `[\"net_bind_service\"]`";
-        let mut names = Vec::new();
-        for item in list(entry.node, "capabilities", expected)? {
-            let name = one_line(&item, "capabilities")?;
-            names.push(capability::named(&name).map_err(|near| {
-                let message = format!("no capability is called `{}`", shortened(&name));
-                let fault = Fault::new(&item.place, message);
-                Error::Meaning(match near {
-                    Some(near) => fault.help(format!("did you mean `{near}`?")),
-                    None => fault.help("see capabilities(7) for the names"),
-                })
-            })?);
-        }
-        kept = Some(names);
-    }
-    Ok(kept)
-}
-
 fn limits(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error> {
     for entry in section(place, node, "limits")? {
         let content = &entry.node.value;
@@ -316,126 +246,6 @@ fn limits(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error> {
         *limit = Some(amount);
     }
     Ok(())
-}
-
-fn protection(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error> {
-    let entries = section(place, node, "protection")?;
-    let mut demands = Vec::new();
-    for entry in entries {
-        let demand = word(&entry.node, &entry.key, &DEMANDS, Demand::name)?;
-        let named: &[Protection] = match entry.key.as_str() {
-            "all" => &Protection::ALL,
-            "files" => &FILES_GROUP,
-            key => match Protection::ALL.iter().find(|known| known.name() == key) {
-                Some(protection) => std::slice::from_ref(protection),
-                None => {
-                    return Err(unknown(
-                        key,
-                        &entry.place,
-                        "[protection]",
-                        &protection_keys(),
-                    ));
-                }
-            },
-        };
-        demands.push((named, demand));
-    }
-    // What names fewer decides, wherever it stands: `all`, then `files`, then single ones.
-    demands.sort_by_key(|(named, _)| std::cmp::Reverse(named.len()));
-    for (named, demand) in demands {
-        for protection in named {
-            layer.demands.insert(*protection, demand);
-        }
-    }
-    Ok(())
-}
-
-/// The entries of a section, which must have some.
-fn section(place: &Place, node: Node, name: &str) -> Result<Vec<Entry>, Error> {
-    match node.value {
-        Content::Table(entries) if entries.is_empty() => Err(meaning(
-            place,
-            &format!("section [{name}] is empty"),
-            "write a key into it, or remove it",
-        )),
-        Content::Table(entries) => Ok(entries),
-        other => Err(wrong_kind(
-            &node.place,
-            name,
-            &other,
-            &format!("a section: [{name}]"),
-        )),
-    }
-}
-
-fn list(node: Node, key: &str, expected: &str) -> Result<Vec<Node>, Error> {
-    match node.value {
-        Content::List(items) => Ok(items),
-        other => Err(wrong_kind(&node.place, key, &other, expected)),
-    }
-}
-
-fn text(node: &Node, key: &str) -> Result<String, Error> {
-    match &node.value {
-        Content::Text(text) => Ok(text.clone()),
-        other => Err(wrong_kind(&node.place, key, other, "a string")),
-    }
-}
-
-/// A string that is a name: not empty, and without control characters, since reports print it.
-fn one_line(node: &Node, key: &str) -> Result<String, Error> {
-    let text = text(node, key)?;
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(meaning(
-            &node.place,
-            &format!("`{key}` is empty or has control characters"),
-            "write a plain name",
-        ));
-    }
-    Ok(text)
-}
-
-/// The one of `words` that a string names.
-fn word<T: Copy>(
-    node: &Node,
-    key: &str,
-    words: &[T],
-    name: impl Fn(T) -> &'static str,
-) -> Result<T, Error> {
-    let known: Vec<_> = words
-        .iter()
-        .map(|&word| format!("\"{}\"", name(word)))
-        .collect();
-    let expected = known.join(" or ");
-    let Content::Text(text) = &node.value else {
-        return Err(wrong_kind(&node.place, key, &node.value, &expected));
-    };
-    words
-        .iter()
-        .copied()
-        .find(|&word| name(word) == text)
-        .ok_or_else(|| {
-            let message = format!("`{key}` is \"{}\"", shortened(text));
-            meaning(&node.place, &message, &format!("write {expected}"))
-        })
-}
-
-fn wrong_kind(place: &Place, key: &str, content: &Content, expected: &str) -> Error {
-    let message = format!("`{key}` is {}", content.kind());
-    meaning(place, &message, &format!("write {expected}"))
-}
-
-fn unknown(key: &str, place: &Place, section: &str, known: &[&str]) -> Error {
-    let message = format!("unknown key `{}` in {section}", shortened(key));
-    let help = match super::nearest(key, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known: {}", known.join(", ")),
-    };
-    meaning(place, &message, &help)
-}
-
-fn meaning(place: &Place, message: &str, help: &str) -> Error {
-    Error::Meaning(Fault::new(place, message).help(help))
 }
 
 #[cfg(test)]
@@ -464,6 +274,8 @@ mod tests {
             ("RuleTable", &RULE_KEYS),
             ("NetworkSection", &NETWORK_KEYS),
             ("ProcessSection", &PROCESS_KEYS),
+            ("KernelSection", &KERNEL_KEYS),
+            ("ProgramSection", &PROGRAM_KEYS),
             ("LimitsSection", &LIMITS_KEYS),
         ] {
             let pointer = format!("/$defs/{definition}/properties");
