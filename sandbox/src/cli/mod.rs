@@ -195,6 +195,9 @@ pub enum ProfileVerb {
         /// Rights to test.
         #[command(flatten)]
         rights: TestedRights,
+        /// Ask inside the [[program]] section that an exec of this path enters; given again, inside that one
+        #[arg(long = "program", value_name = "PATH")]
+        programs: Vec<OsString>,
         /// Profile: a shipped name or a path
         #[arg(short, long = "profile", value_name = "PROFILE")]
         profiles: Vec<OsString>,

@@ -6,7 +6,7 @@ use serde::Serialize;
 mod automaton;
 mod protection;
 
-pub use automaton::Automaton;
+pub use automaton::{Automaton, Difference};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.
@@ -74,7 +74,7 @@ pub struct ProgramPolicy {
 }
 
 /// Files and execution: the automaton that both the kernel and the explanations run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct FilePolicy {
     /// What a denial does.
     pub mode: Mode,
@@ -82,8 +82,8 @@ pub struct FilePolicy {
     pub automaton: Automaton,
 }
 
-/// What is known of the network so far: all or nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is known of the network so far: all or nothing, the less first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NetworkPolicy {
     /// No socket but Unix sockets.
     None,

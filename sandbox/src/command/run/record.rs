@@ -295,7 +295,7 @@ impl Denial {
             self.hint = found.hint;
             if let Some(suggestion) = found.suggestion {
                 self.profile_lines.push(suggestion.profile);
-                self.flags.push(suggestion.flag);
+                self.flags.extend(suggestion.flag);
             }
         }
     }
