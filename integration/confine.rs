@@ -743,6 +743,39 @@ fn supervisor(script: &str) -> std::process::Command {
 }
 
 #[test]
+fn the_cgroup_of_a_supervisor_that_was_killed_is_collected_later() {
+    use std::io::{BufRead, BufReader};
+    let Some(root) = Probe::new().unwrap().cgroup else {
+        eprintln!("skipped: the_cgroup_of_a_supervisor_that_was_killed needs cgroup v2");
+        return;
+    };
+    let mut child = supervisor("grep ^0:: /proc/self/cgroup; exec sleep 60")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.find_map(|line| line.unwrap().split_once("0::").map(|(_, at)| at.to_owned()));
+    let line = line.unwrap();
+    let directory = root.directory().join(line.rsplit_once('/').unwrap().1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    run(&request("true", &[]), &policy(&[]), Engine::BpfLsm).unwrap();
+    assert!(directory.exists(), "a task is still in it");
+    fs::write(directory.join("cgroup.kill"), "1").unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while directory.exists() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} stays",
+            directory.display()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        run(&request("true", &[]), &policy(&[]), Engine::BpfLsm).unwrap();
+    }
+}
+
+#[test]
 fn signals_to_the_supervisor_reach_the_command() {
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::CommandExt;

@@ -117,6 +117,12 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         };
     }
     let mut reasons = later(gaps, WRITE, "made or written");
+    if let Some((path, what)) = &gaps.unmade {
+        reasons.push(format!(
+            "{what} cannot be made in {}, because what is denied there does not exist yet and could be made too",
+            path.display()
+        ));
+    }
     if probe.landlock_abi < 2 {
         reasons.push("Landlock ABI 1 cannot move files between directories".to_owned());
     }

@@ -211,7 +211,7 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         if (hook == WATCH) != (role == Role::Watch) {
             continue;
         }
-        if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook)? {
+        if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook) {
             continue;
         }
         attach(pins, hook, program, &types)?;

@@ -4,6 +4,7 @@
 //! It must not claim more than it does: [`Derived`] carries every difference to the policy, and
 //! [`super::standings`] turns them into grades.
 
+mod carve;
 pub(super) mod mounts;
 mod reach;
 mod ruleset;
@@ -72,3 +73,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
 pub(super) fn judges_unix_sockets(abi: u32) -> bool {
     abi >= ruleset::ABI_RESOLVE_UNIX
 }
+
+#[cfg(test)]
+#[path = "../../../../integration/rules.rs"]
+mod rules;

@@ -53,7 +53,7 @@ impl<'a> Reach<'a> {
 
     /// The rights of a path that ends in `state`.
     pub(super) fn rights(&self, state: u32) -> u8 {
-        self.automaton.rights_of(state)
+        self.automaton.rights_of(state) & ALL
     }
 
     /// The rights ahead of `state`, which a path leads to.

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, Scope,
+    RulesetCreated, RulesetCreatedAttr, Scope, make_bitflags,
 };
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 use ringfence_abi::surface::{SIGNALS, Surfaces};
 
+use super::carve::Unmade;
 use super::walk::{Grant, LIST};
 use crate::confine::error::Error;
 
@@ -21,6 +22,12 @@ use crate::confine::error::Error;
 pub(super) const ABI_RESOLVE_UNIX: u32 = 9;
 /// The first ABI with scopes.
 const ABI_SCOPE: u32 = 6;
+
+/// Every right to make a name in a directory; a rename or link into it takes the right for the kind of file as well
+/// (security/landlock/fs.c, 6.12: `get_mode_access`).
+const MAKING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    MakeChar | MakeDir | MakeReg | MakeSock | MakeFifo | MakeBlock | MakeSym
+});
 
 /// The ruleset that allows `grants` and nothing else, and how many paths it lists.
 pub(super) fn build(
@@ -111,6 +118,11 @@ fn access(grant: &Grant, version: ABI) -> BitFlags<AccessFs> {
         access |= AccessFs::Execute | AccessFs::ReadFile;
     }
     access &= AccessFs::from_all(version);
+    access &= !match grant.unmade {
+        Unmade::Nothing => BitFlags::empty(),
+        Unmade::Directories => AccessFs::MakeDir.into(),
+        Unmade::Anything => MAKING,
+    };
     if !grant.directory {
         access &= AccessFs::from_file(version);
     }

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-use super::mounts::MountPlan;
+use super::carve::{Carving, Unmade, carve};
+use super::mounts::{Kind, MountPlan, Need};
 use super::reach::{Ahead, Reach};
 use crate::confine::error::Error;
 use crate::policy::Automaton;
@@ -50,6 +51,8 @@ pub(super) struct Grant {
     pub(super) path: PathBuf,
     pub(super) rights: u8,
     pub(super) directory: bool,
+    /// What `WRITE` does not include here.
+    pub(super) unmade: Unmade,
 }
 
 /// Examples of what cannot be said; each is the first of its kind.
@@ -61,6 +64,8 @@ pub(in crate::confine) struct Gaps {
     pub(in crate::confine) unlisted: Option<PathBuf>,
     /// A program that may be executed and not read: the loader opens it for reading.
     pub(in crate::confine) unreadable_program: Option<PathBuf>,
+    /// A directory in which not everything can be made, because what is denied in it does not exist.
+    pub(in crate::confine) unmade: Option<(PathBuf, &'static str)>,
     /// A directory whose own mode may not be changed, but below which everything may be written.
     pub(in crate::confine) edge: Option<PathBuf>,
 }
@@ -77,6 +82,8 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
         stay,
         candidates: Vec::new(),
         hidden: Vec::new(),
+        carved: Vec::new(),
+        relies_on_mounts: false,
         listed: Vec::new(),
         grants: Vec::new(),
         places: Vec::new(),
@@ -86,7 +93,11 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     };
     let state = automaton.state(b"/");
     let root = walk.directory(Path::new("/"), state, state, Granted::default())?;
-    let fits = walk.places.len() <= MOST_MOUNTS && walk.hidden.len() <= MOST_HIDDEN;
+    let hidden = walk.hidden.len() + walk.carved.len();
+    let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
+    if !fits && walk.relies_on_mounts {
+        return self::walk(automaton, false, stay);
+    }
     if fits {
         walk.grants.append(&mut walk.listed);
     } else if let Some(grant) = walk.listed.pop() {
@@ -95,10 +106,13 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     let mounts = fits.then(|| {
         let mut plan = MountPlan::new(root.writable, root.executable);
         for path in walk.hidden {
-            plan.hide(path);
+            plan.hide(path, Kind::Directory, Need::IfPresent);
+        }
+        for (path, kind) in walk.carved {
+            plan.hide(path, kind, Need::Always);
         }
         for place in walk.places {
-            plan.push(place.path, place.writable, place.executable);
+            plan.push(place.path, place.writable, place.executable, place.need);
         }
         plan
     });
@@ -116,6 +130,10 @@ struct Walk<'a> {
     /// Directories without any right, hidden if a directory above comes to be listed.
     candidates: Vec<CString>,
     hidden: Vec<CString>,
+    /// What is denied in a directory that is granted as a whole.
+    carved: Vec<(CString, Kind)>,
+    /// Whether something is granted that a mount has to close.
+    relies_on_mounts: bool,
     /// Directories that are listed because something in them is hidden.
     listed: Vec<Grant>,
     grants: Vec<Grant>,
@@ -129,6 +147,7 @@ struct Place {
     path: CString,
     writable: bool,
     executable: bool,
+    need: Need,
 }
 
 /// What holds at a place because of something above it.
@@ -168,33 +187,35 @@ impl Walk<'_> {
     ) -> Result<Summary, Error> {
         let own_rights = self.reach.rights(own);
         let below = self.reach.ahead(inside);
-        let mut rights = below.all;
+        let carvable = self.hide && (below.any & !below.all & !above.rights) & WRITE != 0;
+        let carving = carvable.then(|| carve(&self.reach, path, inside)).flatten();
+        let most = carving.as_ref().map_or(below.all, |carving| carving.rights);
+        let mut rights = most;
         if rights & own_rights & READ != 0 {
             rights |= LIST;
         }
-        let new = rights & !above.rights;
-        if new != 0 {
-            self.grants.push(Grant {
-                path: path.to_path_buf(),
-                rights: new,
-                directory: true,
-            });
-        }
+        let unmade = carving
+            .as_ref()
+            .map_or(Unmade::Nothing, |carving| carving.unmade);
+        self.grant(path, rights & !above.rights, true, unmade);
         let here = Granted {
             rights: rights | above.rights,
-            writable: above.writable || below.all & WRITE != 0,
-            executable: above.executable || below.all & EXEC != 0,
+            writable: above.writable || most & WRITE != 0,
+            executable: above.executable || most & EXEC != 0,
         };
         self.note_directory(path, own_rights, &below, above);
         let first_place = self.places.len();
         let first_candidate = self.candidates.len();
         if (here.writable, here.executable) != (above.writable, above.executable) {
-            self.place(path, here)?;
+            self.place(path, here, Need::IfPresent)?;
+        }
+        if let Some(carving) = carving {
+            self.close(carving, here)?;
         }
         let mut summary = Summary {
             writable: here.writable,
             executable: here.executable,
-            data: below.all & READ != 0 && below.all & EXEC == 0,
+            data: most & READ != 0 && most & EXEC == 0,
             private: false,
         };
         let to_list = self.hide && own_rights & READ != 0 && here.rights & LIST == 0;
@@ -240,6 +261,7 @@ impl Walk<'_> {
             path: path.to_path_buf(),
             rights: LIST,
             directory: true,
+            unmade: Unmade::Nothing,
         });
         Ok(false)
     }
@@ -327,14 +349,7 @@ impl Walk<'_> {
             return Ok(Summary::default());
         }
         let rights = self.reach.rights(own);
-        let new = rights & !here.rights;
-        if new != 0 {
-            self.grants.push(Grant {
-                path: path.to_path_buf(),
-                rights: new,
-                directory: false,
-            });
-        }
+        self.grant(path, rights & !here.rights, false, Unmade::Nothing);
         if rights & EXEC != 0 && rights & READ == 0 {
             self.gaps
                 .unreadable_program
@@ -349,7 +364,7 @@ impl Walk<'_> {
             executable: here.executable || rights & EXEC != 0,
         };
         if !special && (wanted.writable, wanted.executable) != (here.writable, here.executable) {
-            self.place(path, wanted)?;
+            self.place(path, wanted, Need::IfPresent)?;
         }
         Ok(Summary {
             data: !special && rights & READ != 0 && rights & EXEC == 0,
@@ -377,12 +392,72 @@ impl Walk<'_> {
             executable: true,
             ..here
         };
-        self.place(path, executable)?;
+        self.place(path, executable, Need::IfPresent)?;
         self.places.extend(rest);
         Ok(())
     }
 
-    fn place(&mut self, path: &Path, granted: Granted) -> Result<(), Error> {
+    fn grant(&mut self, path: &Path, rights: u8, directory: bool, unmade: Unmade) {
+        if rights != 0 {
+            self.grants.push(Grant {
+                path: path.to_path_buf(),
+                rights,
+                directory,
+                unmade,
+            });
+        }
+    }
+
+    /// Puts mounts in front of what a carving leaves out, and keeps it from being made.
+    fn close(&mut self, carving: Carving, here: Granted) -> Result<(), Error> {
+        self.relies_on_mounts = true;
+        // The first is the directory itself, whose mount has been placed.
+        for holder in &carving.holders[1..] {
+            self.place(holder, here, Need::Always)?;
+        }
+        for (path, rights) in carving.lesser {
+            let lesser = Granted {
+                rights,
+                writable: rights & WRITE != 0,
+                executable: rights & EXEC != 0,
+            };
+            self.place(&path, lesser, Need::Always)?;
+        }
+        for path in carving.hidden_directories {
+            self.carved.push((c_path(&path)?, Kind::Directory));
+        }
+        for path in carving.hidden_files {
+            self.carved.push((c_path(&path)?, Kind::File));
+        }
+        let unmade = match carving.unmade {
+            Unmade::Nothing => return Ok(()),
+            Unmade::Directories => "directories",
+            Unmade::Anything => "files",
+        };
+        for holder in &carving.holders {
+            let first = || (holder.clone(), unmade);
+            self.gaps.unmade.get_or_insert_with(first);
+            self.grant_directories(holder, &carving.holders, here.rights)?;
+        }
+        Ok(())
+    }
+
+    /// Grants the directories in one in which not everything can be made, since they do not share that.
+    fn grant_directories(&mut self, path: &Path, but: &[PathBuf], rights: u8) -> Result<(), Error> {
+        let Ok(listing) = fs::read_dir(path) else {
+            return Ok(());
+        };
+        for entry in listing.flatten() {
+            self.count(path)?;
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !but.contains(&path) {
+                self.grant(&path, rights, true, Unmade::Nothing);
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, path: &Path, granted: Granted, need: Need) -> Result<(), Error> {
         // The flags of the root are those of everything.
         if path == Path::new("/") {
             return Ok(());
@@ -391,6 +466,7 @@ impl Walk<'_> {
             path: c_path(path)?,
             writable: granted.writable,
             executable: granted.executable,
+            need,
         });
         Ok(())
     }
@@ -489,12 +565,8 @@ fn c_path(path: &Path) -> Result<CString, Error> {
 }
 
 #[cfg(test)]
-#[path = "../../../../integration/rules.rs"]
-mod rules;
-
-#[cfg(test)]
 mod tests {
-    use super::rules::{automaton, deny, file, tree};
+    use super::super::rules::{self, automaton, deny, file, tree};
     use super::*;
 
     fn found(rules: &[rules::Rule]) -> Found {
