@@ -94,7 +94,7 @@ fn an_explanation_names_the_rule_and_the_line_to_paste() {
     let unknown = explainer.explain(b"/x/*y z", Right::Write);
     let suggestion = unknown.suggestion.unwrap();
     assert_eq!(suggestion.profile, r"write = ['/x/\*y z']");
-    assert_eq!(suggestion.flag, r#"--write "/x/\\*y z""#);
+    assert_eq!(suggestion.flag.unwrap(), r#"--write "/x/\\*y z""#);
     assert!(
         explainer
             .explain(b"/d/x", Right::Read)

@@ -4,6 +4,8 @@
 
 mod accepted;
 mod links;
+mod process;
+mod programs;
 mod refusals;
 mod rules;
 mod shown;
@@ -14,7 +16,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ringfence::command::profile::{Request, schema, show, test};
+use ringfence::command::profile::{Question, Request, schema, show, test};
 use ringfence::compile::{self, Entry, Explainer, compile};
 use ringfence::policy::{Demand, Mode, NetworkPolicy, Policy, Protection};
 use ringfence::profile::{self, CommandLine, Effective, Right, Rule, Variables, from_text, load};

@@ -155,7 +155,12 @@ fn profile_test_answers_for_a_path_and_names_the_rule() {
             ..Request::default()
         };
         let mut out = Vec::new();
-        let allowed = test(request, Path::new(path), &real, &[right], false, &mut out).unwrap();
+        let question = Question {
+            path: path.into(),
+            rights: vec![right],
+            ..Question::default()
+        };
+        let allowed = test(request, &question, &real, false, &mut out).unwrap();
         (allowed, String::from_utf8(out).unwrap())
     };
     let (allowed, text) = ask("link", Right::Read);

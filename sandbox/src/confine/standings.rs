@@ -6,6 +6,7 @@ use ringfence_abi::surface::{MOUNT, PTRACE, SIGNALS};
 use super::Engine;
 use super::fallback::{self, Derived, Gaps};
 use super::probe::{Namespaces, Probe};
+use super::programs;
 use crate::policy::{
     Backend, Demand, Grade, Limits, Mode, NetworkPolicy, Policy, Protection, Standing,
 };
@@ -29,6 +30,10 @@ pub(super) fn of(
         .map(|protection| match protection {
             Protection::Limits => limits(&policy.limits, probe, uid),
             _ => one(protection, policy, engine, probe, derived),
+        })
+        .map(|standing| match engine {
+            Engine::BpfLsm => standing,
+            Engine::Fallback => programs::at_large(standing, policy),
         })
         .collect()
 }

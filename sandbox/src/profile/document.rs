@@ -169,7 +169,7 @@ pub enum NetworkMode {
 #[schemars(extend("minProperties" = 1))]
 pub struct ProcessSection {
     /// Linux capabilities that are kept, as in `net_bind_service`; all others are dropped.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(schema_with = "capabilities_schema")]
     pub capabilities: Option<Vec<String>>,
     /// `"default"`, or the only system calls that there are: names, and groups as in `@system-service`.

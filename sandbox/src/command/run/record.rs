@@ -82,6 +82,9 @@ pub struct Denial {
     pub other: Option<String>,
     /// By whom the first time, nearest first: `name (pid)`.
     pub programs: Vec<String>,
+    /// The program of the profile inside which it was tried, as the profile spells its path; none at large.
+    #[serde(default)]
+    pub program: Option<String>,
     /// Why.
     pub reason: String,
     /// The rule's own words on why.
@@ -101,6 +104,7 @@ pub struct Denial {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
     operation: u16,
+    program: u8,
     denied: bool,
     missing: u8,
     path: Vec<u8>,
@@ -153,6 +157,7 @@ impl Record {
     pub(super) fn add(&mut self, event: &Event, explainer: &Explainer) -> Option<&Denial> {
         let kind = Kind {
             operation: event.operation,
+            program: program(event),
             denied: event.denied,
             missing: event.needed & !event.granted,
             path: event.path.clone(),
@@ -290,6 +295,7 @@ impl Denial {
                 .iter()
                 .map(|program| format!("{} ({})", program.name, program.pid))
                 .collect(),
+            program: explainer.program(program(event)),
             reason: fixed_reason(event.cause).to_owned(),
             because: None,
             hint: None,
@@ -322,7 +328,7 @@ impl Denial {
             if event.needed & bit == 0 {
                 continue;
             }
-            let found = explainer.explain(path, right);
+            let found = explainer.explain_in(program(event), path, right);
             if found.allowed {
                 continue;
             }
@@ -341,6 +347,11 @@ impl Denial {
             }
         }
     }
+}
+
+/// The number of the program inside which an event was seen. Events do not say: the profile at large.
+const fn program(_: &Event) -> u8 {
+    0
 }
 
 fn fixed_reason(cause: Cause) -> &'static str {
