@@ -85,6 +85,9 @@ pub struct Denial {
     pub other: Option<String>,
     /// By whom the first time, nearest first: `name (pid)`.
     pub programs: Vec<String>,
+    /// The program of the profile inside which it was tried, as the profile spells its path; none at large.
+    #[serde(default)]
+    pub program: Option<String>,
     /// Why.
     pub reason: String,
     /// The rule's own words on why.
@@ -104,6 +107,7 @@ pub struct Denial {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
     operation: u16,
+    program: u8,
     denied: bool,
     missing: u8,
     path: Vec<u8>,
@@ -157,6 +161,7 @@ impl Record {
     pub(super) fn add(&mut self, event: &Event, explainer: &Explainer) -> Option<&Denial> {
         let kind = Kind {
             operation: event.operation,
+            program: program(event),
             denied: event.denied,
             missing: event.needed & !event.granted,
             path: event.path.clone(),
@@ -294,6 +299,7 @@ impl Denial {
                 .iter()
                 .map(|program| format!("{} ({})", program.name, program.pid))
                 .collect(),
+            program: explainer.program(program(event)),
             reason: fixed_reason(event.cause).to_owned(),
             because: None,
             hint: None,
@@ -326,7 +332,7 @@ impl Denial {
             if event.needed & bit == 0 {
                 continue;
             }
-            let found = explainer.explain(path, right);
+            let found = explainer.explain_in(program(event), path, right);
             if found.allowed {
                 continue;
             }
@@ -341,10 +347,15 @@ impl Denial {
             self.hint = found.hint;
             if let Some(suggestion) = found.suggestion {
                 self.profile_lines.push(suggestion.profile);
-                self.flags.push(suggestion.flag);
+                self.flags.extend(suggestion.flag);
             }
         }
     }
+}
+
+/// The number of the program inside which an event was seen. Events do not say: the profile at large.
+const fn program(_: &Event) -> u8 {
+    0
 }
 
 fn fixed_reason(cause: Cause) -> &'static str {
