@@ -15,6 +15,8 @@ mod names;
 mod outside;
 mod programs;
 mod refusal;
+mod rights;
+mod surfaces;
 mod terminal;
 mod untrusted;
 mod version;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
     outside::register(&mut suite);
     launch::register(&mut suite);
     refusal::register(&mut suite);
+    rights::register(&mut suite);
+    surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);
     kit::run(suite)

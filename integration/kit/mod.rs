@@ -6,10 +6,12 @@ mod fence;
 mod folder;
 mod need;
 mod run;
+mod standing;
 mod suite;
 
 pub(crate) use fence::{DENIED, Fence, OK, PYTHON};
 pub(crate) use folder::Folder;
 pub(crate) use need::Need;
 pub(crate) use run::{Finished, Ringfence, binary};
+pub(crate) use standing::Standing;
 pub(crate) use suite::{Suite, Verdict, run};

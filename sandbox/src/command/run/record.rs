@@ -28,6 +28,7 @@ const FILE: &str = "last-run.json";
 
 /// One run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// Seconds since 1970 when it began.
     pub began: u64,
@@ -59,6 +60,8 @@ pub struct Record {
     pub blind: Option<String>,
     /// Where the engine was stricter than the profile: a protection and how.
     pub stricter: Vec<(String, String)>,
+    /// Runs of the kernel's half that the kernel has left out.
+    pub missed: u64,
     /// Each kind of denial, in the order of its first appearance.
     pub denials: Vec<Denial>,
     /// Denials of further kinds.
@@ -151,6 +154,7 @@ impl Record {
         self.denied = totals.denied;
         self.lost = totals.lost;
         self.errors = totals.errors;
+        self.missed = totals.missed;
     }
 
     /// Counts an event; returns its kind the first time.

@@ -117,6 +117,16 @@ fn unnoticed(text: &mut String, record: &Record) {
             ),
         );
     }
+    if record.missed > 0 {
+        push(
+            text,
+            format_args!(
+                "ringfence: the kernel has left out {} runs of the fence's programs since they were loaded: what happened then \
+                 was not judged; do not rely on this engine on this kernel\n",
+                record.missed
+            ),
+        );
+    }
     if record.leftover > 0 {
         push(
             text,

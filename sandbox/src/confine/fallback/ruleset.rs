@@ -15,7 +15,7 @@ use ringfence_abi::rights::{EXEC, READ, WRITE};
 use ringfence_abi::surface::{SIGNALS, Surfaces};
 
 use super::carve::Unmade;
-use super::walk::{Grant, LIST};
+use super::found::{Grant, LIST};
 use crate::confine::error::Error;
 
 /// The first ABI with a right to reach Unix sockets.
