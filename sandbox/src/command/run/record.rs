@@ -161,7 +161,7 @@ impl Record {
     pub(super) fn add(&mut self, event: &Event, explainer: &Explainer) -> Option<&Denial> {
         let kind = Kind {
             operation: event.operation,
-            program: program(event),
+            program: event.program,
             denied: event.denied,
             missing: event.needed & !event.granted,
             path: event.path.clone(),
@@ -299,7 +299,7 @@ impl Denial {
                 .iter()
                 .map(|program| format!("{} ({})", program.name, program.pid))
                 .collect(),
-            program: explainer.program(program(event)),
+            program: explainer.program(event.program),
             reason: fixed_reason(event.cause).to_owned(),
             because: None,
             hint: None,
@@ -332,7 +332,7 @@ impl Denial {
             if event.needed & bit == 0 {
                 continue;
             }
-            let found = explainer.explain_in(program(event), path, right);
+            let found = explainer.explain_in(event.program, path, right);
             if found.allowed {
                 continue;
             }
@@ -351,11 +351,6 @@ impl Denial {
             }
         }
     }
-}
-
-/// The number of the program inside which an event was seen. Events do not say: the profile at large.
-const fn program(_: &Event) -> u8 {
-    0
 }
 
 fn fixed_reason(cause: Cause) -> &'static str {
