@@ -13,13 +13,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use ringfence_abi::limits::NAME_BYTES;
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-use super::reach::Reach;
-
-/// Most states that are looked at to find the exceptions of one directory.
-const MOST_STATES: usize = 512;
+use super::reach::{Ahead, Reach};
 
 /// What cannot be made in a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,29 +131,12 @@ impl Carving {
 
 /// The names after `inside` that do not have `rights`, or below which something has not; `None` if they are many.
 fn exceptions(reach: &Reach<'_>, inside: u32, rights: u8) -> Option<Vec<Vec<u8>>> {
-    let has = |held: u8| held & rights == rights;
-    let mut names = Vec::new();
-    let mut open = vec![(inside, Vec::new())];
-    let mut seen = 0;
-    while let Some((state, name)) = open.pop() {
-        seen += 1;
-        if seen > MOST_STATES || name.len() > NAME_BYTES {
-            return None;
-        }
-        let below = reach.ahead(reach.step(state, b"/"));
-        if !name.is_empty() && !(has(reach.rights(state)) && has(below.all)) {
-            names.push(name.clone());
-        }
-        for byte in (1..=255).filter(|&byte| byte != b'/') {
-            let next = reach.step(state, &[byte]);
-            if !(has(reach.rights(next)) && has(reach.ahead(next).all)) {
-                let mut name = name.clone();
-                name.push(byte);
-                open.push((next, name));
-            }
-        }
-    }
-    Some(names)
+    let has = |state, below: Ahead| reach.rights(state) & below.all & rights == rights;
+    reach.names(
+        inside,
+        |state| !has(state, reach.ahead(reach.step(state, b"/"))),
+        |state| !has(state, reach.ahead(state)),
+    )
 }
 
 #[cfg(test)]
