@@ -93,6 +93,13 @@ fn reading(gaps: &Gaps) -> Standing {
         };
     }
     let mut reasons = later(gaps, READ, "read");
+    if gaps.processes {
+        reasons.push(
+            "/proc/self and what is listed of other processes in /proc cannot be read".to_owned(),
+        );
+    }
+    // The calls that [`super::syscalls::CLOSED_IN_FALLBACK`] closes.
+    reasons.push("extended attributes cannot be read by path".to_owned());
     if let Some(path) = &gaps.unlisted {
         reasons.push(format!(
             "{} cannot be listed, because not everything in it can be",
@@ -118,7 +125,7 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     let mut reasons = later(gaps, WRITE, "made or written");
     if let Some((path, what)) = &gaps.unmade {
         reasons.push(format!(
-            "{what} cannot be made in {}, because what is denied there does not exist yet and could be made too",
+            "{what} {}, because what is denied there does not exist yet and could be made too",
             path.display()
         ));
     }
@@ -168,7 +175,9 @@ fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     }
     let mut backends = with_mounts(derived);
     backends.push(Backend::Seccomp);
-    stricter(protection, &backends, &later(gaps, EXEC, "executed"))
+    let mut reasons = later(gaps, EXEC, "executed");
+    reasons.push("memory files can be made with MFD_NOEXEC_SEAL only".to_owned());
+    stricter(protection, &backends, &reasons)
 }
 
 fn network(policy: &Policy, probe: &Probe) -> Standing {

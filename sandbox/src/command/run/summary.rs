@@ -17,10 +17,12 @@ const KINDS: usize = 25;
 /// The summary; empty if there is nothing to say. When quiet, only what would otherwise go unnoticed is said.
 pub(super) fn text(record: &Record, quiet: bool) -> String {
     let mut text = String::new();
+    let failed = record.exit.is_some_and(|code| code != 0);
+    // What only something else denied is news where the command came to grief.
     let unexpected: Vec<_> = record
         .denials
         .iter()
-        .filter(|denial| !denial.expected)
+        .filter(|denial| denial.is_news() || (failed && denial.allowed_by_profile))
         .collect();
     if !quiet && !unexpected.is_empty() {
         heading(&mut text, record, &unexpected);
@@ -36,19 +38,6 @@ pub(super) fn text(record: &Record, quiet: bool) -> String {
                 ),
             );
         }
-    }
-    let allowed = record
-        .denials
-        .iter()
-        .filter(|denial| denial.allowed_by_profile)
-        .count();
-    if !quiet && allowed > 0 && record.exit.is_some_and(|code| code != 0) {
-        push(
-            &mut text,
-            format_args!(
-                "ringfence: {allowed} kinds of calls failed that the profile allows: ringfence why\n"
-            ),
-        );
     }
     unnoticed(&mut text, record);
     text
@@ -82,10 +71,23 @@ fn heading(text: &mut String, record: &Record, unexpected: &[&Denial]) {
 /// What must not go unsaid.
 fn unnoticed(text: &mut String, record: &Record) {
     let failed = record.exit.is_some_and(|code| code != 0);
-    if record.blind && failed {
-        text.push_str(
-            "ringfence: the command failed; whether the fence denied something cannot be seen without root on this \
-             kernel (run it with sudo to see)\n",
+    if let Some(reason) = &record.blind
+        && failed
+    {
+        push(
+            text,
+            format_args!(
+                "ringfence: the command failed; whether the fence denied something cannot be seen here ({reason})\n"
+            ),
+        );
+    }
+    if record.malformed > 0 {
+        push(
+            text,
+            format_args!(
+                "ringfence: {} events made no sense and are not told\n",
+                record.malformed
+            ),
         );
     }
     if record.lost > 0 {
@@ -231,7 +233,7 @@ pub(super) fn dry_run(
     let mut text = String::new();
     push(&mut text, format_args!("engine: {}\n", enforcer.name()));
     if let Some(reason) = enforcer.reason() {
-        push(&mut text, format_args!("  not bpf-lsm: {reason}\n"));
+        push(&mut text, format_args!("  not bpf-lsm: {}\n", reason.text));
     }
     for standing in plan.standings() {
         let backends: Vec<_> = standing

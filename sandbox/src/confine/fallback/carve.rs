@@ -2,9 +2,9 @@
 //! and a mount stands in front of each exception that exists.
 //!
 //! An exception that does not exist yet could be made, and Landlock cannot tell names apart: then nothing of its kind
-//! can be made in that directory. The directories between are mounted onto themselves, because what is a mount point
-//! can neither be renamed nor removed (fs/namei.c, 6.12: `vfs_rename`, `vfs_rmdir`), so that the exception cannot be
-//! carried off and made anew.
+//! can be made in that directory, and if it is not the granted one itself, nothing in it can be written. The directories
+//! between are mounted onto themselves, because what is a mount point can neither be renamed nor removed (fs/namei.c,
+//! 6.12: `vfs_rename`, `vfs_rmdir`), so that the exception cannot be carried off and made anew.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,13 +13,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use ringfence_abi::limits::NAME_BYTES;
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-use super::reach::Reach;
-
-/// Most states that are looked at to find the exceptions of one directory.
-const MOST_STATES: usize = 512;
+use super::reach::{Ahead, Reach};
 
 /// What cannot be made in a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,16 +34,18 @@ pub(super) enum Unmade {
 pub(super) struct Carving {
     /// Rights of all but the exceptions.
     pub(super) rights: u8,
-    /// What cannot be made in [`Self::holders`].
+    /// What cannot be made in the directory itself.
     pub(super) unmade: Unmade,
-    /// The directory, and those in it that hold exceptions and that have its rights themselves; outer before inner.
+    /// Directories in it that hold exceptions and have its rights themselves; outer before inner.
     pub(super) holders: Vec<PathBuf>,
     /// Directories without any right.
     pub(super) hidden_directories: Vec<PathBuf>,
     /// Files without any right.
     pub(super) hidden_files: Vec<PathBuf>,
-    /// What has less rights, but reading among them, as a whole.
+    /// What has less rights, but reading among them, as a whole; outer before inner.
     pub(super) lesser: Vec<(PathBuf, u8)>,
+    /// Directories among those that lose the right to be written for an exception that does not exist.
+    pub(super) closed: Vec<PathBuf>,
 }
 
 /// How the directory `path` is granted, whose slash leads to the state `inside`; `None` if what is in it does not have
@@ -55,25 +53,36 @@ pub(super) struct Carving {
 pub(super) fn carve(reach: &Reach<'_>, path: &Path, inside: u32) -> Option<Carving> {
     [READ | WRITE | EXEC, READ | WRITE]
         .into_iter()
-        .find_map(|rights| {
-            let mut carving = Carving {
-                rights,
-                ..Carving::default()
-            };
-            carving.directory(reach, path, inside)?;
-            Some(carving)
-        })
+        .find_map(|rights| Carving::of(reach, path, inside, rights))
 }
 
 impl Carving {
-    fn directory(&mut self, reach: &Reach<'_>, path: &Path, inside: u32) -> Option<()> {
-        let names = exceptions(reach, inside, self.rights)?;
-        self.holders.push(path.to_path_buf());
-        for name in names {
+    fn of(reach: &Reach<'_>, path: &Path, inside: u32, rights: u8) -> Option<Self> {
+        let mut carving = Self {
+            rights,
+            ..Self::default()
+        };
+        for name in exceptions(reach, inside, rights)? {
             let state = reach.step(inside, &name);
-            self.exception(reach, path.join(OsStr::from_bytes(&name)), state)?;
+            carving.exception(reach, path.join(OsStr::from_bytes(&name)), state)?;
         }
-        Some(())
+        Some(carving)
+    }
+
+    /// Takes in what was found of a directory that holds exceptions.
+    fn add(&mut self, path: PathBuf, mut inner: Self) {
+        if inner.unmade == Unmade::Nothing {
+            self.holders.push(path);
+            self.holders.append(&mut inner.holders);
+        } else {
+            self.lesser.push((path.clone(), self.rights & !WRITE));
+            self.closed.push(path);
+        }
+        self.closed.append(&mut inner.closed);
+        self.lesser.append(&mut inner.lesser);
+        self.hidden_directories
+            .append(&mut inner.hidden_directories);
+        self.hidden_files.append(&mut inner.hidden_files);
     }
 
     fn exception(&mut self, reach: &Reach<'_>, path: PathBuf, state: u32) -> Option<()> {
@@ -98,7 +107,8 @@ impl Carving {
             } else if rights & READ != 0 && rights == below.all && rights == below.any {
                 self.lesser.push((path, rights));
             } else if rights & self.rights == self.rights {
-                self.directory(reach, &path, inside)?;
+                let inner = Self::of(reach, &path, inside, self.rights)?;
+                self.add(path, inner);
             } else {
                 return None;
             }
@@ -121,29 +131,12 @@ impl Carving {
 
 /// The names after `inside` that do not have `rights`, or below which something has not; `None` if they are many.
 fn exceptions(reach: &Reach<'_>, inside: u32, rights: u8) -> Option<Vec<Vec<u8>>> {
-    let has = |held: u8| held & rights == rights;
-    let mut names = Vec::new();
-    let mut open = vec![(inside, Vec::new())];
-    let mut seen = 0;
-    while let Some((state, name)) = open.pop() {
-        seen += 1;
-        if seen > MOST_STATES || name.len() > NAME_BYTES {
-            return None;
-        }
-        let below = reach.ahead(reach.step(state, b"/"));
-        if !name.is_empty() && !(has(reach.rights(state)) && has(below.all)) {
-            names.push(name.clone());
-        }
-        for byte in (1..=255).filter(|&byte| byte != b'/') {
-            let next = reach.step(state, &[byte]);
-            if !(has(reach.rights(next)) && has(reach.ahead(next).all)) {
-                let mut name = name.clone();
-                name.push(byte);
-                open.push((next, name));
-            }
-        }
-    }
-    Some(names)
+    let has = |state, below: Ahead| reach.rights(state) & below.all & rights == rights;
+    reach.names(
+        inside,
+        |state| !has(state, reach.ahead(reach.step(state, b"/"))),
+        |state| !has(state, reach.ahead(state)),
+    )
 }
 
 #[cfg(test)]
@@ -170,10 +163,7 @@ mod tests {
         let carving = carving.unwrap();
         assert_eq!(carving.rights, READ | WRITE);
         assert_eq!(carving.unmade, Unmade::Nothing);
-        assert_eq!(
-            carving.holders,
-            [place.path().to_path_buf(), place.path().join(".git")]
-        );
+        assert_eq!(carving.holders, [place.path().join(".git")]);
         assert_eq!(carving.hidden_directories, [hooks]);
     }
 
@@ -190,6 +180,10 @@ mod tests {
         assert_eq!(below.unmade, Unmade::Directories);
         let direct = carved(place.path(), &rules("secret")).unwrap();
         assert_eq!(direct.unmade, Unmade::Anything);
+        fs::create_dir(place.path().join(".git")).unwrap();
+        let inside = carved(place.path(), &rules(".git/hooks")).unwrap();
+        assert_eq!(inside.unmade, Unmade::Nothing);
+        assert_eq!(inside.closed, [place.path().join(".git")]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! [`super::standings`] turns them into grades.
 
 mod carve;
+mod found;
 pub(super) mod mounts;
 mod reach;
 mod ruleset;
@@ -16,8 +17,8 @@ use std::path::Path;
 use super::error::Error;
 use super::probe::{Namespaces, Probe};
 use crate::policy::{Mode, Policy};
+pub(super) use found::Gaps;
 use mounts::MountPlan;
-pub(super) use walk::Gaps;
 
 /// What the fallback engine makes of a policy on this machine.
 #[derive(Debug)]

@@ -56,7 +56,7 @@ struct Hidden {
 /// What is laid over something hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// An empty directory.
+    /// A directory that nobody may enter.
     Directory,
     /// A file that cannot be opened.
     File,
@@ -241,7 +241,7 @@ fn closed_file() -> Result<i32, c_int> {
     Ok(clone)
 }
 
-/// A detached mount of an empty directory that stays empty.
+/// A detached mount of an empty directory that stays empty, and that nobody may enter or list: denied, not gone.
 fn empty() -> Result<i32, c_int> {
     const CREATE: c_int = 6;
     const FSCONFIG_SET_STRING: c_int = 1;
@@ -255,7 +255,7 @@ fn empty() -> Result<i32, c_int> {
             context,
             FSCONFIG_SET_STRING,
             c"mode".as_ptr(),
-            c"0555".as_ptr(),
+            c"0".as_ptr(),
             0,
         )
     })?;

@@ -14,7 +14,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
 use super::carve::Unmade;
-use super::walk::{Grant, LIST};
+use super::found::{Grant, LIST};
 use crate::confine::error::Error;
 
 /// The first ABI with a right to reach Unix sockets.
