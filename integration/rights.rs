@@ -2,13 +2,8 @@
 //!
 //! The policy is made by hand, so that nothing but the kernel half is asked.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
-use libtest_mimic::Failed;
-use ringfence::kernel::{Cgroup, Engine};
 use ringfence::policy::{
     Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, ProgramPolicy,
 };
@@ -18,7 +13,7 @@ use ringfence_abi::{
     surface::Surfaces,
 };
 
-use crate::kit::{Folder, Need, PYTHON, Suite, Verdict};
+use crate::kit::{ByHand, Folder, Need, PYTHON, Suite, Verdict};
 
 /// The number of the only program, in the place of an accept byte where it stands.
 const PROGRAM: u8 = 1 << 3;
@@ -49,29 +44,19 @@ fn a_program_has_its_own_rights_and_only_by_exec() -> Verdict {
     folder.file("rights.py", include_str!("rights.py"))?;
     folder.script("tool", "#!/bin/sh\nexec \"$@\"\n")?;
     folder.script("broken", "#!/nowhere/at/all\n")?;
-    let group = TestGroup::new("/sys/fs/cgroup/ringfence-test-rights")?;
-    let mut engine = Engine::open(&Cgroup {
-        directory: group.0.clone(),
-        id: group.id()?,
-    })?;
-    let mut fence = engine.install(&policy(folder.path()), group.id()?)?;
-    let mut events = fence.events().ok_or("the fence has no events")?;
-    let output = Command::new("/bin/sh")
-        .args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#])
-        .arg(&group.0)
-        .args([PYTHON, "-I"])
+    let fence = ByHand::new(&policy(folder.path()))?;
+    let output = fence
+        .entered(PYTHON)
+        .arg("-I")
         .arg(folder.at("rights.py"))
         .arg(folder.path())
-        .stdin(Stdio::null())
         .output()?;
-    let mut programs = Vec::new();
-    while let Some(event) = events.next_event() {
-        let event = event.map_err(|length| format!("a record of {length} bytes makes no sense"))?;
-        if event.path.ends_with(b"/common") || event.path.ends_with(b"/secret") {
-            programs.push((event.program, event.path.ends_with(b"/secret")));
-        }
-    }
-    fence.remove(&mut engine)?;
+    let programs: Vec<_> = fence
+        .end()?
+        .into_iter()
+        .filter(|event| event.path.ends_with(b"/common") || event.path.ends_with(b"/secret"))
+        .map(|event| (event.program, event.path.ends_with(b"/secret")))
+        .collect();
     let said = String::from_utf8_lossy(&output.stdout);
     if said != EXPECTED {
         let error = String::from_utf8_lossy(&output.stderr);
@@ -217,26 +202,5 @@ fn lay_out(states: &[(Vec<(u8, usize)>, u8, usize)]) -> Automaton {
         start: 1,
         classes,
         words,
-    }
-}
-
-/// A cgroup of the test's own, removed at its end.
-struct TestGroup(PathBuf);
-
-impl TestGroup {
-    fn new(path: &str) -> Result<Self, Failed> {
-        fs::create_dir(path).map_err(|error| format!("cannot make {path}: {error}"))?;
-        Ok(Self(path.into()))
-    }
-
-    /// Its number in the kernel.
-    fn id(&self) -> Result<u64, Failed> {
-        Ok(fs::metadata(&self.0)?.ino())
-    }
-}
-
-impl Drop for TestGroup {
-    fn drop(&mut self) {
-        fs::remove_dir(&self.0).ok();
     }
 }
