@@ -19,8 +19,8 @@ impl Surfaces {
     #[inline(always)]
     #[must_use]
     pub const fn number(self) -> u8 {
-        // Lossless: at most 32.
-        (u32::BITS - self.0.leading_zeros()) as u8
+        let [number, ..] = (u32::BITS - self.0.leading_zeros()).to_le_bytes();
+        number
     }
 
     /// The surface that [`Surfaces::number`] gave this number.
