@@ -5,6 +5,8 @@
 // A test's helpers end a test like its body does.
 #![allow(clippy::unwrap_used)]
 
+#[path = "gain.rs"]
+mod gain;
 #[path = "rules.rs"]
 mod rules;
 
@@ -17,9 +19,10 @@ use std::path::{Path, PathBuf};
 use ringfence::confine::{Engine, Error, Exit, Plan, Probe, Request};
 use ringfence::policy::{
     Degradation, Demand, FilePolicy, Grade, Limits, Mode, NetworkPolicy, Policy, Protection,
+    Syscalls,
 };
 use ringfence_abi::rights::{ALL, EXEC, READ, WRITE};
-use ringfence_abi::surface::Surfaces;
+use ringfence_abi::surface::{self, Surfaces};
 use rules::{Rule, automaton, deny, file, tree};
 
 fn policy(rules: &[Rule]) -> Policy {
@@ -32,6 +35,7 @@ fn policy(rules: &[Rule]) -> Policy {
         network: NetworkPolicy::None,
         capabilities: Vec::new(),
         kernel: Surfaces::NONE,
+        syscalls: Syscalls::Default,
         privilege_gain: false,
         programs: Vec::new(),
         limits: Limits::default(),
@@ -303,6 +307,110 @@ fn a_command_whose_time_is_up_is_ended() {
     )
     .unwrap();
     assert_eq!((exit.code, exit.timed_out), (124, true));
+}
+
+#[test]
+fn a_list_of_system_calls_is_all_there_is() {
+    let mut policy = policy(&[]);
+    let shell_needs = ["@system-service".to_owned()];
+    let mut calls = ringfence::profile::syscall::expand(&shell_needs);
+    policy.syscalls = Syscalls::Listed(calls.clone());
+    let folder = place();
+    let script = format!("mkdir {}/made", folder.path().display());
+    assert_eq!(
+        run(&shell(&script), &policy, Engine::BpfLsm).unwrap().code,
+        0
+    );
+    calls.retain(|call| !call.starts_with("mkdir"));
+    policy.syscalls = Syscalls::Listed(calls);
+    let script = format!(
+        "! mkdir {0}/more 2>{0}/said && grep -q 'not permitted' {0}/said",
+        folder.path().display()
+    );
+    assert_eq!(
+        run(&shell(&script), &policy, Engine::BpfLsm).unwrap().code,
+        0
+    );
+}
+
+#[test]
+fn an_opened_surface_is_open_and_the_others_stay_closed() {
+    if !is_root() {
+        eprintln!("skipped: an_opened_surface_is_open needs root");
+        return;
+    }
+    let mut policy = policy(&[]);
+    policy.capabilities = vec!["sys_admin".to_owned()];
+    let host = "unshare --uts sh -c true";
+    let user = "unshare --user true";
+    assert_ne!(run(&shell(host), &policy, Engine::BpfLsm).unwrap().code, 0);
+    policy.kernel = surface::NAMESPACES;
+    assert_eq!(run(&shell(host), &policy, Engine::BpfLsm).unwrap().code, 0);
+    assert_ne!(run(&shell(user), &policy, Engine::BpfLsm).unwrap().code, 0);
+    policy.kernel = surface::USERNS;
+    assert_eq!(run(&shell(user), &policy, Engine::BpfLsm).unwrap().code, 0);
+    assert_ne!(run(&shell(host), &policy, Engine::BpfLsm).unwrap().code, 0);
+}
+
+#[test]
+fn signals_to_tasks_outside_are_open_where_the_profile_opens_them() {
+    let mut outside = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let mut policy = policy(&system());
+    let script = format!("kill -0 {}", outside.id());
+    let probe = Probe::new().unwrap();
+    if probe.landlock_abi >= 6 {
+        assert_ne!(
+            run(&shell(&script), &policy, Engine::Fallback)
+                .unwrap()
+                .code,
+            0
+        );
+    } else {
+        eprintln!("not tried: a closed signal, which needs Landlock ABI 6");
+    }
+    policy.kernel = surface::SIGNALS;
+    let code = run(&shell(&script), &policy, Engine::Fallback)
+        .unwrap()
+        .code;
+    outside.kill().unwrap();
+    outside.wait().unwrap();
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn an_opened_surface_that_landlock_closes_is_said_to_be_stricter() {
+    let probe = Probe::new().unwrap();
+    if probe.landlock_abi == 0 {
+        eprintln!("skipped: an_opened_surface_that_landlock_closes needs Landlock");
+        return;
+    }
+    let mut policy = policy(&system());
+    let grade = |policy: &Policy, engine, protection| {
+        let standings = ringfence::confine::standings(policy, engine, &probe, None).unwrap();
+        let standing = standings
+            .into_iter()
+            .find(|one| one.protection == protection);
+        let standing = standing.unwrap();
+        (standing.grade, standing.reason)
+    };
+    for (open, protection, word) in [
+        (surface::MOUNT, Protection::Syscalls, "mount"),
+        (surface::PTRACE, Protection::Processes, "ptrace"),
+    ] {
+        policy.kernel = Surfaces::NONE;
+        assert_ne!(
+            grade(&policy, Engine::Fallback, protection).0,
+            Grade::Stricter
+        );
+        policy.kernel = open.union(surface::SIGNALS);
+        let (found, reason) = grade(&policy, Engine::Fallback, protection);
+        assert_eq!(found, Grade::Stricter);
+        assert!(reason.contains(word), "{reason}");
+        assert_eq!(grade(&policy, Engine::BpfLsm, protection).0, Grade::Exact);
+    }
 }
 
 #[test]

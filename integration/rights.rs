@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ringfence::policy::{
     Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, ProgramPolicy,
+    Syscalls,
 };
 use ringfence_abi::{
     automaton,
@@ -115,6 +116,7 @@ fn policy(folder: &Path) -> Policy {
         network: NetworkPolicy::None,
         capabilities: vec!["sys_ptrace".to_owned()],
         kernel: Surfaces::NONE,
+        syscalls: Syscalls::Default,
         privilege_gain: false,
         programs: vec![ProgramPolicy {
             path: tool.clone(),
@@ -149,23 +151,10 @@ fn prefixes(rules: &[(&str, u8)]) -> Automaton {
         }
         accepts[node] = Some(*accept);
     }
-    // One state more for each rule: what goes on below its prefix and leaves the trie.
-    let mut states: Vec<(Vec<(u8, usize)>, u8, usize)> = Vec::new();
+    // One state more for each accept byte: what goes on below a prefix and leaves the trie.
     let count = edges.len();
-    let mut tails = Vec::new();
-    let tail_of = |accept: u8, tails: &mut Vec<u8>| -> usize {
-        if accept == 0 {
-            return 0;
-        }
-        let at = tails
-            .iter()
-            .position(|&known| known == accept)
-            .unwrap_or_else(|| {
-                tails.push(accept);
-                tails.len() - 1
-            });
-        count + at
-    };
+    let mut states = Vec::new();
+    let mut tails: Vec<u8> = Vec::new();
     // Parents come before their children, so that what is inherited is known.
     let mut inherited = vec![0u8; count];
     for node in 0..count {
@@ -173,24 +162,47 @@ fn prefixes(rules: &[(&str, u8)]) -> Automaton {
         for &(_, next) in &edges[node] {
             inherited[next] = accept;
         }
-        let tail = tail_of(accept, &mut tails);
-        states.push((edges[node].clone(), accept, tail));
+        let known = tails.iter().position(|&known| known == accept);
+        let default = match known {
+            _ if accept == 0 => 0,
+            Some(at) => count + at,
+            None => {
+                tails.push(accept);
+                count + tails.len() - 1
+            }
+        };
+        states.push(State {
+            edges: edges[node].clone(),
+            accept,
+            default,
+        });
     }
-    for (number, accept) in tails.iter().enumerate() {
-        states.push((Vec::new(), *accept, count + number));
+    for (number, &accept) in tails.iter().enumerate() {
+        states.push(State {
+            edges: Vec::new(),
+            accept,
+            default: count + number,
+        });
     }
     lay_out(&states)
 }
 
-fn lay_out(states: &[(Vec<(u8, usize)>, u8, usize)]) -> Automaton {
+/// One state: where single bytes lead, where all others do, and what it accepts.
+struct State {
+    edges: Vec<(u8, usize)>,
+    default: usize,
+    accept: u8,
+}
+
+fn lay_out(states: &[State]) -> Automaton {
     let number = |state: usize| u32::try_from(state).expect("a small automaton");
     let total = states.len();
     let nowhere = automaton::entry_word(u32::MAX, automaton::DEAD);
     let mut words = vec![nowhere; total + total * 256];
-    for (state, (edges, accept, default)) in states.iter().enumerate() {
+    for (state, found) in states.iter().enumerate() {
         let base = total + state * 256;
-        words[state] = automaton::state_word(number(base), number(*default), *accept);
-        for &(byte, next) in edges {
+        words[state] = automaton::state_word(number(base), number(found.default), found.accept);
+        for &(byte, next) in &found.edges {
             words[base + usize::from(byte)] = automaton::entry_word(number(state), number(next));
         }
     }

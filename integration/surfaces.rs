@@ -6,7 +6,9 @@
 use std::process::{Child, Command, Stdio};
 
 use libtest_mimic::Failed;
-use ringfence::policy::{Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy};
+use ringfence::policy::{
+    Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls,
+};
 use ringfence::profile::capability;
 use ringfence_abi::surface::{self, Surfaces};
 
@@ -165,6 +167,7 @@ fn what_a_profile_opens_is_open_but_the_fences_own_maps() -> Verdict {
         network: NetworkPolicy::Open,
         capabilities: capability::NAMES.map(str::to_owned).to_vec(),
         kernel: all.fold(Surfaces::NONE, |all, one| all.union(one.bit)),
+        syscalls: Syscalls::Default,
         privilege_gain: true,
         programs: Vec::new(),
         limits: Limits::default(),

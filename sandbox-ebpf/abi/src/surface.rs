@@ -19,7 +19,8 @@ impl Surfaces {
     #[inline(always)]
     #[must_use]
     pub const fn number(self) -> u8 {
-        let [number, ..] = (u32::BITS - self.0.leading_zeros()).to_le_bytes();
+        #[expect(clippy::cast_possible_truncation, reason = "at most 32")]
+        let number = (u32::BITS - self.0.leading_zeros()) as u8;
         number
     }
 

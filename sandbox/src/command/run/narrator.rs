@@ -197,5 +197,13 @@ fn line(denial: &Denial) -> String {
         .first()
         .map(|program| format!(" by {program}"))
         .unwrap_or_default();
-    format!("{verb} {}{object}{by}: {}", denial.operation, denial.reason)
+    let inside = denial
+        .program
+        .as_ref()
+        .map(|program| format!(" in program {}", summary::printable(program)))
+        .unwrap_or_default();
+    format!(
+        "{verb} {}{object}{by}{inside}: {}",
+        denial.operation, denial.reason
+    )
 }

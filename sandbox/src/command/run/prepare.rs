@@ -26,8 +26,7 @@ pub(super) fn prepare(options: &Options, place: &Place) -> Result<Prepared, Fail
         command_line.rules.extend(command_rules(options, place)?);
     }
     let effective = profile::load(&options.profiles, command_line)?;
-    let variables = effective.variables(&place.variables())?;
-    let (policy, explainer) = compile::compile(&effective, &variables, &look)?;
+    let (policy, explainer) = compile::compile(&effective, &place.variables(), &look)?;
     Ok(Prepared {
         effective,
         policy,

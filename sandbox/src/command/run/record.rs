@@ -28,6 +28,7 @@ const FILE: &str = "last-run.json";
 
 /// One run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// Seconds since 1970 when it began.
     pub began: u64,
@@ -53,15 +54,14 @@ pub struct Record {
     pub lost: u64,
     /// Denials for an error of the fence itself.
     pub errors: u64,
-    /// Runs of the kernel's half that the kernel has left out.
-    #[serde(default)]
-    pub missed: u64,
     /// Events that made no sense.
     pub malformed: u64,
     /// Why denials could not be seen, if they could not.
     pub blind: Option<String>,
     /// Where the engine was stricter than the profile: a protection and how.
     pub stricter: Vec<(String, String)>,
+    /// Runs of the kernel's half that the kernel has left out.
+    pub missed: u64,
     /// Each kind of denial, in the order of its first appearance.
     pub denials: Vec<Denial>,
     /// Denials of further kinds.
@@ -85,6 +85,9 @@ pub struct Denial {
     pub other: Option<String>,
     /// By whom the first time, nearest first: `name (pid)`.
     pub programs: Vec<String>,
+    /// The program of the profile inside which it was tried, as the profile spells its path; none at large.
+    #[serde(default)]
+    pub program: Option<String>,
     /// Why.
     pub reason: String,
     /// The rule's own words on why.
@@ -104,11 +107,11 @@ pub struct Denial {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
     operation: u16,
+    program: u8,
     denied: bool,
     missing: u8,
     detail: u32,
     surface: u8,
-    program: u8,
     path: Vec<u8>,
     other: Option<Vec<u8>>,
 }
@@ -160,11 +163,11 @@ impl Record {
     pub(super) fn add(&mut self, event: &Event, explainer: &Explainer) -> Option<&Denial> {
         let kind = Kind {
             operation: event.operation,
+            program: event.program,
             denied: event.denied,
             missing: event.needed & !event.granted,
             detail: event.detail,
             surface: event.surface,
-            program: event.program,
             path: event.path.clone(),
             other: event.other.clone(),
         };
@@ -300,6 +303,7 @@ impl Denial {
                 .iter()
                 .map(|program| format!("{} ({})", program.name, program.pid))
                 .collect(),
+            program: explainer.program(event.program),
             reason: fixed_reason(event.cause).to_owned(),
             because: None,
             hint: None,
@@ -337,7 +341,7 @@ impl Denial {
             if event.needed & bit == 0 {
                 continue;
             }
-            let found = explainer.explain(path, right);
+            let found = explainer.explain_in(event.program, path, right);
             if found.allowed {
                 continue;
             }
@@ -352,7 +356,7 @@ impl Denial {
             self.hint = found.hint;
             if let Some(suggestion) = found.suggestion {
                 self.profile_lines.push(suggestion.profile);
-                self.flags.push(suggestion.flag);
+                self.flags.extend(suggestion.flag);
             }
         }
     }

@@ -159,6 +159,12 @@ pub fn paragraph(denial: &Denial) -> String {
             format_args!("    by       {}\n", denial.programs.join(" < ")),
         );
     }
+    if let Some(program) = &denial.program {
+        push(
+            &mut text,
+            format_args!("    in       program {}\n", printable(program)),
+        );
+    }
     push(&mut text, format_args!("    because  {}\n", denial.reason));
     if let Some(because) = &denial.because {
         push(&mut text, format_args!("             {because}\n"));
@@ -166,11 +172,13 @@ pub fn paragraph(denial: &Denial) -> String {
     if let Some(hint) = &denial.hint {
         push(&mut text, format_args!("    hint     {hint}\n"));
     }
-    for (line, flag) in denial.profile_lines.iter().zip(&denial.flags) {
-        push(
-            &mut text,
-            format_args!("    allow    {line}   or   {flag}\n"),
-        );
+    for (position, line) in denial.profile_lines.iter().enumerate() {
+        // Inside some programs there is no flag that would allow it.
+        let flag = denial.flags.get(position);
+        let flag = flag
+            .map(|flag| format!("   or   {flag}"))
+            .unwrap_or_default();
+        push(&mut text, format_args!("    allow    {line}{flag}\n"));
     }
     text
 }
@@ -188,7 +196,8 @@ pub(super) fn object(denial: &Denial) -> String {
     text
 }
 
-fn printable(path: &str) -> String {
+/// Without control characters, which may steer a terminal.
+pub(super) fn printable(path: &str) -> String {
     path.chars()
         .flat_map(|character| {
             let plain = !character.is_control();

@@ -52,7 +52,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
     }
     if !files {
         return Ok(Derived {
-            ruleset: Some(ruleset::without_files(probe.landlock_abi)?),
+            ruleset: Some(ruleset::without_files(probe.landlock_abi, policy.kernel)?),
             mounts: None,
             gaps: None,
             too_many_mounts: false,
@@ -60,7 +60,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
     }
     let possible = !matches!(probe.namespaces, Namespaces::None { .. });
     let found = walk::walk(&policy.files.automaton, possible, directory)?;
-    let ruleset = ruleset::build(probe.landlock_abi, &found.grants)?;
+    let ruleset = ruleset::build(probe.landlock_abi, policy.kernel, &found.grants)?;
     let too_many_mounts = found.mounts.is_none();
     Ok(Derived {
         ruleset: Some(ruleset),

@@ -1,4 +1,6 @@
 use super::super::rules::{self, automaton, deny, file, tree};
+use std::path::PathBuf;
+
 use super::*;
 
 fn found(rules: &[rules::Rule]) -> Found {
