@@ -71,6 +71,11 @@ pub(crate) fn register(suite: &mut Suite) {
         &[Need::Root, Need::BpfLsm],
         reads_links_in_the_listed_paths_only,
     );
+    suite.test(
+        "files::what_is_denied_cannot_be_made_on_any_way",
+        &[Need::Root],
+        what_is_denied_cannot_be_made_on_any_way,
+    );
     // The fallback has to spell a pattern out against what exists at the start.
     suite.test(
         "files::a_pattern_holds_for_names_made_after_the_start",
@@ -237,6 +242,34 @@ fn a_deny_rule_beats_what_allows_everything_around_it() -> Verdict {
         ("rename mixed/secret mixed/public", DENIED),
         ("unlink mixed/secret/file", DENIED),
     ])
+}
+
+fn what_is_denied_cannot_be_made_on_any_way() -> Verdict {
+    for there in ["there", "there/.git", "there/.git/hooks"] {
+        let fence =
+            Fence::untrusted()?.and(["-p", "coreutils", "--read", ".", "--write", "there/"]);
+        let fence = fence.and(["--write", "made/", "--deny", "there/.git/hooks/"]);
+        fence.folder().file("made/hooks/file", "content")?;
+        std::fs::create_dir_all(fence.at(there))?;
+        std::fs::create_dir_all(fence.at("there/free"))?;
+        let ways = "echo written > there/free/file && echo begun
+            mkdir -p there/.git/hooks; echo x > there/.git/hooks/file
+            rm -r there/.git/hooks there/.git; mkdir -p there/.git/hooks; echo x > there/.git/hooks/file
+            mv there/.git there/away; mkdir -p there/.git/hooks; echo x > there/.git/hooks/file
+            mv made there/.git; mv made/hooks there/.git/hooks
+            ln -s ../made there/.git; cp -r made there/.git
+            true";
+        let finished = fence.run(["sh", "-c", ways]).run()?;
+        finished.succeeds()?.says("begun")?;
+        // A link to somewhere else is another path, and the rule is about this one.
+        let made = fence.at("there/.git/hooks/file");
+        let by_link = fence.at("there/.git").is_symlink();
+        finished.claim(
+            by_link || !made.exists(),
+            &format!("nothing denied, from {there}"),
+        )?;
+    }
+    Ok(())
 }
 
 fn a_path_that_cannot_be_judged_is_denied() -> Verdict {

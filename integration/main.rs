@@ -17,6 +17,8 @@ mod names;
 mod outside;
 mod programs;
 mod refusal;
+mod rights;
+mod surfaces;
 mod terminal;
 mod untrusted;
 mod version;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
     outside::register(&mut suite);
     launch::register(&mut suite);
     refusal::register(&mut suite);
+    rights::register(&mut suite);
+    surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);
     escape::register(&mut suite);

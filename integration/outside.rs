@@ -1,10 +1,7 @@
 //! While a fence stands, whoever is outside of it does what it always could, and who is inside does not.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Stdio;
-
 use crate::files::tree;
-use crate::kit::{DENIED, Fence, Need, OK, Suite, Verdict};
+use crate::kit::{DENIED, Fence, Need, OK, Standing, Suite, Verdict};
 
 /// All of them are denied inside, and possible outside.
 const ACTS: &[&str] = &[
@@ -51,30 +48,11 @@ fn during(
     acts: &[&str],
     meanwhile: impl FnOnce() -> Verdict,
 ) -> Result<Vec<String>, libtest_mimic::Failed> {
-    let acts: Vec<&str> = ["wait"].iter().chain(acts).copied().collect();
-    let mut child = fence
-        .prober(&acts)
-        .command()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut out = BufReader::new(child.stdout.take().ok_or("no standard output")?);
-    let mut first = String::new();
-    out.read_line(&mut first)?;
-    let happened = if first == "ready\n" {
-        meanwhile()
-    } else {
-        Err(format!("the prober did not start: {first:?}").into())
-    };
-    // Closed, it goes on as well.
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(b"\n").ok();
-    }
-    let mut rest = String::new();
-    out.read_to_string(&mut rest)?;
-    child.wait()?;
+    let standing = Standing::of(fence, acts)?;
+    let happened = meanwhile();
+    let ended = standing.end()?;
     happened?;
-    Ok(rest.lines().skip(1).map(str::to_owned).collect())
+    Ok(ended)
 }
 
 fn nobody_outside_of_a_standing_fence_is_denied_anything() -> Verdict {

@@ -22,23 +22,12 @@ pub(crate) fn register(suite: &mut Suite) {
     );
     suite.test(
         "programs::a_project_in_c_is_built_in_its_profile",
-        // Without BPF LSM, nothing can be made in a folder that has a deny rule somewhere inside, as .git/hooks here.
-        &[
-            Need::Root,
-            Need::BpfLsm,
-            Need::Program("gcc"),
-            Need::Program("make"),
-        ],
+        &[Need::Root, Need::Program("gcc"), Need::Program("make")],
         a_project_in_c_is_built_in_its_profile,
     );
     suite.test(
         "programs::a_shell_and_its_tools_work_in_its_profile",
-        &[
-            Need::Root,
-            Need::BpfLsm,
-            Need::Program("tar"),
-            Need::Program("find"),
-        ],
+        &[Need::Root, Need::Program("tar"), Need::Program("find")],
         a_shell_and_its_tools_work_in_its_profile,
     );
     suite.test(

@@ -1,15 +1,19 @@
 //! What the integration tests are written with: needs, floors, runs of the program, fences with a prober inside, and
 //! folders to try things in.
 
+mod byhand;
 mod expectation;
 mod fence;
 mod folder;
 mod need;
 mod run;
+mod standing;
 mod suite;
 
+pub(crate) use byhand::ByHand;
 pub(crate) use fence::{DENIED, Fence, OK, PYTHON};
 pub(crate) use folder::Folder;
 pub(crate) use need::Need;
 pub(crate) use run::{Finished, Ringfence, binary};
+pub(crate) use standing::Standing;
 pub(crate) use suite::{Suite, Verdict, run};

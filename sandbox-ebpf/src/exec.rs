@@ -4,15 +4,20 @@ use aya_ebpf::programs::LsmContext;
 use ringfence_abi::{
     event::{cause, operation},
     layout::ABSENT,
+    policy::{Label, NO_TABLE},
     rights,
+    surface::PTRACE,
 };
 
 use crate::{
     identity,
     kernel::{offset, read},
+    matching,
     outcome::Outcome,
-    special,
-    verdict::{self, ALLOW, Object, Question},
+    report::{self, Finding, Span},
+    scratch::Slot,
+    special, surface,
+    verdict::{self, ALLOW, DENY, Object, Question},
     walk,
 };
 
@@ -21,14 +26,76 @@ const EXECUTABLE: u64 = 4;
 /// What `bprm_creds_for_exec` returns if a task of a fenced cgroup cannot be labelled (`-EPERM`).
 const NOT_ENROLLED: i32 = -1;
 
+/// `LSM_UNSAFE_PTRACE` (include/linux/security.h): the task is traced.
+const TRACED: u32 = 2;
+
 /// `bprm_creds_for_exec`: once per `execve`, in the task, before anything of the new program is trusted. A task that
 /// stands in a fenced cgroup is fenced from here on, and the program that it starts is judged like any other.
+///
+/// The file is the one that was named, before any `#!` line is followed: it decides whose rights apply afterwards. Until
+/// the exec cannot fail any more, the old ones do, for the program, its interpreter and its loader.
 #[inline(always)]
-pub fn enrol(_context: &LsmContext) -> i32 {
-    match identity::enrol() {
-        Ok(_) => ALLOW,
-        Err(()) => NOT_ENROLLED,
+pub fn enrol(context: &LsmContext) -> i32 {
+    let label = match identity::enrol() {
+        Ok(Some(label)) => label,
+        Ok(None) => return ALLOW,
+        Err(()) => return NOT_ENROLLED,
+    };
+    let program = context.arg::<u64>(0);
+    verdict::with_slot(label, |slot| match successor(slot, label, program) {
+        Ok((program, size_class)) => match identity::prepare(program, size_class) {
+            Ok(()) => ALLOW,
+            Err(outcome) => refuse_entry(slot, label, outcome.0, 0),
+        },
+        Err(outcome) => refuse_entry(slot, label, outcome.0, PTRACE.number()),
+    })
+}
+
+/// `bprm_committed_creds`: the exec has succeeded.
+#[inline(always)]
+pub fn commit() {
+    identity::commit();
+}
+
+/// Whose rights apply after this exec, and the size class of their table.
+#[inline(always)]
+fn successor(slot: *mut Slot, label: Label, program: u64) -> Result<(u8, u8), Outcome> {
+    let object = Object::of_file(read::<u64>(program + offset!(program_file))?)?;
+    // SAFETY: `slot` is a map value.
+    let path = unsafe { &raw mut (*slot).path };
+    let same = (label.program, label.size_class);
+    if walk::absolute(path, object.dentry, walk::mount_of(object.vfsmount)).is_err() {
+        // What has no path is no program of the profile's; whether it is executed at all is judged later.
+        return Ok(same);
     }
+    let next = matching::rights(path, label)?.program;
+    if next == 0 || next == label.program {
+        return Ok(same);
+    }
+    let size_class = matching::size_class_of(label, next);
+    if size_class == NO_TABLE {
+        return Err(Outcome::INTERNAL);
+    }
+    // A tracer that was let in under the old rights would have the new ones.
+    let is_traced = read::<u32>(program + offset!(program_unsafe))? & TRACED != 0;
+    if is_traced && !surface::open(label, PTRACE) {
+        return Err(Outcome(cause::CLOSED));
+    }
+    Ok((next, size_class))
+}
+
+/// Reports that other rights cannot be entered; the exec fails.
+#[inline(always)]
+fn refuse_entry(slot: *mut Slot, label: Label, reason: u8, surface: u8) -> i32 {
+    // SAFETY: `slot` is a map value.
+    let path = unsafe { &raw const (*slot).path };
+    let finding = Finding {
+        path: Span::built(path),
+        surface: if reason == cause::CLOSED { surface } else { 0 },
+        ..Finding::new(operation::EXEC, reason)
+    };
+    report::send(slot, label, finding);
+    DENY
 }
 
 /// `bprm_check_security`: the program, and after a `#!` line its interpreter.

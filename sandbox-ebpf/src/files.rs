@@ -1,12 +1,19 @@
 //! Opening, receiving and controlling files.
 
 use aya_ebpf::programs::LsmContext;
-use ringfence_abi::{event::operation, rights};
+use ringfence_abi::{
+    event::operation,
+    policy::Label,
+    rights,
+    surface::{SIGNALS, Surfaces, TERMINAL_INPUT},
+};
 
 use crate::{
     identity,
     kernel::{offset, read},
     outcome::Outcome,
+    owner,
+    surface::{self, NOT_PERMITTED},
     verdict::{self, ALLOW, Object, Question},
 };
 
@@ -85,7 +92,7 @@ pub fn receive(context: &LsmContext) -> i32 {
     verdict::of(question, Object::of_file(file))
 }
 
-/// `file_ioctl`: what changes a file needs the right to write it; what injects input into a terminal is closed.
+/// `file_ioctl`: what changes a file needs the right to write it.
 #[inline(always)]
 pub fn control(context: &LsmContext) -> i32 {
     let Some(label) = identity::current() else {
@@ -93,18 +100,32 @@ pub fn control(context: &LsmContext) -> i32 {
     };
     let file = context.arg::<u64>(0);
     let command = context.arg::<u32>(1);
+    if let Some((surface, operation)) = closed_control(label, file, command) {
+        verdict::closed(label, operation, surface, Object::of_file(file));
+        return NOT_PERMITTED;
+    }
     let needed = match kind(file) {
         Ok(REGULAR | DIRECTORY) if asks_only(command) => return ALLOW,
-        Ok(CHARACTER | BLOCK) if is_terminal(command) && !injects(command) => return ALLOW,
+        Ok(CHARACTER | BLOCK) if is_terminal(command) => return ALLOW,
         Ok(REGULAR | DIRECTORY | CHARACTER | BLOCK) | Err(_) => rights::WRITE,
         // Pipes, sockets and anonymous inodes: judged where they were made.
         Ok(_) => return ALLOW,
     };
     let question = Question { label, operation: operation::IOCTL, needed };
-    if injects(command) {
-        return verdict::closed(question, Object::of_file(file));
-    }
     verdict::of(question, Object::of_file(file))
+}
+
+/// What types into a terminal, or makes others get a file's signals, is closed on files of every kind.
+#[inline(always)]
+fn closed_control(label: Label, file: u64, command: u32) -> Option<(Surfaces, u16)> {
+    let (surface, operation) = if injects(command) {
+        (TERMINAL_INPUT, operation::IOCTL)
+    } else if owner::is_closed_control(file, command) {
+        (SIGNALS, operation::SIGNAL_OWNER)
+    } else {
+        return None;
+    };
+    (!surface::open(label, surface)).then_some((surface, operation))
 }
 
 /// Terminal requests have the type `T`; on a regular file they fail with `ENOTTY` (`isatty`).
@@ -146,6 +167,12 @@ fn asks_only(command: u32) -> bool {
                 | FS_IOC_GETFSLABEL
                 | FS_IOC_GET_ENCRYPTION_POLICY
         )
+}
+
+/// Whether a file is a device that is read and written like a stream: terminals are among them.
+#[inline(always)]
+pub fn is_device(file: u64) -> Result<bool, Outcome> {
+    Ok(kind(file)? == CHARACTER)
 }
 
 /// The kind of the inode behind a file.

@@ -11,6 +11,7 @@ use ringfence_abi::policy::{Counters, Label};
 use crate::{
     atomic,
     maps::{CGROUPS, COUNTERS, TASKS},
+    outcome::Outcome,
 };
 
 /// `clone3` with a target cgroup (include/uapi/linux/sched.h). It takes a descriptor opened with `O_PATH`, so that no
@@ -28,7 +29,7 @@ pub fn current() -> Option<Label> {
 #[inline(always)]
 pub fn of(task: u64) -> Option<Label> {
     // SAFETY: the entry of a task is written before the task runs and removed after its last reference is gone.
-    unsafe { TASKS.get(task) }.copied()
+    unsafe { TASKS.get(task) }.copied().filter(|label| label.fence != 0)
 }
 
 /// What a fork did.
@@ -48,9 +49,7 @@ pub enum Fork {
 pub fn inherit(child: u64, flags: u64) -> Fork {
     let Some(label) = current() else {
         // A stale entry, had one been left behind, must not fence a task that merely got the same address.
-        if of(child).is_some() && TASKS.remove(child).is_err() {
-            return Fork::Outside;
-        }
+        remove(child);
         return Fork::Outside;
     };
     if flags & CLONE_INTO_CGROUP != 0 {
@@ -66,11 +65,22 @@ pub fn inherit(child: u64, flags: u64) -> Fork {
 /// Forgets a task that is gone (`security_task_free` runs before the memory can be used again, kernel/fork.c).
 #[inline(always)]
 pub fn forget(task: u64) {
-    if let Some(label) = of(task)
-        && TASKS.remove(task).is_ok()
-    {
+    if let Some(label) = of(task) {
+        remove(task);
         count(label.fence, offset_of!(Counters, tasks), u64::MAX);
     }
+}
+
+/// Removes a task's entry. A removal can fail where the bucket is busy on the same processor (kernel/bpf/hashtab.c,
+/// `htab_lock_bucket`), a write in place cannot: what is left then is the entry of no fence.
+#[inline(always)]
+fn remove(task: u64) {
+    let Some(entry) = TASKS.get_ptr_mut(task) else {
+        return;
+    };
+    // SAFETY: a map value lives as long as the program runs.
+    unsafe { core::ptr::write_volatile(&raw mut (*entry).fence, 0) };
+    let _in_place_already = TASKS.remove(task);
 }
 
 /// Labels the current task if it stands in a fenced cgroup; `Err` if it does and cannot be labelled.
@@ -92,6 +102,38 @@ pub fn enrol() -> Result<Option<Label>, ()> {
         .map_err(|_| ())?;
     count(label.fence, offset_of!(Counters, tasks), 1);
     Ok(Some(label))
+}
+
+/// Notes which of the fence's policies the current task gets if its exec succeeds.
+#[inline(always)]
+pub fn prepare(program: u8, size_class: u8) -> Result<(), Outcome> {
+    let entry = own_entry().ok_or(Outcome::INTERNAL)?;
+    // SAFETY: a map value lives as long as the program runs, and only the task itself writes these fields.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*entry).next_program, program);
+        core::ptr::write_volatile(&raw mut (*entry).next_size_class, size_class);
+    }
+    Ok(())
+}
+
+/// The exec has succeeded: gives the current task the policy that [`prepare`] has noted.
+#[inline(always)]
+pub fn commit() {
+    if let Some(entry) = own_entry() {
+        // SAFETY: as in `prepare`; the other threads of the process are gone by now (fs/exec.c, `de_thread`).
+        unsafe {
+            let program = core::ptr::read_volatile(&raw const (*entry).next_program);
+            let size_class = core::ptr::read_volatile(&raw const (*entry).next_size_class);
+            core::ptr::write_volatile(&raw mut (*entry).program, program);
+            core::ptr::write_volatile(&raw mut (*entry).size_class, size_class);
+        }
+    }
+}
+
+#[inline(always)]
+fn own_entry() -> Option<*mut Label> {
+    // SAFETY: the helper has no precondition.
+    TASKS.get_ptr_mut(unsafe { bpf_get_current_task() })
 }
 
 /// Adds to the counter at `offset` of a fence's [`Counters`]. A fence without counters is being taken down: there is nobody to tell.

@@ -7,19 +7,25 @@
 #![feature(asm_experimental_arch)]
 
 mod atomic;
+mod capability;
 mod exec;
 mod files;
 mod identity;
+mod interfaces;
+mod ipc;
 mod kernel;
 mod maps;
 mod matching;
 mod metadata;
 mod names;
 mod outcome;
+mod owner;
+mod pseudo;
 mod report;
 mod scratch;
 mod sockets;
 mod special;
+mod surface;
 mod tasks;
 mod verdict;
 mod walk;
@@ -29,7 +35,14 @@ use aya_ebpf::{
     macros::{lsm, raw_tracepoint},
     programs::{LsmContext, RawTracePointContext},
 };
-use ringfence_abi::event::operation;
+use ringfence_abi::{
+    event::operation,
+    surface::{
+        CHROOT, CLOCK, IO_URING, KEYRING, MODULES, MOUNT, PERF, QUOTA, SYSLOG, TUN, USERNS,
+    },
+};
+
+use verdict::Object;
 
 /// One program on one LSM hook.
 macro_rules! hooks {
@@ -49,6 +62,11 @@ hooks! {
     ptrace_access_check => |context| tasks::trace(&context);
     ptrace_traceme => |context| tasks::trace(&context);
     task_kill => |context| tasks::signal(&context);
+    task_setnice => |context| tasks::schedule(&context);
+    task_setscheduler => |context| tasks::schedule(&context);
+    task_setioprio => |context| tasks::schedule(&context);
+    task_setrlimit => |context| tasks::schedule(&context);
+    task_movememory => |context| tasks::schedule(&context);
 
     bprm_creds_for_exec => |context| exec::enrol(&context);
     bprm_check_security => |context| exec::check(&context);
@@ -59,6 +77,7 @@ hooks! {
     file_receive => |context| files::receive(&context);
     file_ioctl => |context| files::control(&context);
     file_ioctl_compat => |context| files::control(&context);
+    file_fcntl => |context| owner::by_fcntl(&context);
 
     path_mknod => |context| names::create(&context);
     path_mkdir => |context| names::entry(&context, operation::MKDIR);
@@ -77,11 +96,53 @@ hooks! {
     inode_remove_acl => |context| metadata::change(context.arg(1), operation::REMOVE_XATTR);
     inode_readlink => |context| metadata::read_link(context.arg(0));
 
+    socket_create => |context| sockets::create(&context);
     unix_stream_connect => |context| sockets::connect(context.arg(1));
     unix_may_send => |context| sockets::send(context.arg(1));
+
+    shm_alloc_security => |context| ipc::made(&context);
+    msg_queue_alloc_security => |context| ipc::made(&context);
+    sem_alloc_security => |context| ipc::made(&context);
+    shm_free_security => |context| ipc::gone(&context);
+    msg_queue_free_security => |context| ipc::gone(&context);
+    sem_free_security => |context| ipc::gone(&context);
+    ipc_permission => |context| ipc::used(&context);
+    shm_shmctl => |context| ipc::used(&context);
+    msg_queue_msgctl => |context| ipc::used(&context);
+    sem_semctl => |context| ipc::used(&context);
+    inode_unlink => |context| ipc::remove_queue(&context);
+
+    capable => |context| capability::use_of(&context);
+    userns_create => |_context| surface::gate(USERNS, operation::NAMESPACE, 0);
+    sb_mount => |context| surface::gate_at(MOUNT, operation::MOUNT, || Object::of_path(context.arg(1)));
+    sb_umount => |context| interfaces::unmount(&context);
+    sb_remount => |_context| surface::gate(MOUNT, operation::MOUNT, 0);
+    sb_kern_mount => |_context| surface::gate(MOUNT, operation::MOUNT, 0);
+    sb_pivotroot => |context| surface::gate_at(MOUNT, operation::MOUNT, || Object::of_path(context.arg(1)));
+    move_mount => |context| surface::gate_at(MOUNT, operation::MOUNT, || Object::of_path(context.arg(1)));
+    path_chroot => |context| surface::gate_at(CHROOT, operation::CHROOT, || Object::of_path(context.arg(0)));
+
+    bpf => |context| interfaces::bpf(&context);
+    perf_event_open => |_context| surface::gate(PERF, operation::PERF, 0);
+    kernel_module_request => |_context| surface::gate(MODULES, operation::MODULE, 0);
+    kernel_read_file => |context| interfaces::load(context.arg(1));
+    kernel_load_data => |context| interfaces::load(context.arg(0));
+    key_alloc => |_context| surface::gate(KEYRING, operation::KEY, 0);
+    key_permission => |_context| surface::gate(KEYRING, operation::KEY, 0);
+    inode_init_security_anon => |context| interfaces::anonymous(&context);
+    uring_allowed => |_context| surface::gate(IO_URING, operation::RING, 0);
+    uring_sqpoll => |_context| surface::gate(IO_URING, operation::RING, 0);
+    uring_cmd => |_context| surface::gate(IO_URING, operation::RING, 0);
+    uring_override_creds => |_context| interfaces::never(operation::RING, 0);
+    syslog => |context| surface::gate(SYSLOG, operation::KERNEL_LOG, context.arg(0));
+    settime => |_context| surface::gate(CLOCK, operation::SET_TIME, 0);
+    quotactl => |context| surface::gate(QUOTA, operation::QUOTA, context.arg(0));
+    quota_on => |_context| surface::gate(QUOTA, operation::QUOTA, 0);
+    tun_dev_create => |_context| surface::gate(TUN, operation::NETWORK_DEVICE, 0);
+    tun_dev_open => |_context| surface::gate(TUN, operation::NETWORK_DEVICE, 0);
 }
 
-/// `inode_setattr`: the dentry is the first argument before 6.12 and the second since; the loader says which.
+/// `inode_setattr`: the dentry is the first argument up to 6.8 and the second in 6.12; the loader says which.
 #[lsm]
 pub fn inode_setattr(context: LsmContext) -> i32 {
     if kernel::setattr_has_mapping() {
@@ -89,6 +150,13 @@ pub fn inode_setattr(context: LsmContext) -> i32 {
     } else {
         metadata::set_times(context.arg(0), context.arg(1))
     }
+}
+
+/// `bprm_committed_creds` returns nothing.
+#[lsm]
+pub fn bprm_committed_creds(_context: LsmContext) -> i32 {
+    exec::commit();
+    0
 }
 
 /// `task_free` returns nothing.

@@ -26,28 +26,33 @@ pub static CGROUPS: HashMap<u64, Label, { limits::FENCES as usize }> = HashMap::
 #[btf_map]
 pub static COUNTERS: HashMap<u32, Counters, { limits::FENCES as usize }> = HashMap::new();
 
-/// Policies of the smallest size, by fence.
+/// System V IPC objects that fenced tasks have made, by the address of their `struct kern_ipc_perm`; the value is the
+/// fence.
+#[btf_map]
+pub static IPC_OBJECTS: HashMap<u64, u32, { limits::IPC_OBJECTS as usize }> = HashMap::new();
+
+/// Policies of the smallest size, by `ringfence_abi::policy::table`.
 #[btf_map]
 pub static TABLES_SMALL: HashOfMaps<
     u32,
     Array<Table<SMALL_WORDS>, 1>,
-    { limits::FENCES as usize },
+    { limits::TABLES as usize },
 > = HashOfMaps::new();
 
-/// Policies of the middle size, by fence.
+/// Policies of the middle size, likewise.
 #[btf_map]
 pub static TABLES_MEDIUM: HashOfMaps<
     u32,
     Array<Table<MEDIUM_WORDS>, 1>,
-    { limits::FENCES as usize },
+    { limits::TABLES as usize },
 > = HashOfMaps::new();
 
-/// Policies of the largest size, by fence.
+/// Policies of the largest size, likewise.
 #[btf_map]
 pub static TABLES_LARGE: HashOfMaps<
     u32,
     Array<Table<LARGE_WORDS>, 1>,
-    { limits::FENCES as usize },
+    { limits::TABLES as usize },
 > = HashOfMaps::new();
 
 /// Event streams, by fence.

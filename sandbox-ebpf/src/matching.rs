@@ -3,7 +3,9 @@
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use ringfence_abi::{
     automaton,
-    policy::{Header, LARGE_WORDS, Label, MEDIUM_WORDS, MODE_ENFORCE, SMALL_WORDS, Table},
+    policy::{Header, LARGE_WORDS, Label, MEDIUM_WORDS, MODE_ENFORCE, NO_TABLE, SMALL_WORDS, Table},
+    rights,
+    surface::Surfaces,
 };
 
 use crate::{
@@ -24,6 +26,8 @@ pub struct Answer {
     pub below: u32,
     /// Rights of the path.
     pub granted: u8,
+    /// Number of the program that an exec of the path enters.
+    pub program: u8,
     /// Mode of the file section.
     pub mode: u8,
 }
@@ -31,11 +35,12 @@ pub struct Answer {
 /// Matches a path that [`crate::walk`] has built against the policy of a fence.
 #[inline(always)]
 pub fn rights(path: *mut Path, label: Label) -> Result<Answer, Outcome> {
+    let table = label.table();
     // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
     match label.size_class {
-        0 => in_table::<SMALL_WORDS>(path, unsafe { TABLES_SMALL.get_value(&label.fence, &only()) }),
-        1 => in_table::<MEDIUM_WORDS>(path, unsafe { TABLES_MEDIUM.get_value(&label.fence, &only()) }),
-        _ => in_table::<LARGE_WORDS>(path, unsafe { TABLES_LARGE.get_value(&label.fence, &only()) }),
+        0 => in_table::<SMALL_WORDS>(path, unsafe { TABLES_SMALL.get_value(&table, &only()) }),
+        1 => in_table::<MEDIUM_WORDS>(path, unsafe { TABLES_MEDIUM.get_value(&table, &only()) }),
+        _ => in_table::<LARGE_WORDS>(path, unsafe { TABLES_LARGE.get_value(&table, &only()) }),
     }
 }
 
@@ -74,9 +79,11 @@ fn in_table<const WORDS: usize>(
             return Err(Outcome::INTERNAL);
         }
         let state = core::ptr::read_volatile(&raw const (*path).state);
+        let accept = automaton::rights(word(table, u64::from(state)));
         Ok(Answer {
             below: advance(table, state, b'/'),
-            granted: automaton::rights(word(table, u64::from(state))),
+            granted: accept & rights::ALL,
+            program: rights::program(accept),
             mode: (*table).header.files_mode,
         })
     }
@@ -141,25 +148,50 @@ unsafe fn word<const WORDS: usize>(table: *const Table<WORDS>, index: u64) -> u6
     }
 }
 
-/// The mode of a fence's file section; enforce if the policy cannot be found.
+/// The mode of a policy's file section; enforce if the policy cannot be found.
 #[inline(always)]
 pub fn mode(label: Label) -> u8 {
-    with_header(label, |header| header.files_mode)
+    with_header(label, |header| header.files_mode).unwrap_or(MODE_ENFORCE)
 }
 
-/// The mode of a fence's network section; enforce if the policy cannot be found.
+/// The mode of a policy's network section; enforce if the policy cannot be found.
 #[inline(always)]
 pub fn network_mode(label: Label) -> u8 {
-    with_header(label, |header| header.network_mode)
+    with_header(label, |header| header.network_mode).unwrap_or(MODE_ENFORCE)
 }
 
+/// The open surfaces; none if the policy cannot be found.
 #[inline(always)]
-fn with_header(label: Label, mode: impl Fn(&Header) -> u8) -> u8 {
+pub fn surfaces(label: Label) -> Surfaces {
+    Surfaces(with_header(label, |header| header.surfaces.0).unwrap_or(0))
+}
+
+/// The capabilities that may be used; none if the policy cannot be found.
+#[inline(always)]
+pub fn capabilities(label: Label) -> u64 {
+    with_header(label, |header| header.capabilities).unwrap_or(0)
+}
+
+/// The size class of a program's table; `NO_TABLE` if there is none.
+#[inline(always)]
+pub fn size_class_of(label: Label, program: u8) -> u8 {
+    let index = bounded(u64::from(program), rights::PROGRAMS as u64);
+    with_header(label, |header| {
+        let classes = (&raw const header.programs).cast::<u8>();
+        // SAFETY: the index is at most that of the array's last element.
+        unsafe { classes.add(index as usize).read() }
+    })
+    .unwrap_or(NO_TABLE)
+}
+
+/// What `part` takes from the header of the policy in force.
+#[inline(always)]
+fn with_header<T>(label: Label, part: impl Fn(&Header) -> T) -> Option<T> {
+    let table = label.table();
     // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    let found = match label.size_class {
-        0 => unsafe { TABLES_SMALL.get_value(&label.fence, &only()) }.map(|table| mode(&table.header)),
-        1 => unsafe { TABLES_MEDIUM.get_value(&label.fence, &only()) }.map(|table| mode(&table.header)),
-        _ => unsafe { TABLES_LARGE.get_value(&label.fence, &only()) }.map(|table| mode(&table.header)),
-    };
-    found.unwrap_or(MODE_ENFORCE)
+    match label.size_class {
+        0 => unsafe { TABLES_SMALL.get_value(&table, &only()) }.map(|table| part(&table.header)),
+        1 => unsafe { TABLES_MEDIUM.get_value(&table, &only()) }.map(|table| part(&table.header)),
+        _ => unsafe { TABLES_LARGE.get_value(&table, &only()) }.map(|table| part(&table.header)),
+    }
 }

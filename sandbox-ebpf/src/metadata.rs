@@ -10,6 +10,7 @@ use ringfence_abi::{
     layout::ABSENT,
     policy::{Label, MODE_OFF},
     rights,
+    surface::Surfaces,
 };
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     kernel::{offset, read},
     matching,
     outcome::Outcome,
+    pseudo,
     scratch::Slot,
     special,
     verdict::{self, ALLOW, Object, Question},
@@ -83,6 +85,7 @@ struct Search {
     next: u64,
     end: u64,
     needed: u8,
+    closed: u8,
     allowed: u8,
     seen: u8,
     granted: u8,
@@ -107,10 +110,12 @@ fn by_dentry(question: Question, dentry: u64) -> i32 {
             false,
         ),
         Ok(search) => {
-            verdict::refuse(slot, question, search.cause, 0, verdict::mode_of(question.label), false)
+            let mode = verdict::mode_for(question.label, Outcome(search.cause));
+            verdict::refuse(slot, question, search.cause, 0, mode, false)
         }
         Err(outcome) => {
-            verdict::refuse(slot, question, outcome.0, 0, verdict::mode_of(question.label), false)
+            let mode = verdict::mode_for(question.label, outcome);
+            verdict::refuse(slot, question, outcome.0, 0, mode, false)
         }
     })
 }
@@ -128,6 +133,10 @@ fn search(slot: *mut Slot, question: Question, dentry: u64) -> Result<Search, Ou
         // A circular list before 6.18, one that ends in NULL since (fs/mount.h).
         end: if is_circular() { list } else { 0 },
         needed: question.needed,
+        closed: u8::from(
+            question.needed & rights::WRITE != 0
+                && pseudo::closed_to_writing(question.label, dentry)? != Surfaces::NONE,
+        ),
         allowed: 0,
         seen: 0,
         granted: 0,
@@ -177,6 +186,11 @@ extern "C" fn look_at_one(_index: u64, search: *mut Search) -> i64 {
     if let Err(outcome) = walk::absolute(path, search.dentry, mount) {
         search.cause = outcome.0;
         return 0;
+    }
+    if search.closed != 0 {
+        // The path is there to be told; no other name of the object changes the answer.
+        search.cause = cause::CLOSED;
+        return 1;
     }
     match matching::rights(path, search.label) {
         Ok(answer) => {

@@ -49,8 +49,14 @@ pub fn link(context: &LsmContext) -> i32 {
     let new = Object::entry(directory, context.arg::<u64>(2));
     let question = Question { label, operation: operation::LINK, needed: rights::WRITE };
     both(question, old, new, 0, |answers| {
-        answers.new.granted & !answers.old.granted == 0
+        answers.new.granted & !answers.old.granted == 0 && enters_no_other(answers.new, answers.old)
     })
+}
+
+/// Whether an exec of `name` enters no program that an exec of `than` does not.
+#[inline(always)]
+fn enters_no_other(name: Answer, than: Answer) -> bool {
+    name.program == 0 || name.program == than.program
 }
 
 /// `path_rename(old_dir, old_dentry, new_dir, new_dentry, flags)`: both names are written. A file must not gain rights
@@ -72,8 +78,10 @@ pub fn rename(context: &LsmContext) -> i32 {
     };
     both(question, old, new, rights::WRITE, |answers| {
         let same_below = answers.new.below == answers.old.below;
-        let no_gain = answers.new.granted & !answers.old.granted == 0;
-        let no_gain_back = answers.old.granted & !answers.new.granted == 0;
+        let no_gain = answers.new.granted & !answers.old.granted == 0
+            && enters_no_other(answers.new, answers.old);
+        let no_gain_back = answers.old.granted & !answers.new.granted == 0
+            && enters_no_other(answers.old, answers.new);
         no_gain && (no_gain_back || !exchange) && (same_below || !directory)
     })
 }
@@ -97,7 +105,7 @@ fn both(
         match ask_both(slot, question.label, old, new) {
             Ok(answers) => judge_both(slot, question, &answers, old_needed, fits),
             Err(outcome) => {
-                let mode = verdict::mode_of(question.label);
+                let mode = verdict::mode_for(question.label, outcome);
                 verdict::refuse(slot, question, outcome.0, 0, mode, false)
             }
         }

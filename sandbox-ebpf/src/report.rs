@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
         generated::{
-            bpf_dynptr_write, bpf_ktime_get_boot_ns, bpf_ringbuf_discard_dynptr,
+            bpf_dynptr_write, bpf_ktime_get_boot_ns, bpf_loop, bpf_ringbuf_discard_dynptr,
             bpf_ringbuf_reserve_dynptr, bpf_ringbuf_submit_dynptr,
         },
     },
@@ -46,6 +46,29 @@ pub struct Finding {
     pub other: Span,
     /// Error of a watched system call, or 0.
     pub error: u16,
+    /// What of the operation, as a number.
+    pub detail: u32,
+    /// `ringfence_abi::surface::Surfaces::number` of what would open it.
+    pub surface: u8,
+}
+
+impl Finding {
+    /// A denial without paths.
+    #[inline(always)]
+    pub fn new(operation: u16, cause: u8) -> Self {
+        Self {
+            operation,
+            cause,
+            needed: 0,
+            granted: 0,
+            denied: true,
+            path: Span::NONE,
+            other: Span::NONE,
+            error: 0,
+            detail: 0,
+            surface: 0,
+        }
+    }
 }
 
 /// Bytes of a path's buffer.
@@ -128,7 +151,20 @@ unsafe fn fill(header: *mut Header, label: Label, finding: &Finding) {
         (*header).needed = finding.needed;
         (*header).granted = finding.granted;
         (*header).error = finding.error;
+        (*header).detail = finding.detail;
+        (*header).surface = finding.surface;
+        (*header).program = label.program;
+        (*header).reserved = [0; 2];
     }
+}
+
+/// What the walk up the ancestors carries.
+struct Ancestry {
+    header: *mut Header,
+    task: u64,
+    fence: u32,
+    /// A watched task has no label, and no ancestor of its is known to be inside.
+    watched: bool,
 }
 
 /// The process and its ancestors, as far as they are in the same fence.
@@ -138,33 +174,39 @@ unsafe fn fill(header: *mut Header, label: Label, finding: &Finding) {
 #[inline(always)]
 unsafe fn chain(header: *mut Header, fence: u32, watched: bool) {
     // SAFETY: the helper has no precondition.
-    let mut task = unsafe { bpf_get_current_task() };
-    let mut inside = true;
-    let mut index = 0;
-    while index < limits::CHAIN {
-        let mut ancestor = Ancestor { pid: 0, comm: [0; limits::COMM_BYTES] };
-        // A watched task has no label, and no ancestor of its is known to be inside.
-        let is_watched = index == 0 && watched;
-        inside = inside
-            && (is_watched || identity::of(task).is_some_and(|label| label.fence == fence));
-        if inside {
-            match describe(task) {
-                Some((found, parent)) => {
-                    ancestor = found;
-                    task = parent;
-                }
-                None => inside = false,
-            }
-        }
-        // SAFETY: the index is below the array's length, `header` by contract.
-        unsafe {
-            (&raw mut (*header).chain)
-                .cast::<Ancestor>()
-                .add(index)
-                .write(ancestor);
-        }
-        index += 1;
+    let task = unsafe { bpf_get_current_task() };
+    let mut ancestry = Ancestry { header, task, fence, watched };
+    // SAFETY: `header` by contract, and the array of integers is as large as the type says. The callback gets the
+    // address of a value on this frame's stack.
+    unsafe {
+        (&raw mut (*header).chain).write_bytes(0, 1);
+        bpf_loop(
+            limits::CHAIN as u32,
+            ancestor as *const () as *mut c_void,
+            (&raw mut ancestry).cast::<c_void>(),
+            0,
+        );
     }
+}
+
+/// One of the tasks; returns 1 at the first outside.
+extern "C" fn ancestor(index: u64, ancestry: *mut Ancestry) -> i64 {
+    // SAFETY: `ancestry` is the one that `chain` passed.
+    let ancestry = unsafe { &mut *ancestry };
+    let watched = index == 0 && ancestry.watched;
+    if !watched && identity::of(ancestry.task).is_none_or(|label| label.fence != ancestry.fence) {
+        return 1;
+    }
+    let Some((found, parent)) = describe(ancestry.task) else {
+        return 1;
+    };
+    let index = bounded(index, limits::CHAIN as u64 - 1);
+    // SAFETY: the index is below the array's length, `header` by contract.
+    unsafe {
+        (&raw mut (*ancestry.header).chain).cast::<Ancestor>().add(index as usize).write(found);
+    }
+    ancestry.task = parent;
+    0
 }
 
 #[inline(always)]

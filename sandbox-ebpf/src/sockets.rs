@@ -1,14 +1,38 @@
-//! Unix sockets: the one kind that is open where there is no network, and so the way to every service of the host.
+//! Sockets: without a network there are Unix sockets only, and those are the way to every service of the host.
 
-use ringfence_abi::{event::operation, policy::MODE_OFF, rights};
+use aya_ebpf::programs::LsmContext;
+use ringfence_abi::{event::operation, policy::MODE_OFF, rights, surface::Surfaces};
 
 use crate::{
     identity,
     kernel::{offset, read},
     matching,
     outcome::Outcome,
+    surface,
     verdict::{self, ALLOW, DENY, Object, Question},
 };
+
+/// `AF_UNIX`.
+const UNIX: u32 = 1;
+
+/// `socket_create(family, type, protocol, kern)`: where there is no network, Unix sockets only. The filter of system calls
+/// says the same; a ring makes sockets without a system call.
+#[inline(always)]
+pub fn create(context: &LsmContext) -> i32 {
+    let family = context.arg::<u32>(0);
+    let by_kernel = context.arg::<u32>(3) != 0;
+    if family == UNIX || by_kernel {
+        return ALLOW;
+    }
+    let Some(label) = identity::current() else {
+        return ALLOW;
+    };
+    if matching::network_mode(label) == MODE_OFF {
+        return ALLOW;
+    }
+    surface::refuse(label, Surfaces::NONE, operation::SOCKET, family);
+    DENY
+}
 
 /// `unix_stream_connect(sock, other, newsk)`: `other` is the listener's `struct sock`.
 #[inline(always)]
@@ -49,7 +73,7 @@ fn judge(other: Result<u64, Outcome>) -> i32 {
     match read::<u64>(other + offset!(unix_address)) {
         Ok(0) => ALLOW,
         Ok(_) => {
-            verdict::deny_without_path(label, operation::CONNECT_UNIX);
+            surface::refuse(label, Surfaces::NONE, operation::CONNECT_UNIX, 0);
             DENY
         }
         Err(outcome) => verdict::failed(question, outcome),

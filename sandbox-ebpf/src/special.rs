@@ -1,11 +1,13 @@
 //! Objects without a path in the task's mount namespace: which of them may be used all the same.
 
 use aya_ebpf::helpers::bpf_get_current_task;
-use ringfence_abi::{event::cause, rights};
+use ringfence_abi::{event::cause, rights, surface::IPC};
 
 use crate::{
     kernel::{offset, read},
     outcome::Outcome,
+    surface,
+    verdict::Question,
     walk,
 };
 
@@ -20,14 +22,21 @@ const TMPFS: u64 = 0x0102_1994;
 const HUGETLBFS: u64 = 0x9584_58f6;
 const PIDFS: u64 = 0x5049_4446;
 const NSFS: u64 = 0x6e73_6673;
+/// POSIX message queues (ipc/mqueue.c).
+pub const MESSAGE_QUEUES: u64 = 0x1980_0202;
 
-/// Whether an object whose walk ended in `outcome` may be used with the rights `needed`.
+/// Whether an object whose walk ended in `outcome` may be used all the same.
 ///
 /// Two kinds: what a task made for itself in memory (pipes, memory files, anonymous inodes), for reading and writing but
 /// never as code; and the layers below a stacked filesystem, which that filesystem opens on the task's behalf after the
 /// task's own open has been judged.
 #[inline(always)]
-pub fn allowed(needed: u8, dentry: u64, mount: u64, outcome: Outcome) -> Result<bool, Outcome> {
+pub fn allowed(
+    question: Question,
+    dentry: u64,
+    mount: u64,
+    outcome: Outcome,
+) -> Result<bool, Outcome> {
     if outcome.0 != cause::ANONYMOUS && outcome.0 != cause::FOREIGN {
         return Ok(false);
     }
@@ -42,7 +51,11 @@ pub fn allowed(needed: u8, dentry: u64, mount: u64, outcome: Outcome) -> Result<
         return acts_for_another();
     }
     let magic = read::<u64>(superblock + offset!(superblock_magic))?;
-    Ok(needed & rights::EXEC == 0
+    if magic == MESSAGE_QUEUES {
+        // Who made a queue is not known; all of them are in one namespace.
+        return Ok(surface::open(question.label, IPC));
+    }
+    Ok(question.needed & rights::EXEC == 0
         && matches!(
             magic,
             PIPEFS | SOCKFS | ANON_INODE | TMPFS | HUGETLBFS | PIDFS | NSFS
@@ -61,7 +74,9 @@ pub fn is_layer(dentry: u64, mount: u64) -> Result<bool, Outcome> {
 
 /// Whether the task's credentials are overridden: a stacked filesystem is at work on its behalf.
 ///
-/// An io_uring personality overrides them as well; rings are closed to fenced tasks.
+/// An io_uring personality would override them as well, and is closed to every fenced task (`uring_override_creds`).
+/// What else does gives no access that a hook would have to judge: `access(2)` only asks, a core dump is written by a path
+/// in the task's own mounts.
 #[inline(always)]
 pub fn acts_for_another() -> Result<bool, Outcome> {
     // SAFETY: the helper has no precondition.

@@ -2,15 +2,18 @@
 
 use ringfence_abi::{
     event::cause,
-    policy::{Label, MODE_AUDIT, MODE_OFF},
+    policy::{Label, MODE_AUDIT, MODE_ENFORCE, MODE_OFF},
+    rights,
+    surface::Surfaces,
 };
 
 use crate::{
     kernel::{offset, read},
     matching::{self, Answer},
     outcome::Outcome,
+    pseudo,
     report::{self, Finding, Span},
-    scratch::{self, Slot},
+    scratch::{self, PATH_END, Slot},
     special, walk,
 };
 
@@ -99,6 +102,8 @@ pub fn with_slot(label: Label, work: impl FnOnce(*mut Slot) -> i32) -> i32 {
 enum Judged {
     /// Allowed.
     Fine,
+    /// Closed, whatever the mode; this surface would open it.
+    Closed(Surfaces),
     /// Not allowed, for this reason, under this mode.
     Not { cause: u8, granted: u8, mode: u8 },
 }
@@ -109,10 +114,16 @@ fn judge(slot: *mut Slot, question: Question, object: Object) -> Result<Judged, 
     let path = unsafe { &raw mut (*slot).path };
     let mount = walk::mount_of(object.vfsmount);
     if let Err(outcome) = walk::absolute(path, object.dentry, mount) {
-        if special::allowed(question.needed, object.dentry, mount, outcome)? {
+        if special::allowed(question, object.dentry, mount, outcome)? {
             return Ok(Judged::Fine);
         }
         return Err(outcome);
+    }
+    if question.needed & rights::WRITE != 0 {
+        let closed = pseudo::closed_to_writing(question.label, object.dentry)?;
+        if closed != Surfaces::NONE {
+            return Ok(Judged::Closed(closed));
+        }
     }
     let answer = matching::rights(path, question.label)?;
     if answer.mode == MODE_OFF || answer.granted & question.needed == question.needed {
@@ -129,8 +140,9 @@ fn judge(slot: *mut Slot, question: Question, object: Object) -> Result<Judged, 
 fn conclude(slot: *mut Slot, question: Question, judged: Result<Judged, Outcome>) -> i32 {
     let (cause, granted, mode) = match judged {
         Ok(Judged::Fine) => return ALLOW,
+        Ok(Judged::Closed(surface)) => return report_closed(slot, question, surface),
         Ok(Judged::Not { cause, granted, mode }) => (cause, granted, mode),
-        Err(outcome) => (outcome.0, 0, mode_of(question.label)),
+        Err(outcome) => (outcome.0, 0, mode_for(question.label, outcome)),
     };
     refuse(slot, question, cause, granted, mode, false)
 }
@@ -155,23 +167,36 @@ pub fn refuse(
         slot,
         question.label,
         Finding {
-            operation: question.operation,
-            cause,
             needed: question.needed,
             granted,
             denied,
             path: Span::built(path),
             other: if has_other { Span::built(other) } else { Span::NONE },
-            error: 0,
+            ..Finding::new(question.operation, cause)
         },
     );
     if denied { DENY } else { ALLOW }
 }
 
-/// The mode of a fence's file section; enforced if the policy cannot be found.
+/// Reports an act on the path in `slot` that is closed, and denies it in every mode.
 #[inline(always)]
-pub fn mode_of(label: Label) -> u8 {
-    matching::mode(label)
+pub fn report_closed(slot: *mut Slot, question: Question, surface: Surfaces) -> i32 {
+    // SAFETY: `slot` is a map value.
+    let path = unsafe { &raw const (*slot).path };
+    let finding = Finding {
+        needed: question.needed,
+        path: Span::built(path),
+        surface: surface.number(),
+        ..Finding::new(question.operation, cause::CLOSED)
+    };
+    report::send(slot, question.label, finding);
+    DENY
+}
+
+/// The mode under which `outcome` is denied: what is closed is so in every mode, else that of the file section.
+#[inline(always)]
+pub fn mode_for(label: Label, outcome: Outcome) -> u8 {
+    if outcome.0 == cause::CLOSED { MODE_ENFORCE } else { matching::mode(label) }
 }
 
 /// Walks and matches without a verdict: for rename and link, which compare two answers.
@@ -182,6 +207,10 @@ pub fn ask(
     object: Object,
 ) -> Result<Answer, Outcome> {
     walk::absolute(path, object.dentry, walk::mount_of(object.vfsmount))?;
+    // Both names of a rename or link are written.
+    if pseudo::closed_to_writing(label, object.dentry)? != Surfaces::NONE {
+        return Err(Outcome(cause::CLOSED));
+    }
     matching::rights(path, label)
 }
 
@@ -195,37 +224,30 @@ pub fn refused(question: Question, object: Object, cause: u8) -> i32 {
             Ok(()) => cause,
             Err(outcome) => outcome.0,
         };
-        refuse(slot, question, cause, 0, mode_of(question.label), false)
+        refuse(slot, question, cause, 0, matching::mode(question.label), false)
     })
 }
 
-/// Denies an act that is closed to every fenced task.
+/// Denies an act that is closed, in every mode; the path is walked for the event only.
 #[inline(always)]
-pub fn closed(question: Question, object: Result<Object, Outcome>) -> i32 {
-    match object {
-        Ok(object) => refused(question, object, cause::CLOSED),
-        Err(outcome) => of(question, Err(outcome)),
-    }
-}
-
-/// Reports an act that is denied whatever the policy says and that has no path. The caller returns the error.
-#[inline(always)]
-pub fn deny_without_path(label: Label, operation: u16) {
+pub fn closed(
+    label: Label,
+    operation: u16,
+    surface: Surfaces,
+    object: Result<Object, Outcome>,
+) -> i32 {
+    let question = Question { label, operation, needed: 0 };
     with_slot(label, |slot| {
-        report::send(
-            slot,
-            label,
-            Finding {
-                operation,
-                cause: cause::CLOSED,
-                needed: 0,
-                granted: 0,
-                denied: true,
-                path: Span::NONE,
-                other: Span::NONE,
-                error: 0,
-            },
-        );
-        DENY
-    });
+        // SAFETY: `slot` is a map value.
+        let path = unsafe { &raw mut (*slot).path };
+        let walked = object.and_then(|object| {
+            walk::absolute(path, object.dentry, walk::mount_of(object.vfsmount))
+        });
+        if walked.is_err() {
+            // What has no path is denied all the same.
+            // SAFETY: as above.
+            unsafe { core::ptr::write_volatile(&raw mut (*path).start, PATH_END as u32) };
+        }
+        report_closed(slot, question, surface)
+    })
 }

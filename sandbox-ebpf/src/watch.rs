@@ -85,14 +85,9 @@ fn tell(slot: *mut Slot, label: Label, registers: u64, error: u16) -> Result<(),
         return Ok(());
     };
     let mut finding = Finding {
-        operation: shape.operation,
-        cause: cause::RULE,
         needed: needed(&shape, number, registers)?,
-        granted: 0,
-        denied: true,
-        path: Span::NONE,
-        other: Span::NONE,
         error,
+        ..Finding::new(shape.operation, cause::RULE)
     };
     if shape.needed == 0 {
         finding.cause = cause::CLOSED;

@@ -3,13 +3,14 @@
 use std::{
     env,
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use clap::Parser as _;
 use ringfence::{
     cli::{self, Cli, ProfileVerb, RuleArguments, Verb},
-    command::{self, Failure, Place},
+    command::{self, Failure, Place, profile::Question},
     profile::Right,
 };
 
@@ -61,6 +62,7 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
         ProfileVerb::Test {
             path,
             rights,
+            programs,
             profiles,
             json,
         } => {
@@ -80,9 +82,12 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
                 .collect();
             let allowed = command::profile::test(
                 request(&rules)?,
-                path.as_ref(),
+                &Question {
+                    programs: programs.into_iter().map(PathBuf::from).collect(),
+                    path: path.into(),
+                    rights: asked,
+                },
                 &directory()?,
-                &asked,
                 json,
                 out,
             )?;

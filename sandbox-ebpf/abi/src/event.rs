@@ -49,6 +49,20 @@ pub mod operation {
         32 CAPABILITY "capability",
         33 SOCKET "socket",
         34 SYSTEM_CALL "system-call",
+        35 NAMESPACE "user-namespace",
+        36 PERF "perf",
+        37 MODULE "kernel-module",
+        38 LOAD "kernel-load",
+        39 KEY "key",
+        40 RING "io-uring",
+        41 PAGE_FAULTS "userfaultfd",
+        42 KERNEL_LOG "syslog",
+        43 SET_TIME "settime",
+        44 QUOTA "quota",
+        45 NETWORK_DEVICE "tun",
+        46 SCHEDULE "schedule",
+        47 IPC "ipc",
+        48 SIGNAL_OWNER "signal-owner",
     }
 }
 
@@ -117,9 +131,18 @@ pub struct Header {
     pub other_bytes: u16,
     /// Error that a watched system call returned, as a positive number; 0 where a hook reports its own verdict.
     pub error: u16,
+    /// What of the operation, as a number: the capability, the signal, the socket's family, the request of a control
+    /// operation; 0 where there is nothing to say.
+    pub detail: u32,
+    /// One more than the number of the surface that would open it ([`crate::surface`]); 0 if it is not about one.
+    pub surface: u8,
+    /// The program whose rights were in force; 0 for the fence at large.
+    pub program: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
     /// The process and its ancestors inside the fence, nearest first.
     pub chain: [Ancestor; CHAIN],
 }
 
 const _: () = assert!(size_of::<Ancestor>() == 20);
-const _: () = assert!(size_of::<Header>() == 32 + 20 * CHAIN);
+const _: () = assert!(size_of::<Header>() == 40 + 20 * CHAIN);

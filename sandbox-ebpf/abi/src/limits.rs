@@ -12,6 +12,10 @@ pub const WALK_STEPS: usize = 2560;
 pub const TASKS: u32 = 65_536;
 /// Fences at a time.
 pub const FENCES: u32 = 4_096;
+/// Policies at a time, in each table size: one a fence, and one more for each program with rights of its own.
+pub const TABLES: u32 = 4 * FENCES;
+/// System V IPC objects that fenced tasks have made, at a time. Making one more fails with `ENOMEM`.
+pub const IPC_OBJECTS: u32 = 16_384;
 /// Ancestors that an event names.
 pub const CHAIN: usize = 8;
 /// Bytes of a task's short name, terminator included (`TASK_COMM_LEN`).

@@ -1,6 +1,6 @@
 //! One fence's policy as the kernel half reads it: one value of one map, replaced as a whole.
 
-use crate::automaton::DEAD;
+use crate::{automaton::DEAD, rights::PROGRAMS, surface::Surfaces};
 
 /// Denials are enforced.
 pub const MODE_ENFORCE: u8 = 0;
@@ -22,15 +22,24 @@ pub const LARGE_WORDS: usize = 1 << 21;
 pub struct Header {
     /// State in which every path starts.
     pub start: u32,
+    /// Parts of the kernel that are open.
+    pub surfaces: Surfaces,
+    /// Capabilities that may be used where a task holds them: bit `n` is the one numbered `n`.
+    pub capabilities: u64,
     /// Mode of the file section: `MODE_*`.
     pub files_mode: u8,
     /// Mode of the network section: [`MODE_ENFORCE`] or [`MODE_OFF`].
     pub network_mode: u8,
     /// Zero.
-    pub reserved: [u8; 58],
+    pub reserved: [u8; 14],
+    /// Size class of the table of each program with rights of its own, by its number; [`NO_TABLE`] where there is none.
+    pub programs: [u8; PROGRAMS as usize + 1],
     /// Byte to class.
     pub classes: [u8; 256],
 }
+
+/// No such program.
+pub const NO_TABLE: u8 = 0xff;
 
 /// A policy with room for `WORDS` words, a power of two so that an index can be masked.
 #[repr(C)]
@@ -46,21 +55,58 @@ impl Header {
     /// A policy that allows nothing.
     pub const DENY_ALL: Self = Self {
         start: DEAD,
+        surfaces: Surfaces::NONE,
+        capabilities: 0,
         files_mode: MODE_ENFORCE,
         network_mode: MODE_ENFORCE,
-        reserved: [0; 58],
+        reserved: [0; 14],
+        programs: [NO_TABLE; PROGRAMS as usize + 1],
         classes: [0; 256],
     };
 }
 
-/// What a task carries: which fence it is in, and where that fence's table is.
+/// What a task carries: which fence it is in, which of the fence's policies is in force, and where its table is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// Identifier of the fence; never 0.
+    /// Identifier of the fence; 0 for an entry that counts as none.
     pub fence: u32,
+    /// Number of the program whose rights are in force; 0 for the fence at large.
+    pub program: u8,
     /// Which of the three table sizes its policy has: 0, 1 or 2.
-    pub size_class: u32,
+    pub size_class: u8,
+    /// The program whose rights apply once the exec that is under way has succeeded. Means nothing at other times.
+    pub next_program: u8,
+    /// The size class of that program's table.
+    pub next_size_class: u8,
+}
+
+impl Label {
+    /// The label of a task that enters a fence.
+    #[must_use]
+    pub const fn new(fence: u32, size_class: u8) -> Self {
+        Self {
+            fence,
+            program: 0,
+            size_class,
+            next_program: 0,
+            next_size_class: size_class,
+        }
+    }
+
+    /// The key of the policy in force.
+    #[inline(always)]
+    #[must_use]
+    pub const fn table(self) -> u32 {
+        table(self.fence, self.program)
+    }
+}
+
+/// The key of a policy: of a fence at large (program 0) or of one of its programs.
+#[inline(always)]
+#[must_use]
+pub const fn table(fence: u32, program: u8) -> u32 {
+    fence * (PROGRAMS as u32 + 1) + program as u32
 }
 
 /// Counters of one fence, summed by the kernel half.

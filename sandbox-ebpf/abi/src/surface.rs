@@ -15,6 +15,21 @@ impl Surfaces {
         self.0 & other.0 == other.0
     }
 
+    /// One more than the number of the only surface in this set, as events carry it; 0 for none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 32")]
+        let number = (u32::BITS - self.0.leading_zeros()) as u8;
+        number
+    }
+
+    /// The surface that [`Surfaces::number`] gave this number.
+    #[must_use]
+    pub fn numbered(number: u8) -> Option<&'static Surface> {
+        ALL.iter().find(|surface| surface.bit.number() == number)
+    }
+
     /// Both sets together.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -88,6 +103,15 @@ mod tests {
                     .all(|other| other.name != surface.name)
             );
             seen = seen.union(surface.bit);
+        }
+    }
+
+    #[test]
+    fn a_number_leads_back_to_its_surface() {
+        assert!(Surfaces::numbered(Surfaces::NONE.number()).is_none());
+        for surface in ALL {
+            let found = Surfaces::numbered(surface.bit.number());
+            assert_eq!(found.map(|found| found.name), Some(surface.name));
         }
     }
 }

@@ -9,7 +9,10 @@ use crate::{
         run::{EngineChoice, Options},
     },
     policy::{Demand, Limits, Mode, NetworkPolicy, Protection},
-    profile::{CommandLine, Right, Rule, capability, limit},
+    profile::{
+        CommandLine, Opening, Origin, Right, Rule, SyscallChoice, capability, kernel, limit,
+        syscall,
+    },
 };
 
 /// The options of `ringfence run`; relative paths of rules are taken from `directory`.
@@ -62,21 +65,50 @@ pub fn command_line(arguments: &RuleArguments, directory: &Path) -> Result<Comma
             NetworkArgument::Open => NetworkPolicy::Open,
         }),
         capabilities: capabilities(&arguments.capabilities)?,
+        kernel: kernel(&arguments.kernel)?,
+        syscalls: syscalls(&arguments.syscalls)?,
+        privilege_gain: arguments.allow_privilege_gain,
         limits: Limits::default(),
         demands: demands(&arguments.best_effort)?,
     })
 }
 
 fn capabilities(names: &[String]) -> Result<Vec<&'static str>, Failure> {
-    let named = |name: &String| {
-        capability::named(name).map_err(|near| {
-            let near = near
-                .map(|near| format!("; did you mean `{near}`?"))
-                .unwrap_or_default();
-            Failure::Argument(format!("there is no capability `{name}`{near}"))
+    let named =
+        |name: &String| capability::named(name).map_err(|near| unknown("capability", name, near));
+    names.iter().map(named).collect()
+}
+
+fn kernel(names: &[String]) -> Result<Vec<Opening>, Failure> {
+    let opening = |name: &String| {
+        let surface =
+            kernel::surface(name).map_err(|near| unknown("part of the kernel", name, near))?;
+        Ok(Opening {
+            surface,
+            origin: Origin::CommandLine,
         })
     };
-    names.iter().map(named).collect()
+    names.iter().map(opening).collect()
+}
+
+/// `default` alone is the word for what is not listed, as in a profile.
+fn syscalls(names: &[String]) -> Result<Option<SyscallChoice>, Failure> {
+    match names {
+        [] => return Ok(None),
+        [only] if only == "default" => return Ok(Some(SyscallChoice::Default)),
+        _ => {}
+    }
+    for name in names {
+        syscall::check(name).map_err(|near| unknown(syscall::kind(name), name, near))?;
+    }
+    Ok(Some(SyscallChoice::Listed(names.to_vec())))
+}
+
+fn unknown(what: &str, name: &str, near: Option<&str>) -> Failure {
+    let near = near
+        .map(|near| format!("; did you mean `{near}`?"))
+        .unwrap_or_default();
+    Failure::Argument(format!("there is no {what} `{name}`{near}"))
 }
 
 fn limits(arguments: &LimitArguments) -> Result<Limits, Failure> {

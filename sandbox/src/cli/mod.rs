@@ -58,6 +58,15 @@ pub struct RuleArguments {
     /// Keep a capability
     #[arg(long = "capability", value_name = "NAME", value_delimiter = ',')]
     pub capabilities: Vec<String>,
+    /// Open a part of the kernel that is closed, as in userns
+    #[arg(long = "allow-kernel", value_name = "NAME", value_delimiter = ',')]
+    pub kernel: Vec<String>,
+    /// Allow no system calls but these and those that the profile lists: names, groups as in @system-service
+    #[arg(long = "syscalls", value_name = "NAME", value_delimiter = ',')]
+    pub syscalls: Vec<String>,
+    /// Let set-user-id programs and file capabilities give their privileges, up to the capabilities that are kept
+    #[arg(long)]
+    pub allow_privilege_gain: bool,
     /// Network: none, or open (not restricted)
     #[arg(long, value_name = "WHAT")]
     pub network: Option<NetworkArgument>,
@@ -86,7 +95,7 @@ pub struct LimitArguments {
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<String>,
     /// Tasks at a time
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub pids: Option<u64>,
     /// Wall time, as in 10m
     #[arg(long, value_name = "TIME")]
@@ -95,7 +104,7 @@ pub struct LimitArguments {
     #[arg(long, value_name = "SHARE")]
     pub cpu: Option<String>,
     /// Open files of each process
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub open_files: Option<u64>,
     /// Largest file that may be written, as in 1GiB
     #[arg(long, value_name = "BYTES")]
@@ -186,6 +195,9 @@ pub enum ProfileVerb {
         /// Rights to test.
         #[command(flatten)]
         rights: TestedRights,
+        /// Ask inside the [[program]] section that an exec of this path enters; given again, inside that one
+        #[arg(long = "program", value_name = "PATH")]
+        programs: Vec<OsString>,
         /// Profile: a shipped name or a path
         #[arg(short, long = "profile", value_name = "PROFILE")]
         profiles: Vec<OsString>,

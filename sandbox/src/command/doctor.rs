@@ -66,8 +66,7 @@ fn examine() -> Result<Report, Failure> {
     let probe = Probe::new()?;
     let place = Place::find(None)?;
     let effective = profile::load(&[], CommandLine::default())?;
-    let variables = effective.variables(&place.variables())?;
-    let (policy, _) = compile::compile(&effective, &variables, &look)?;
+    let (policy, _) = compile::compile(&effective, &place.variables(), &look)?;
     let (reason, remedy) = match host.obstacle() {
         Some((reason, remedy)) => (Some(reason), remedy),
         None => (

@@ -45,9 +45,9 @@ pub fn why(filter: Option<&str>, json: bool, out: &mut dyn Write) -> Result<(), 
         if let Some(exit) = record.exit {
             lines.push(format!("exit code {exit}"));
         }
-        lines.push(match (record.denials.len(), record.blind) {
-            (0, true) => "denials   cannot be seen by this engine without root".to_owned(),
-            (0, false) => "denials   none".to_owned(),
+        lines.push(match (record.denials.len(), &record.blind) {
+            (0, Some(reason)) => format!("denials   cannot be seen here: {reason}"),
+            (0, None) => "denials   none".to_owned(),
             (kinds, _) => format!("denials   {kinds} kinds"),
         });
         let mut text = lines.join("\n") + "\n";

@@ -8,7 +8,7 @@ use regex_automata::{Anchored, Input};
 
 use super::glob::Glob;
 use super::resolve::{Link, Look, resolve};
-use crate::profile::{Effective, Error, Right, Rule, Variables};
+use crate::profile::{Error, Right, Rule, Variables};
 
 /// A rule and all that it covers.
 #[derive(Debug)]
@@ -89,20 +89,22 @@ impl Bound {
     }
 }
 
-/// Fills in variables and follows links of every rule of `effective`.
+/// Fills in variables and follows links of every one of `rules`, which are all of a profile, its programs' among them.
 ///
 /// An allow rule follows a link only if the profile's write rules do not reach the link itself: what was fenced before
-/// may have planted it. A deny rule always follows.
+/// may have planted it, whichever program that was. A deny rule always follows.
 ///
 /// # Errors
 ///
 /// Of a variable or rule that has no meaning here.
-pub fn bind(effective: &Effective, given: &Variables, look: Look<'_>) -> Result<Vec<Bound>, Error> {
-    let variables = effective.variables(given)?;
-    let mut bound = Vec::with_capacity(effective.rules.len());
-    for rule in &effective.rules {
-        bound.push(bind_rule(rule, &variables, look)?);
-    }
+pub(super) fn bind<'a>(
+    rules: impl Iterator<Item = &'a Rule>,
+    variables: &Variables,
+    look: Look<'_>,
+) -> Result<Vec<Bound>, Error> {
+    let mut bound = rules
+        .map(|rule| bind_rule(rule, variables, look))
+        .collect::<Result<Vec<_>, _>>()?;
     drop_planted(&mut bound);
     Ok(bound)
 }

@@ -3,7 +3,8 @@
 //!
 //! The library's own determiniser fills a dense row for each state; ten thousand rules have some hundred thousand
 //! states, most of which go on with one byte. What `/**` adds is no part of the NFA but a set of rights that a state
-//! carries along: once a directory is granted, the rules about that right below it do not count any more.
+//! carries along: once a directory is granted, the rules about that right below it do not count any more. The same goes
+//! for programs, of which the one with the lowest rank holds.
 
 use std::hash::{Hash, Hasher};
 
@@ -30,10 +31,11 @@ pub(super) struct Automaton {
     pub(super) states: Vec<Row>,
 }
 
-/// One state: its rights, and where it goes.
+/// One state: what it accepts, and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Row {
-    pub(super) rights: u8,
+    /// Rights, and above them a program: [`rights::program`]. [`determinise`] gives its rank.
+    pub(super) accept: u8,
     /// Ranges of bytes in order up to 255: the last byte of each, and the state that it leads to. No two neighbours
     /// lead to the same state.
     pub(super) steps: Box<[(u8, u32)]>,
@@ -46,10 +48,19 @@ pub(super) enum GivenUp {
     Library(Box<BuildError>),
 }
 
+/// What a pattern says of the paths that it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Mark {
+    /// They have a right, or none at all.
+    Right(Right),
+    /// An exec of them enters the program of this rank, from 1 to [`rights::PROGRAMS`].
+    Program(u8),
+}
+
 /// What a pattern of the NFA grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Group {
-    right: Right,
+    mark: Mark,
     /// At the end of the pattern a subtree begins.
     subtree: bool,
     /// The patterns begin with `**`, which they share.
@@ -58,22 +69,52 @@ struct Group {
     literal: bool,
 }
 
-impl Group {
-    const fn bit(self) -> u8 {
-        match self.right {
-            Right::Deny => DENY,
-            right => right.bits(),
+/// All that marks have said so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Said {
+    /// Rights, or [`DENY`].
+    rights: u8,
+    /// The lowest rank; 0 is none.
+    rank: u8,
+}
+
+impl Said {
+    const fn nothing(self) -> bool {
+        self.rights == 0 && self.rank == 0
+    }
+
+    const fn denies(self) -> bool {
+        self.rights & DENY != 0
+    }
+
+    const fn and(self, mark: Mark) -> Self {
+        match mark {
+            Mark::Right(Right::Deny) => Self {
+                rights: self.rights | DENY,
+                ..self
+            },
+            Mark::Right(right) => Self {
+                rights: self.rights | right.bits(),
+                ..self
+            },
+            Mark::Program(rank) if self.rank == 0 || rank < self.rank => Self { rank, ..self },
+            Mark::Program(_) => self,
         }
     }
 }
 
+/// What a state accepts: rights, and a program above them, as [`rights::program`] reads it.
+pub(super) const fn accept(rights: u8, program: u8) -> u8 {
+    rights & rights::ALL | program << rights::ALL.count_ones()
+}
+
 /// The automaton of all `rules`.
 pub(super) fn determinise<'a>(
-    rules: impl Iterator<Item = (Right, &'a Glob)>,
+    rules: impl Iterator<Item = (Mark, &'a Glob)>,
 ) -> Result<Automaton, GivenUp> {
     let mut groups: std::collections::BTreeMap<Group, Vec<Hir>> = std::collections::BTreeMap::new();
-    for (right, glob) in rules {
-        let (group, hir) = grouped(right, glob);
+    for (mark, glob) in rules {
+        let (group, hir) = grouped(mark, glob);
         groups.entry(group).or_default().push(hir);
     }
     let (groups, patterns): (Vec<_>, Vec<_>) = groups
@@ -99,10 +140,10 @@ pub(super) fn determinise<'a>(
     Builder::new(&nfa, &groups).run()
 }
 
-fn grouped(right: Right, glob: &Glob) -> (Group, Hir) {
+fn grouped(mark: Mark, glob: &Glob) -> (Group, Hir) {
     let anywhere = glob.components.first() == Some(&Component::Any);
     let group = Group {
-        right,
+        mark,
         subtree: glob.subtree,
         anywhere,
         literal: glob.components[usize::from(anywhere)..]
@@ -117,20 +158,19 @@ fn grouped(right: Right, glob: &Glob) -> (Group, Hir) {
     (group, hir)
 }
 
-/// What a state stands for: positions in the NFA, a part of [`Builder::positions`], and the rights that hold from here
-/// on.
+/// What a state stands for: positions in the NFA, a part of [`Builder::positions`], and what holds from here on.
 #[derive(Clone, Copy, Debug)]
 struct Key {
     start: usize,
     end: usize,
-    granted: u8,
+    granted: Said,
 }
 
 struct Builder<'a> {
     nfa: &'a NFA,
     groups: &'a [Group],
     /// Group of each position.
-    owner: Vec<u8>,
+    owner: Vec<u16>,
     /// State by the hash of its key; what collides is one further on. States are many, and a boxed key for each lookup
     /// would take half of the time.
     known: FxHashMap<u64, u32>,
@@ -150,7 +190,7 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(nfa: &'a NFA, groups: &'a [Group]) -> Self {
         let dead = Row {
-            rights: 0,
+            accept: 0,
             steps: Box::new([(255, 0)]),
         };
         Self {
@@ -161,7 +201,7 @@ impl<'a> Builder<'a> {
             keys: vec![Key {
                 start: 0,
                 end: 0,
-                granted: 0,
+                granted: Said::default(),
             }],
             positions: Vec::new(),
             open: Vec::new(),
@@ -175,7 +215,7 @@ impl<'a> Builder<'a> {
     }
 
     fn run(mut self) -> Result<Automaton, GivenUp> {
-        let start = self.state(&[self.nfa.start_anchored()], 0);
+        let start = self.state(&[self.nfa.start_anchored()], Said::default());
         while let Some(state) = self.open.pop() {
             let row = self.row(self.keys[state as usize]);
             self.states[state as usize] = row;
@@ -193,15 +233,16 @@ impl<'a> Builder<'a> {
     }
 
     /// The state of what is reached from `targets` without a byte.
-    fn state(&mut self, targets: &[StateID], granted: u8) -> u32 {
-        if granted & DENY != 0 {
+    fn state(&mut self, targets: &[StateID], granted: Said) -> u32 {
+        if granted.denies() {
             return 0;
         }
         self.close(targets, granted);
         let allows = |position: &u32| {
-            self.groups[usize::from(self.owner[*position as usize])].right != Right::Deny
+            let group = self.groups[usize::from(self.owner[*position as usize])];
+            group.mark != Mark::Right(Right::Deny)
         };
-        if granted == 0 && !self.closed.iter().any(allows) {
+        if granted.nothing() && !self.closed.iter().any(allows) {
             return 0;
         }
         let mut hasher = FxHasher::default();
@@ -226,7 +267,7 @@ impl<'a> Builder<'a> {
             granted,
         });
         self.states.push(Row {
-            rights: 0,
+            accept: 0,
             steps: Box::default(),
         });
         self.known.insert(hash, state);
@@ -235,7 +276,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Fills `closed` with the positions that are reached without a byte and matter, sorted.
-    fn close(&mut self, targets: &[StateID], granted: u8) {
+    fn close(&mut self, targets: &[StateID], granted: Said) {
         self.round += 1;
         self.closed.clear();
         self.stack.extend_from_slice(targets);
@@ -255,7 +296,7 @@ impl<'a> Builder<'a> {
                 | State::Match { .. } => {
                     let group = self.groups[usize::from(self.owner[id.as_usize()])];
                     // What is granted below a directory needs no rule below it.
-                    if group.bit() & granted == 0 {
+                    if granted.and(group.mark) != granted {
                         self.closed.push(id.as_u32());
                     }
                 }
@@ -284,17 +325,19 @@ impl<'a> Builder<'a> {
                 }
                 State::Match { pattern_id } => {
                     let group = self.groups[pattern_id.as_usize()];
-                    here |= group.bit();
-                    below |= if group.subtree { group.bit() } else { 0 };
+                    here = here.and(group.mark);
+                    if group.subtree {
+                        below = below.and(group.mark);
+                    }
                 }
                 _ => {}
             }
         }
         Row {
-            rights: if here & DENY == 0 {
-                here & rights::ALL
-            } else {
+            accept: if here.denies() {
                 0
+            } else {
+                accept(here.rights, here.rank)
             },
             steps: self.row_steps(&ranges, key.granted, below),
         }
@@ -303,8 +346,8 @@ impl<'a> Builder<'a> {
     fn row_steps(
         &mut self,
         ranges: &[(u8, u8, StateID)],
-        granted: u8,
-        below: u8,
+        granted: Said,
+        below: Said,
     ) -> Box<[(u8, u32)]> {
         let mut starts = [false; 257];
         starts[0] = true;
@@ -340,11 +383,11 @@ impl<'a> Builder<'a> {
 }
 
 /// The group of each position: patterns share no position but the first unions, which never count.
-fn owners(nfa: &NFA, groups: usize) -> Vec<u8> {
+fn owners(nfa: &NFA, groups: usize) -> Vec<u16> {
     let mut owner = vec![0; nfa.states().len()];
     let mut seen = vec![false; nfa.states().len()];
-    // There are at most 32 groups.
-    for group in 0..u8::try_from(groups).unwrap_or(u8::MAX) {
+    // At most eight for each right and each program.
+    for group in 0..u16::try_from(groups).unwrap_or(u16::MAX) {
         let start = nfa.start_pattern(PatternID::new_unchecked(usize::from(group)));
         let mut stack: Vec<StateID> = start.into_iter().collect();
         while let Some(id) = stack.pop() {

@@ -43,6 +43,18 @@ pub enum Error {
         /// The rule that is most likely why.
         suspect: Option<String>,
     },
+    /// More programs than a path can be marked with.
+    #[error(
+        "profile `{profile}` has {programs} [[program]] sections, the most is {most}; let patterns cover several programs"
+    )]
+    TooManyPrograms {
+        /// The profile.
+        profile: String,
+        /// Programs that it has.
+        programs: usize,
+        /// Most programs.
+        most: u8,
+    },
     /// The library that reads patterns refused them.
     #[error("the rules of profile `{profile}` cannot be compiled: {cause}")]
     Patterns {

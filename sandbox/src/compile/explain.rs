@@ -5,18 +5,19 @@ use ringfence_abi::rights;
 use serde::Serialize;
 
 use super::bind::Bound;
+use super::section::Section;
 use crate::policy::Mode;
-use crate::profile::{Effective, Right, pattern};
+use crate::profile::{Right, pattern};
 
 /// The rules of one run, to be asked.
 #[derive(Debug)]
 pub struct Explainer {
     /// Name of the profile.
     pub profile: String,
-    /// What a denial does.
-    pub mode: Mode,
-    /// The rules with all that they cover.
+    /// The rules with all that they cover, and the paths of programs among them.
     pub rules: Vec<Bound>,
+    /// The profile at large, and its programs by their number.
+    pub sections: Vec<Section>,
 }
 
 /// Why a path may or may not be used.
@@ -31,6 +32,10 @@ pub struct Explanation {
     pub allowed: bool,
     /// What the section does with a denial.
     pub mode: Mode,
+    /// The path of the program inside which this is asked, as the profile spells it; `None` outside of every program.
+    pub program: Option<String>,
+    /// The path of the program whose rights apply after an exec, if it has rights of its own.
+    pub enters: Option<String>,
     /// The rule that decides, if one does.
     pub rule: Option<Deciding>,
     /// What else helps to understand it.
@@ -59,26 +64,26 @@ pub struct Deciding {
 /// The least that allows one path, and nothing more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Suggestion {
-    /// A line for the `[files]` section.
+    /// A line for the `[files]` section, that of the program if there is one.
     pub profile: String,
-    /// Arguments for the command line, quoted for a shell.
-    pub flag: String,
+    /// Arguments for the command line, quoted for a shell. `None` inside a program that inherits nothing: what the command
+    /// line says does not hold there.
+    pub flag: Option<String>,
 }
 
 impl Explainer {
-    pub(super) fn new(effective: &Effective, rules: Vec<Bound>) -> Self {
-        Self {
-            profile: effective.name.clone(),
-            mode: effective.files_mode,
-            rules,
-        }
-    }
-
-    /// The rights of `path`, an absolute path without a slash at its end: what the automaton has to answer.
+    /// The rights of `path`, an absolute path without a slash at its end, outside of every program: what the automaton has
+    /// to answer.
     #[must_use]
     pub fn rights(&self, path: &[u8]) -> u8 {
+        self.rights_in(0, path)
+    }
+
+    /// The rights of `path` inside the program of this number; 0 is outside of every program.
+    #[must_use]
+    pub fn rights_in(&self, program: u8, path: &[u8]) -> u8 {
         let mut granted = 0;
-        for bound in &self.rules {
+        for bound in self.rules_of(self.section(program)) {
             // A rule about a right that is granted already changes nothing.
             let bits = bound.rule.right.bits();
             let is_deny = bound.rule.right == Right::Deny;
@@ -93,12 +98,72 @@ impl Explainer {
         granted & rights::ALL
     }
 
+    /// The number of the program that an exec of `path` enters from inside the program of this number; 0 if the exec
+    /// leaves the rights as they are.
+    #[must_use]
+    pub fn entered(&self, program: u8, path: &[u8]) -> u8 {
+        let section = self.section(program);
+        let executes = match section.mode {
+            Mode::Enforce => self.rights_in(program, path) & rights::EXEC != 0,
+            // What no rule allows is allowed; what is denied by name enters nothing.
+            Mode::Audit | Mode::Off => self.first(section, path, Right::Deny).is_none(),
+        };
+        let covered = |&number: &u8| {
+            let path_of = self.path(self.section(number));
+            path_of.is_some_and(|bound| bound.covers(path))
+        };
+        let found = section.entries.iter().copied().find(covered);
+        found.filter(|_| executes).unwrap_or(0)
+    }
+
+    /// The program's path as it was written, for people; `None` outside of every program.
+    #[must_use]
+    pub fn program(&self, number: u8) -> Option<String> {
+        self.path_of(self.section(number))
+    }
+
+    /// The rules that hold in `section`.
+    pub fn rules_of<'a>(&'a self, section: &'a Section) -> impl Iterator<Item = &'a Bound> {
+        section.rules.iter().map(|&rule| &self.rules[rule])
+    }
+
+    /// The path of the program that `section` is about.
+    pub(super) fn path(&self, section: &Section) -> Option<&Bound> {
+        section.path.map(|path| &self.rules[path])
+    }
+
+    pub(super) fn path_of(&self, section: &Section) -> Option<String> {
+        self.path(section).map(|path| path.rule.shown())
+    }
+
+    /// Whether what the command line allows holds in `section`: it is added to the profile at large.
+    fn takes_flags(&self, section: &Section) -> bool {
+        let around = || &self.sections[usize::from(section.parent)];
+        section.path.is_none() || (section.inherit && self.takes_flags(around()))
+    }
+
+    /// A number that no program has stands for the profile at large: an explanation decides nothing.
+    fn section(&self, program: u8) -> &Section {
+        self.sections
+            .get(usize::from(program))
+            .unwrap_or(&self.sections[0])
+    }
+
     /// Which rule decides whether `path` may be used for `right`. For [`Right::Deny`] the answer is about no right at all:
     /// whether a deny rule covers it.
     #[must_use]
     pub fn explain(&self, path: &[u8], right: Right) -> Explanation {
-        let denying = self.first(path, Right::Deny);
-        let allowing = self.first(path, right).filter(|_| right != Right::Deny);
+        self.explain_in(0, path, right)
+    }
+
+    /// The same inside the program of this number; 0 is outside of every program.
+    #[must_use]
+    pub fn explain_in(&self, program: u8, path: &[u8], right: Right) -> Explanation {
+        let section = self.section(program);
+        let denying = self.first(section, path, Right::Deny);
+        let allowing = self
+            .first(section, path, right)
+            .filter(|_| right != Right::Deny);
         let allowed = denying.is_none() && allowing.is_some();
         let hint = match &denying {
             Some(rule) => Some(format!(
@@ -106,15 +171,22 @@ impl Explainer {
                 rule.origin
             )),
             None if allowed => None,
-            None => self.nearly(path, right),
+            None => self.nearly(section, path, right),
         };
         let suggestion = (!allowed && denying.is_none() && right != Right::Deny)
-            .then(|| Suggestion::new(path, right));
+            .then(|| Suggestion::new(path, right, self.takes_flags(section)));
+        let enters = if allowed && right == Right::Exec {
+            self.program(self.entered(program, path))
+        } else {
+            None
+        };
         Explanation {
             path: String::from_utf8_lossy(path).into_owned(),
             right,
             allowed,
-            mode: self.mode,
+            mode: section.mode,
+            program: self.path_of(section),
+            enters,
             rule: denying.or(allowing),
             hint,
             suggestion,
@@ -122,8 +194,9 @@ impl Explainer {
     }
 
     /// The first rule of `right` that covers `path`.
-    fn first(&self, path: &[u8], right: Right) -> Option<Deciding> {
-        let mut of_right = self.rules.iter().filter(|bound| bound.rule.right == right);
+    fn first(&self, section: &Section, path: &[u8], right: Right) -> Option<Deciding> {
+        let rules = self.rules_of(section);
+        let mut of_right = rules.filter(|bound| bound.rule.right == right);
         of_right.find_map(|bound| {
             let cover = bound.covers.iter().find(|cover| cover.covers(path))?;
             Some(Deciding {
@@ -138,9 +211,9 @@ impl Explainer {
     }
 
     /// What a rule that does not cover `path` would have to be like.
-    fn nearly(&self, path: &[u8], right: Right) -> Option<String> {
-        let of_right = || self.rules.iter().filter(|bound| bound.rule.right == right);
-        for bound in of_right() {
+    fn nearly(&self, section: &Section, path: &[u8], right: Right) -> Option<String> {
+        let rules = self.rules_of(section);
+        for bound in rules.filter(|bound| bound.rule.right == right) {
             for one in &bound.unfollowed {
                 let inside = path.starts_with(&one.link.target);
                 if inside {
@@ -178,14 +251,13 @@ fn is_below(path: &[u8], directory: &str) -> bool {
 }
 
 impl Suggestion {
-    /// What allows `path` alone to be used for `right`.
-    #[must_use]
-    pub fn new(path: &[u8], right: Right) -> Self {
+    /// What allows `path` alone to be used for `right`; `by_flag` if the command line can say so.
+    fn new(path: &[u8], right: Right, by_flag: bool) -> Self {
         let text = pattern::escape(path);
         let quoted = shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into);
         Self {
             profile: format!("{right} = [{}]", toml::Value::String(text.clone())),
-            flag: format!("--{right} {quoted}"),
+            flag: by_flag.then(|| format!("--{right} {quoted}")),
         }
     }
 }

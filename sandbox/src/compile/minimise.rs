@@ -48,7 +48,7 @@ struct Minimiser<'a> {
     /// Rows of the classes: steps are to classes.
     rows: Vec<Row>,
     by_row: FxHashMap<Row, u32>,
-    /// Classes on a cycle by each class that they step to and their rights.
+    /// Classes on a cycle by each class that they step to and what they accept.
     cyclic_by_target: FxHashMap<(u32, u8), Vec<u32>>,
     steps: u64,
 }
@@ -143,7 +143,7 @@ impl Minimiser<'_> {
             .enumerate()
             .flat_map(|(block, row)| row.steps.iter().map(move |&(_, target)| (block, target)));
         let candidates = |(block, target): (usize, u32)| {
-            let key = (target, rows[block].rights);
+            let key = (target, rows[block].accept);
             let classes = self
                 .cyclic_by_target
                 .get(&key)
@@ -169,7 +169,7 @@ impl Minimiser<'_> {
         while let Some(block) = open.pop() {
             let theirs = &self.rows[classes[block] as usize];
             let ours = &rows[block];
-            if ours.rights != theirs.rights {
+            if ours.accept != theirs.accept {
                 return None;
             }
             for (our_target, their_target) in aligned(&ours.steps, &theirs.steps) {
@@ -209,7 +209,7 @@ impl Minimiser<'_> {
             targets.sort_unstable();
             targets.dedup();
             for target in targets {
-                let key = (target, row.rights);
+                let key = (target, row.accept);
                 self.cyclic_by_target.entry(key).or_default().push(class);
             }
             self.rows.push(row.clone());
@@ -230,7 +230,7 @@ fn mapped(row: &Row, rename: impl Fn(u32) -> u32) -> Row {
         }
     }
     Row {
-        rights: row.rights,
+        accept: row.accept,
         steps: steps.into_boxed_slice(),
     }
 }

@@ -1,8 +1,8 @@
 //! Profile to policy: variables are filled in, links followed, and all file rules become one minimised automaton.
 //!
 //! ```text
-//! Effective --bind--> rules and all that they cover --determinise--> --minimise--> --pack--> policy::Automaton
-//!                                                   \--explain--> which rule decides
+//! Effective --section, bind--> sections, rules and all that they cover --determinise--> --minimise--> --pack--> policy::Automaton
+//!                                                                      \--explain--> which rule decides
 //! ```
 //!
 //! Pure: what is on disk comes in through [`Look`]. [`compile`] returns the policy and the [`Explainer`], which answers the
@@ -17,43 +17,66 @@ mod explain;
 mod glob;
 mod minimise;
 mod pack;
+mod program;
 mod resolve;
+mod section;
 
 use ringfence_abi::policy::LARGE_WORDS;
-use ringfence_abi::surface::Surfaces;
 
-pub use bind::{Bound, Cover, Unfollowed, bind};
+pub use bind::{Bound, Cover, Unfollowed};
 pub use error::Error;
 pub use explain::{Deciding, Explainer, Explanation, Suggestion};
 pub use glob::Glob;
 pub use resolve::{Entry, Link, Look, follow};
+pub use section::Section;
 
-use crate::policy::{Automaton, FilePolicy, Policy};
-use crate::profile::{Effective, Variables};
-use determinise::{GivenUp, MOST_STATES, MOST_STEPS, determinise};
+use crate::policy::{Automaton, FilePolicy, Mode, Policy, ProgramPolicy, Syscalls};
+use crate::profile::{Effective, SyscallChoice, Variables, kernel, syscall};
+use determinise::{GivenUp, MOST_STATES, MOST_STEPS, Mark, determinise};
 
 /// Compiles `effective` with the values of `variables`, looking at links with `look`.
 ///
 /// # Errors
 ///
-/// [`Error::Profile`] if a variable or rule has no meaning here; the others if the rules do not fit.
+/// [`Error::Profile`] if a variable, rule or program has no meaning here; the others if the rules do not fit.
 pub fn compile(
     effective: &Effective,
     variables: &Variables,
     look: Look<'_>,
 ) -> Result<(Policy, Explainer), Error> {
     let explainer = explainer(effective, variables, look)?;
+    let automata = program::automata(&explainer)?;
+    let mut files = explainer
+        .sections
+        .iter()
+        .zip(automata)
+        .map(|(section, automaton)| {
+            let mode = section.mode;
+            FilePolicy { mode, automaton }
+        });
     let policy = Policy {
         profile: effective.name.clone(),
-        files: FilePolicy {
-            mode: effective.files_mode,
-            automaton: automaton(&effective.name, &explainer.rules)?,
-        },
+        files: files.next().unwrap_or_default(),
         network: effective.network,
         capabilities: effective.capabilities.clone(),
-        kernel: Surfaces::NONE,
-        privilege_gain: false,
-        programs: Vec::new(),
+        kernel: kernel::opened(&effective.kernel),
+        syscalls: match &effective.syscalls {
+            SyscallChoice::Default => Syscalls::Default,
+            SyscallChoice::Listed(names) => Syscalls::Listed(syscall::expand(names)),
+        },
+        privilege_gain: effective.privilege_gain,
+        programs: explainer
+            .sections
+            .iter()
+            .skip(1)
+            .zip(files)
+            .map(|(section, files)| ProgramPolicy {
+                path: explainer.path_of(section).unwrap_or_default(),
+                files,
+                network: section.network,
+                kernel: section.kernel,
+            })
+            .collect(),
         limits: effective.limits,
         degradation: effective.degradation.clone(),
     };
@@ -64,22 +87,31 @@ pub fn compile(
 ///
 /// # Errors
 ///
-/// [`Error::Profile`] if a variable or rule has no meaning here.
+/// [`Error::Profile`] if a variable or rule has no meaning here; [`Error::TooManyPrograms`].
 pub fn explainer(
     effective: &Effective,
     variables: &Variables,
     look: Look<'_>,
 ) -> Result<Explainer, Error> {
-    let rules = bind(effective, variables, look)?;
-    Ok(Explainer::new(effective, rules))
+    let (sections, rules) = section::sections(effective)?;
+    let variables = effective.variables(variables)?;
+    let rules = bind::bind(rules.into_iter(), &variables, look)?;
+    Ok(Explainer {
+        profile: effective.name.clone(),
+        rules,
+        sections,
+    })
 }
 
-/// The automaton of all `rules`.
-fn automaton(profile: &str, rules: &[Bound]) -> Result<Automaton, Error> {
-    let globs = rules.iter().flat_map(|bound| {
-        let covers = bound.covers.iter();
-        covers.map(|cover| (bound.rule.right, &cover.glob))
-    });
+/// The automaton of what `marks` say, in which an exec of a path of rank `n` enters `programs[n - 1]`. `rules` are those
+/// that an error may blame.
+fn automaton<'a>(
+    profile: &str,
+    marks: impl Iterator<Item = (Mark, &'a Glob)>,
+    programs: &[u8],
+    mode: Mode,
+    rules: &[&Bound],
+) -> Result<Automaton, Error> {
     let given_up = |given_up| match given_up {
         GivenUp::Library(cause) => Error::Patterns {
             profile: profile.to_owned(),
@@ -94,7 +126,10 @@ fn automaton(profile: &str, rules: &[Bound]) -> Result<Automaton, Error> {
             suspect: suspect(rules),
         },
     };
-    let automaton = determinise(globs).map_err(given_up)?;
+    let mut automaton = determinise(marks).map_err(given_up)?;
+    for state in &mut automaton.states {
+        state.accept = program::numbered(state.accept, programs, mode);
+    }
     let automaton = minimise::minimise(&automaton).map_err(given_up)?;
     pack::pack(&automaton).map_err(|words| Error::TooLarge {
         profile: profile.to_owned(),
@@ -104,8 +139,8 @@ fn automaton(profile: &str, rules: &[Bound]) -> Result<Automaton, Error> {
 }
 
 /// The rule with most wildcards, if it has more than one.
-fn suspect(rules: &[Bound]) -> Option<String> {
-    let wildcards = |bound: &&Bound| -> usize {
+fn suspect(rules: &[&Bound]) -> Option<String> {
+    let wildcards = |bound: &&&Bound| -> usize {
         let covers = bound.covers.iter();
         covers
             .map(|cover| cover.glob.wildcards())

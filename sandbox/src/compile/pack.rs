@@ -43,8 +43,8 @@ pub(super) fn pack(automaton: &Automaton) -> Result<policy::Automaton, usize> {
         }
         let check = word_index(plan.state);
         let base = entries.place(&plan.entries, check);
-        let rights = automaton.states[plan.state].rights;
-        words[check as usize] = state_word(narrow(base), word_index(plan.default), rights);
+        let accept = automaton.states[plan.state].accept;
+        words[check as usize] = state_word(narrow(base), word_index(plan.default), accept);
     }
     words.extend(entries.words);
     // Every base may be followed by every class.

@@ -79,7 +79,11 @@ pub(super) fn perform(step: &Step) -> Result<(), c_int> {
             groups,
             keep_capabilities,
         } => user(*uid, *gid, groups, *keep_capabilities),
-        Step::Capabilities { kept, ambient } => capabilities(*kept, *ambient),
+        Step::Capabilities {
+            kept,
+            ambient,
+            until_exec,
+        } => capabilities(*kept, *ambient, *until_exec),
         Step::NoNewPrivileges => prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0),
         Step::Landlock { ruleset, .. } => {
             // SAFETY: takes a descriptor that the step owns, and flags.
@@ -207,7 +211,7 @@ fn user(uid: u32, gid: u32, groups: &[u32], keep_capabilities: bool) -> Result<(
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
 }
 
-fn capabilities(kept: u64, ambient: u64) -> Result<(), c_int> {
+fn capabilities(kept: u64, ambient: u64, until_exec: u64) -> Result<(), c_int> {
     const CLEAR_ALL: u64 = 4;
     const RAISE: u64 = 2;
     prctl(libc::PR_CAP_AMBIENT, CLEAR_ALL, 0)?;
@@ -220,10 +224,16 @@ fn capabilities(kept: u64, ambient: u64) -> Result<(), c_int> {
     check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, held.as_mut_ptr()) })?;
     let permitted = u64::from(held[0].permitted) | u64::from(held[1].permitted) << 32;
     let kept = kept & permitted;
-    let [low, high] = [kept & 0xffff_ffff, kept >> 32];
+    let held = kept | until_exec & permitted;
     let wanted = [
-        word(u32::try_from(low).unwrap_or(0)),
-        word(u32::try_from(high).unwrap_or(0)),
+        CapabilityWord {
+            inheritable: low_half(kept),
+            ..word(low_half(held))
+        },
+        CapabilityWord {
+            inheritable: low_half(kept >> 32),
+            ..word(low_half(held >> 32))
+        },
     ];
     // SAFETY: the kernel reads two words of version 3.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, wanted.as_ptr()) })?;
@@ -233,6 +243,14 @@ fn capabilities(kept: u64, ambient: u64) -> Result<(), c_int> {
         }
     }
     Ok(())
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is asked for"
+)]
+const fn low_half(mask: u64) -> u32 {
+    mask as u32
 }
 
 const fn word(mask: u32) -> CapabilityWord {

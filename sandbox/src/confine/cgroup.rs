@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::error::Error;
@@ -17,6 +18,10 @@ use crate::policy::Limits;
 
 /// How long killed tasks may take to go. A task in uninterruptible sleep can take longer, and is named then.
 const END_SECONDS: u64 = 10;
+/// How the directories of fences begin.
+const PREFIX: &str = "ringfence-";
+/// From this age on, a directory that nobody holds has been left.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Period in microseconds for cpu.max: the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
 
@@ -78,7 +83,8 @@ impl CgroupPlace {
 #[derive(Debug)]
 pub struct Cgroup {
     directory: PathBuf,
-    handle: File,
+    /// Locked: what a supervisor holds is not collected.
+    handle: Flock<File>,
     id: u64,
 }
 
@@ -88,18 +94,18 @@ impl Cgroup {
     /// # Errors
     /// If the directory cannot be made, or a limit not set although its controller is there.
     pub fn create(place: &CgroupPlace, limits: &Limits) -> Result<Self, Error> {
+        collect(&place.directory);
         let directory = make_directory(&place.directory)?;
-        let handle =
-            match File::open(&directory).and_then(|file| Ok((file.metadata()?.ino(), file))) {
-                Ok((id, handle)) => Self {
-                    directory,
-                    handle,
-                    id,
-                },
-                Err(source) => {
-                    return Err(failed("open", &directory, source));
-                }
-            };
+        let handle = match hold(&directory) {
+            Ok((id, handle)) => Self {
+                directory,
+                handle,
+                id,
+            },
+            Err(source) => {
+                return Err(failed("open", &directory, source));
+            }
+        };
         // From here on a failure drops the handle, which removes the directory.
         handle.limit(place, limits)?;
         Ok(handle)
@@ -237,7 +243,7 @@ impl AsRawFd for Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Nobody is left to be told: a cgroup that stays is collected by a later run.
+        // Nobody is left to be told: a cgroup that stays is collected by a later run once it is empty.
         if self.directory.exists() && self.kill().is_ok() {
             remove_tree(&self.directory).ok();
         }
@@ -254,6 +260,32 @@ fn hierarchy(mounts: &[Mount]) -> Option<PathBuf> {
         .map(|mount| mount.point.clone())
 }
 
+/// Opens and locks a fence's directory; the number is its inode's.
+fn hold(directory: &Path) -> io::Result<(u64, Flock<File>)> {
+    let file = File::open(directory)?;
+    let id = file.metadata()?.ino();
+    let handle = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+    Ok((id, handle))
+}
+
+/// Removes what supervisors that were killed have left: directories of ours that nobody holds. One with a task in it
+/// cannot be removed, and stays for a later run; so does one that is so young that its maker may not hold it yet.
+fn collect(parent: &Path) {
+    let Ok(listing) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in listing.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let settled = || {
+            let made = entry.metadata().and_then(|metadata| metadata.modified());
+            made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLED))
+        };
+        if ours && settled() && hold(&entry.path()).is_ok() {
+            remove_tree(&entry.path()).ok();
+        }
+    }
+}
+
 fn make_directory(parent: &Path) -> Result<PathBuf, Error> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -261,7 +293,7 @@ fn make_directory(parent: &Path) -> Result<PathBuf, Error> {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.subsec_nanos());
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ringfence-{}-{number}-{now:x}", std::process::id());
+        let name = format!("{PREFIX}{}-{number}-{now:x}", std::process::id());
         let directory = parent.join(name);
         match fs::create_dir(&directory) {
             Ok(()) => return Ok(directory),

@@ -114,11 +114,17 @@ pub enum Error {
         /// libseccomp's answer.
         source: libseccomp::error::SeccompError,
     },
+    /// Privileges may be gained by exec, and the fence could not stand then.
+    #[error(
+        "allow-privilege-gain needs a caller with the capabilities SYS_ADMIN and SETPCAP outside of any user namespace of the fence's own: run as \
+         root, with --user for the command"
+    )]
+    PrivilegeGain,
     /// A system call that the table names is not known to libseccomp, and the table has no number for it.
     #[error("libseccomp does not know the system call {syscall}; install a newer libseccomp")]
     UnknownSyscall {
         /// Its name.
-        syscall: &'static str,
+        syscall: String,
     },
     /// The seccomp filter could not be written out.
     #[error("cannot export the seccomp filter")]

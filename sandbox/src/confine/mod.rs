@@ -23,6 +23,7 @@ mod mountinfo;
 mod plan;
 mod probe;
 mod program;
+mod programs;
 mod running;
 mod seccomp;
 mod signals;

@@ -87,9 +87,8 @@ impl Plan {
             request.directory.as_os_str(),
         )?));
         if probe.seccomp {
-            steps.push(Step::Seccomp(Program::build(filter(
-                policy, engine, probe,
-            ))?));
+            let programs = Program::all(filter(policy, engine, probe), &policy.syscalls)?;
+            steps.extend(programs.into_iter().map(Step::Seccomp));
         }
         steps.push(exec_step(request, &program, &environment)?);
         Ok(Self {
@@ -189,12 +188,19 @@ fn privilege_steps(
     probe: &Probe,
 ) -> Result<(), Error> {
     const SETPCAP: u64 = 1 << 8;
+    const SYS_ADMIN: u64 = 1 << 21;
     let kept = capabilities::mask(&policy.capabilities)?;
+    let permitted = capabilities::permitted();
     // Without the privilege the bounding set stays, which no_new_privs makes meaningless: exec adds nothing.
     let in_user_namespace = steps
         .iter()
         .any(|step| matches!(step, Step::UserNamespace(_)));
-    if in_user_namespace || capabilities::permitted() & SETPCAP != 0 {
+    let gain = policy.privilege_gain;
+    let needed = SETPCAP | SYS_ADMIN;
+    if gain && (in_user_namespace || permitted & needed != needed) {
+        return Err(Error::PrivilegeGain);
+    }
+    if in_user_namespace || permitted & SETPCAP != 0 {
         steps.push(Step::Bounding { kept });
     }
     let uid = user.map_or(probe.uid, |user| user.uid);
@@ -205,13 +211,23 @@ fn privilege_steps(
             uid: user.uid,
             gid: user.gid,
             groups: user.groups.clone(),
-            keep_capabilities: kept != 0 && user.uid != 0,
+            keep_capabilities: (kept != 0 || gain) && user.uid != 0,
         });
     }
     // Root's capabilities come back at exec out of the bounding set; anybody else's only if they are ambient.
     let ambient = if uid == 0 { 0 } else { kept };
-    steps.push(Step::Capabilities { kept, ambient });
-    steps.push(Step::NoNewPrivileges);
+    // Without no_new_privs only the administrator may enter a Landlock domain and load a filter (both check
+    // CAP_SYS_ADMIN in the task's own user namespace: security/landlock/syscalls.c and kernel/seccomp.c, 6.18). The exec
+    // takes it: it is neither inheritable, nor ambient, nor in the bounding set.
+    let until_exec = if gain { SYS_ADMIN } else { 0 };
+    steps.push(Step::Capabilities {
+        kept,
+        ambient,
+        until_exec,
+    });
+    if !gain {
+        steps.push(Step::NoNewPrivileges);
+    }
     Ok(())
 }
 
@@ -243,10 +259,20 @@ pub(super) fn ranges_without(stay: &[RawFd]) -> Vec<(u32, u32)> {
     ranges
 }
 
+/// A filter cannot change at exec. Under BPF LSM it leaves open what any program may use, and the hooks judge who does;
+/// the fallback has no eyes for programs, and holds all to what the whole profile says.
 fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
     let fallback = engine == Engine::Fallback;
     let by_path = fallback::judges_unix_sockets(probe.landlock_abi);
-    let sockets = match policy.network {
+    let programs = policy.programs.iter().filter(|_| !fallback);
+    let open = programs
+        .clone()
+        .fold(policy.kernel, |open, program| open.union(program.kernel));
+    let network = programs
+        .map(|program| program.network)
+        .find(|&network| network == NetworkPolicy::Open)
+        .unwrap_or(policy.network);
+    let sockets = match network {
         NetworkPolicy::Open => Sockets::Any,
         NetworkPolicy::None
             if fallback && !by_path && !standings::tolerates_unix_sockets(policy) =>
@@ -255,7 +281,11 @@ fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
         }
         NetworkPolicy::None => Sockets::Unix,
     };
-    Wanted { sockets, fallback }
+    Wanted {
+        sockets,
+        open,
+        fallback,
+    }
 }
 
 fn exec_step(

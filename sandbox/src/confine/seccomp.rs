@@ -1,7 +1,13 @@
 //! The tables of [`super::syscalls`] as a program for the kernel, built by libseccomp before the fork.
 //!
 //! What libseccomp's version has no name for stands before its program, as plain comparisons of the number.
+//!
+//! A policy that lists its system calls gets a second program, which is loaded after the first. Of two programs that
+//! refuse a call the later one's errno counts (kernel/seccomp.c, 6.18: `seccomp_run_filters` goes from the latest to the
+//! earliest, and keeps the first of equal actions), so the second lets through what the first refuses whatever the
+//! arguments: the errno stays the one that programs are prepared for.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
@@ -9,9 +15,11 @@ use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use ringfence_abi::surface::Surfaces;
 
 use super::error::Error;
 use super::syscalls::{self, Closed, ClosedWhen};
+use crate::policy::Syscalls;
 
 /// Most instructions of a program (include/uapi/linux/bpf_common.h, `BPF_MAXINSNS`).
 const MOST_INSTRUCTIONS: usize = 4096;
@@ -38,6 +46,8 @@ pub(super) enum Sockets {
 pub(super) struct Wanted {
     /// Sockets.
     pub(super) sockets: Sockets,
+    /// What is open.
+    pub(super) open: Surfaces,
     /// Whether to close what the fallback engine cannot judge.
     pub(super) fallback: bool,
 }
@@ -61,12 +71,21 @@ struct Instruction {
 const _: () = assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());
 
 impl Program {
+    /// The programs for `wanted`, in the order in which they are loaded.
+    pub(super) fn all(wanted: Wanted, listed: &Syscalls) -> Result<Vec<Self>, Error> {
+        let mut programs = vec![Self::build(wanted)?];
+        if let Syscalls::Listed(names) = listed {
+            programs.push(Self::listed(wanted, names)?);
+        }
+        Ok(programs)
+    }
+
     /// Compiles the tables for every architecture whose calls this kernel takes.
-    pub(super) fn build(wanted: Wanted) -> Result<Self, Error> {
-        let mut filter = context()?;
+    fn build(wanted: Wanted) -> Result<Self, Error> {
+        let mut filter = context(ScmpAction::Allow)?;
         let mut unnamed = Vec::new();
         for list in tables(wanted) {
-            for rule in list {
+            for rule in list.iter().filter(|rule| rule.stays(wanted.open)) {
                 if !close(&mut filter, rule)? {
                     unnamed.push(rule);
                 }
@@ -76,8 +95,54 @@ impl Program {
             close_when(&mut filter, &rule)?;
         }
         close_sockets(&mut filter, wanted.sockets)?;
-        let mut instructions = prelude(&unnamed);
-        instructions.extend(export(&filter)?);
+        let unnamed: Vec<_> = unnamed
+            .iter()
+            .map(|rule| (rule.number, errno(rule.errno)))
+            .collect();
+        Self::join(prelude(&unnamed, errno(libc::ENOSYS)), &filter)
+    }
+
+    /// Lets nothing through but what every process needs, `names`, and what the other program refuses.
+    fn listed(wanted: Wanted, names: &[&str]) -> Result<Self, Error> {
+        let mut filter = context(ScmpAction::Errno(libc::EPERM))?;
+        // A tree instead of a chain: such a list is long.
+        filter
+            .set_ctl_optimize(2)
+            .map_err(|source| refused("(optimisation)", source))?;
+        let refused_before = tables(wanted)
+            .flatten()
+            .filter(|rule| rule.stays(wanted.open))
+            .map(|rule| rule.name);
+        let all: BTreeSet<&str> = syscalls::ALWAYS
+            .iter()
+            .chain(names)
+            .copied()
+            .chain(refused_before)
+            .collect();
+        let mut unnamed = Vec::new();
+        for name in all {
+            match (ScmpSyscall::from_name(name), syscalls::newer(name)) {
+                (Ok(syscall), _) => {
+                    filter
+                        .add_rule(ScmpAction::Allow, syscall)
+                        .map_err(|source| refused(name, source))?;
+                }
+                (Err(_), Some(number)) => {
+                    unnamed.push((Some(number), libc::SECCOMP_RET_ALLOW));
+                }
+                (Err(_), None) => {
+                    return Err(Error::UnknownSyscall {
+                        syscall: name.to_owned(),
+                    });
+                }
+            }
+        }
+        // What is newer than the table, the other program refuses.
+        Self::join(prelude(&unnamed, libc::SECCOMP_RET_ALLOW), &filter)
+    }
+
+    fn join(mut instructions: Vec<Instruction>, filter: &ScmpFilterContext) -> Result<Self, Error> {
+        instructions.extend(export(filter)?);
         if instructions.len() > MOST_INSTRUCTIONS {
             return Err(Error::SeccompSize {
                 instructions: instructions.len(),
@@ -114,16 +179,16 @@ fn conditions(wanted: Wanted) -> Vec<ClosedWhen> {
     if wanted.sockets == Sockets::Pairs {
         rules.extend(syscalls::nameless_pairs_only());
     }
+    rules.retain(|rule| rule.stays(wanted.open));
     rules
 }
 
-fn context() -> Result<ScmpFilterContext, Error> {
+fn context(default: ScmpAction) -> Result<ScmpFilterContext, Error> {
     let setting = |syscall: &str| {
         let syscall = syscall.to_owned();
         move |source| Error::SeccompRule { syscall, source }
     };
-    let mut filter =
-        ScmpFilterContext::new(ScmpAction::Allow).map_err(setting("(default action)"))?;
+    let mut filter = ScmpFilterContext::new(default).map_err(setting("(default action)"))?;
     // Calls of an architecture that is not listed, x32 among them, do not exist.
     filter
         .set_act_badarch(ScmpAction::Errno(libc::ENOSYS))
@@ -148,7 +213,9 @@ fn close(filter: &mut ScmpFilterContext, rule: &Closed) -> Result<bool, Error> {
     let Ok(syscall) = ScmpSyscall::from_name(rule.name) else {
         return match rule.number {
             Some(_) => Ok(false),
-            None => Err(Error::UnknownSyscall { syscall: rule.name }),
+            None => Err(Error::UnknownSyscall {
+                syscall: rule.name.to_owned(),
+            }),
         };
     };
     filter
@@ -210,8 +277,8 @@ fn refused(name: &str, source: libseccomp::error::SeccompError) -> Error {
     }
 }
 
-/// `if number == n: return errno`, and the same for all numbers that are newer than the table.
-fn prelude(rules: &[&Closed]) -> Vec<Instruction> {
+/// `if number == n: return answer`, and `newer` for all numbers that are newer than the table.
+fn prelude(rules: &[(Option<u32>, u32)], newer: u32) -> Vec<Instruction> {
     let step = |code, if_true, if_false, value| Instruction {
         code,
         if_true,
@@ -220,14 +287,14 @@ fn prelude(rules: &[&Closed]) -> Vec<Instruction> {
     };
     // The number is the first word of `struct seccomp_data`.
     let mut program = vec![step(LOAD_WORD, 0, 0, 0)];
-    for rule in rules {
-        let number = rule.number.unwrap_or(syscalls::FIRST_UNKNOWN);
+    for &(number, answer) in rules {
+        let number = number.unwrap_or(syscalls::FIRST_UNKNOWN);
         program.push(step(JUMP_EQUAL, 0, 1, number));
-        program.push(step(RETURN, 0, 0, errno(rule.errno)));
+        program.push(step(RETURN, 0, 0, answer));
     }
     program.push(step(JUMP_GREATER_EQUAL, 0, 2, syscalls::FIRST_UNKNOWN));
     program.push(step(JUMP_GREATER_EQUAL, 1, 0, syscalls::FIRST_PRIVATE));
-    program.push(step(RETURN, 0, 0, errno(libc::ENOSYS)));
+    program.push(step(RETURN, 0, 0, newer));
     program
 }
 
@@ -265,32 +332,4 @@ fn decode(bytes: &[u8; 8]) -> Instruction {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_closed_call_is_known_or_has_a_number() {
-        for fallback in [false, true] {
-            for sockets in [Sockets::Any, Sockets::Unix, Sockets::Pairs] {
-                let program = Program::build(Wanted { sockets, fallback }).unwrap();
-                assert!(program.len() > syscalls::CLOSED.len());
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_in_the_table_are_those_of_libseccomp_where_it_has_them() {
-        for rule in syscalls::CLOSED.iter().chain(syscalls::CLOSED_IN_FALLBACK) {
-            let (Some(number), Ok(syscall)) = (rule.number, ScmpSyscall::from_name(rule.name))
-            else {
-                continue;
-            };
-            assert_eq!(
-                i64::from(syscall.as_raw_syscall()),
-                i64::from(number),
-                "{}",
-                rule.name
-            );
-        }
-    }
-}
+mod tests;

@@ -1,10 +1,12 @@
 //! What a launch would really enforce, protection by protection, with the reason wherever it is not the policy.
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
+use ringfence_abi::surface::{MOUNT, PTRACE, SIGNALS};
 
 use super::Engine;
 use super::fallback::{self, Derived, Gaps};
 use super::probe::{Namespaces, Probe};
+use super::programs;
 use crate::policy::{
     Backend, Demand, Grade, Limits, Mode, NetworkPolicy, Policy, Protection, Standing,
 };
@@ -29,6 +31,10 @@ pub(super) fn of(
             Protection::Limits => limits(&policy.limits, probe, uid),
             _ => one(protection, policy, engine, probe, derived),
         })
+        .map(|standing| match engine {
+            Engine::BpfLsm => standing,
+            Engine::Fallback => programs::at_large(standing, policy),
+        })
         .collect()
 }
 
@@ -49,13 +55,13 @@ fn one(
             exact(protection, &[Backend::Capabilities])
         }
         (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection),
-        (Protection::Syscalls, ..) => exact(protection, &[Backend::Seccomp]),
+        (Protection::Syscalls, ..) => syscalls(policy, engine, probe),
         (Protection::Network, Engine::BpfLsm, _) => {
             exact(protection, &[Backend::BpfLsm, Backend::Seccomp])
         }
         (_, Engine::BpfLsm, _) => exact(protection, &[Backend::BpfLsm]),
         (Protection::Network, ..) => network(policy, probe),
-        (Protection::Processes, ..) => processes(probe),
+        (Protection::Processes, ..) => processes(policy, probe),
         (_, Engine::Fallback, Some(derived)) => files(protection, policy, probe, derived),
         (_, Engine::Fallback, None) => absent(protection, "this kernel has no Landlock"),
     }
@@ -93,6 +99,13 @@ fn reading(gaps: &Gaps) -> Standing {
         };
     }
     let mut reasons = later(gaps, READ, "read");
+    if gaps.processes {
+        reasons.push(
+            "/proc/self and what is listed of other processes in /proc cannot be read".to_owned(),
+        );
+    }
+    // The calls that [`super::syscalls::CLOSED_IN_FALLBACK`] closes.
+    reasons.push("extended attributes cannot be read by path".to_owned());
     if let Some(path) = &gaps.unlisted {
         reasons.push(format!(
             "{} cannot be listed, because not everything in it can be",
@@ -116,6 +129,12 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         };
     }
     let mut reasons = later(gaps, WRITE, "made or written");
+    if let Some((path, what)) = &gaps.unmade {
+        reasons.push(format!(
+            "{what} {}, because what is denied there does not exist yet and could be made too",
+            path.display()
+        ));
+    }
     if probe.landlock_abi < 2 {
         reasons.push("Landlock ABI 1 cannot move files between directories".to_owned());
     }
@@ -162,7 +181,9 @@ fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     }
     let mut backends = with_mounts(derived);
     backends.push(Backend::Seccomp);
-    stricter(protection, &backends, &later(gaps, EXEC, "executed"))
+    let mut reasons = later(gaps, EXEC, "executed");
+    reasons.push("memory files can be made with MFD_NOEXEC_SEAL only".to_owned());
+    stricter(protection, &backends, &reasons)
 }
 
 fn network(policy: &Policy, probe: &Probe) -> Standing {
@@ -194,10 +215,34 @@ fn network(policy: &Policy, probe: &Probe) -> Standing {
     }
 }
 
-fn processes(probe: &Probe) -> Standing {
+fn syscalls(policy: &Policy, engine: Engine, probe: &Probe) -> Standing {
+    let exact = exact(Protection::Syscalls, &[Backend::Seccomp]);
+    if engine == Engine::Fallback && probe.landlock_abi > 0 && policy.kernel.contains(MOUNT) {
+        return stricter(
+            Protection::Syscalls,
+            &[Backend::Seccomp, Backend::Landlock],
+            &["`mount` is open in the profile, and Landlock keeps mounts as they are".to_owned()],
+        );
+    }
+    exact
+}
+
+fn processes(policy: &Policy, probe: &Probe) -> Standing {
     let protection = Protection::Processes;
+    let reasons: Vec<_> = policy
+        .kernel
+        .contains(PTRACE)
+        .then(|| {
+            "`ptrace` is open in the profile, and Landlock keeps tasks outside from being traced"
+                .to_owned()
+        })
+        .into_iter()
+        .collect();
     match probe.landlock_abi {
         0 => absent(protection, "this kernel has no Landlock"),
+        _ if policy.kernel.contains(SIGNALS) => {
+            stricter(protection, &[Backend::Landlock], &reasons)
+        }
         abi if abi < ABI_SCOPE => Standing {
             grade: Grade::Weaker,
             reason: format!(
@@ -206,7 +251,7 @@ fn processes(probe: &Probe) -> Standing {
             remedy: Some("use Linux 6.12 or newer, or --user with a user of its own".to_owned()),
             ..exact(protection, &[Backend::Landlock])
         },
-        _ => exact(protection, &[Backend::Landlock]),
+        _ => stricter(protection, &[Backend::Landlock], &reasons),
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) enum Step {
         kept: u64,
         /// Ambient mask.
         ambient: u64,
+        /// Permitted and effective besides, until the exec takes it: not inheritable, not in the bounding set.
+        until_exec: u64,
     },
     /// Never gains a privilege by exec again.
     NoNewPrivileges,
@@ -196,12 +198,23 @@ impl fmt::Display for Step {
                     Listed(groups.clone())
                 )
             }
-            Self::Capabilities { kept, ambient } => write!(
-                out,
-                "capabilities {}, ambient {}",
-                Listed(capabilities::names(*kept)),
-                Listed(capabilities::names(*ambient)),
-            ),
+            Self::Capabilities {
+                kept,
+                ambient,
+                until_exec,
+            } => {
+                write!(
+                    out,
+                    "capabilities {}, ambient {}",
+                    Listed(capabilities::names(*kept)),
+                    Listed(capabilities::names(*ambient)),
+                )?;
+                if *until_exec != 0 {
+                    let until_exec = Listed(capabilities::names(*until_exec));
+                    write!(out, ", until the exec {until_exec}")?;
+                }
+                Ok(())
+            }
             Self::NoNewPrivileges => out.write_str("no new privileges"),
             Self::Landlock { paths, .. } => write!(out, "landlock domain of {paths} paths"),
             Self::CloseDescriptors { kept, .. } => {

@@ -4,15 +4,21 @@
 //! This is a list of what is closed, not of what is open: what programs do all day is judged by path, peer and
 //! capability elsewhere. Here stands what manages the kernel, makes namespaces, or goes round those judgements.
 
+use ringfence_abi::surface::{
+    BPF, CHROOT, CLOCK, FILE_HANDLES, IO_URING, KEXEC, KEYRING, MEMORY_EXEC, MODULES, MOUNT,
+    NAMESPACES, PERF, QUOTA, SYSLOG, SYSTEM, Surfaces, TERMINAL_INPUT, TUN, USERFAULTFD, USERNS,
+};
+
 /// One system call that is closed whatever its arguments.
 pub(super) struct Closed {
     /// The kernel's name.
     pub(super) name: &'static str,
-    /// Its number where libseccomp 2.5 does not know it. Calls since 5.1 have one number on every architecture
-    /// (include/uapi/asm-generic/unistd.h).
+    /// Its number where libseccomp 2.5 does not know it: that of [`NEWER`].
     pub(super) number: Option<u32>,
     /// The caller is told this.
     pub(super) errno: i32,
+    /// What opens it if all of it is open; nothing does if it is `None`.
+    pub(super) opened_by: Option<Surfaces>,
 }
 
 /// One system call that is closed for some arguments: `argument & mask == value`.
@@ -27,7 +33,40 @@ pub(super) struct ClosedWhen {
     pub(super) value: u64,
     /// The caller is told this.
     pub(super) errno: i32,
+    /// What opens it if all of it is open; nothing does if it is `None`.
+    pub(super) opened_by: Option<Surfaces>,
 }
+
+impl Closed {
+    /// Whether it stays closed where `open` is open.
+    pub(super) fn stays(&self, open: Surfaces) -> bool {
+        stays(self.opened_by, open)
+    }
+}
+
+impl ClosedWhen {
+    /// Whether it stays closed where `open` is open.
+    pub(super) fn stays(&self, open: Surfaces) -> bool {
+        stays(self.opened_by, open)
+    }
+}
+
+fn stays(opened_by: Option<Surfaces>, open: Surfaces) -> bool {
+    opened_by.is_none_or(|by| !open.contains(by))
+}
+
+/// What every process needs to start and to end, whatever a policy lists: execve starts the command and exit ends it,
+/// signal handlers and interrupted calls return by sigreturn and restart_syscall, and by write the launcher tells why an
+/// exec failed.
+pub(super) const ALWAYS: &[&str] = &[
+    "execve",
+    "exit",
+    "exit_group",
+    "rt_sigreturn",
+    "sigreturn",
+    "restart_syscall",
+    "write",
+];
 
 /// The first number that no version of this table knows: from here on a call "does not exist" (ENOSYS), which is what
 /// programs are prepared for on older kernels. 469 is file_setattr of 6.17.
@@ -39,78 +78,140 @@ const EPERM: i32 = libc::EPERM;
 const ENOSYS: i32 = libc::ENOSYS;
 const EACCES: i32 = libc::EACCES;
 
+/// Calls that libseccomp 2.5 may not know, by number. Calls since 5.1 have one number on every architecture
+/// (include/uapi/asm-generic/unistd.h, 6.18).
+pub(super) const NEWER: &[(&str, u32)] = &[
+    ("mount_setattr", 442),
+    ("quotactl_fd", 443),
+    ("landlock_create_ruleset", 444),
+    ("landlock_add_rule", 445),
+    ("landlock_restrict_self", 446),
+    ("memfd_secret", 447),
+    ("process_mrelease", 448),
+    ("futex_waitv", 449),
+    ("set_mempolicy_home_node", 450),
+    ("cachestat", 451),
+    ("fchmodat2", 452),
+    ("map_shadow_stack", 453),
+    ("futex_wake", 454),
+    ("futex_wait", 455),
+    ("futex_requeue", 456),
+    ("statmount", 457),
+    ("listmount", 458),
+    ("lsm_get_self_attr", 459),
+    ("lsm_set_self_attr", 460),
+    ("lsm_list_modules", 461),
+    ("mseal", 462),
+    ("setxattrat", 463),
+    ("getxattrat", 464),
+    ("listxattrat", 465),
+    ("removexattrat", 466),
+    ("open_tree_attr", 467),
+    ("file_getattr", 468),
+    ("file_setattr", 469),
+];
+
+/// The number of a call in [`NEWER`].
+pub(super) const fn newer(name: &str) -> Option<u32> {
+    let mut position = 0;
+    while position < NEWER.len() {
+        if equal(NEWER[position].0.as_bytes(), name.as_bytes()) {
+            return Some(NEWER[position].1);
+        }
+        position += 1;
+    }
+    None
+}
+
+const fn equal(one: &[u8], other: &[u8]) -> bool {
+    let mut position = 0;
+    while position < one.len() && position < other.len() {
+        if one[position] != other[position] {
+            return false;
+        }
+        position += 1;
+    }
+    one.len() == other.len()
+}
+
 const fn closed(name: &'static str, errno: i32) -> Closed {
     Closed {
         name,
-        number: None,
+        number: newer(name),
         errno,
+        opened_by: None,
     }
 }
 
-const fn newer(name: &'static str, number: u32, errno: i32) -> Closed {
+const fn unless(surface: Surfaces, name: &'static str) -> Closed {
     Closed {
-        name,
-        number: Some(number),
-        errno,
+        opened_by: Some(surface),
+        ..closed(name, EPERM)
     }
 }
 
-/// Closed in every fence.
+/// Closed in every fence, unless what opens it is open.
 pub(super) const CLOSED: &[Closed] = &[
     // What is where in the file system is what path rules stand on.
-    closed("mount", EPERM),
-    closed("umount", EPERM),
-    closed("umount2", EPERM),
-    closed("pivot_root", EPERM),
-    closed("move_mount", EPERM),
-    closed("open_tree", EPERM),
-    newer("open_tree_attr", 467, EPERM),
-    closed("fsopen", EPERM),
-    closed("fsconfig", EPERM),
-    closed("fsmount", EPERM),
-    closed("fspick", EPERM),
-    newer("mount_setattr", 442, EPERM),
+    unless(MOUNT, "mount"),
+    unless(MOUNT, "umount"),
+    unless(MOUNT, "umount2"),
+    unless(MOUNT, "pivot_root"),
+    unless(MOUNT, "move_mount"),
+    unless(MOUNT, "open_tree"),
+    unless(MOUNT, "open_tree_attr"),
+    unless(MOUNT, "fsopen"),
+    unless(MOUNT, "fsconfig"),
+    unless(MOUNT, "fsmount"),
+    unless(MOUNT, "fspick"),
+    unless(MOUNT, "mount_setattr"),
+    unless(CHROOT, "chroot"),
     // Opens by inode number, past every path.
-    closed("open_by_handle_at", EPERM),
-    // Namespaces give capabilities, mounts and new kernel surface. clone3 passes its flags in memory, where a filter
-    // cannot look: "not there" makes C libraries use clone.
-    closed("setns", EPERM),
-    closed("clone3", ENOSYS),
+    unless(FILE_HANDLES, "open_by_handle_at"),
+    // Namespaces give capabilities, mounts and new kernel surface. See NAMESPACE_FLAGS for those of clone and unshare.
+    unless(NAMESPACES, "setns"),
+    // Passes its flags in memory, where a filter cannot look, so that it is there only if every namespace may be made:
+    // "not there" makes C libraries use clone, whose flags are judged one by one.
+    Closed {
+        errno: ENOSYS,
+        ..unless(NAMESPACES.union(USERNS), "clone3")
+    },
     // Code and tracing in the kernel.
-    closed("bpf", EPERM),
-    closed("perf_event_open", EPERM),
-    closed("init_module", EPERM),
-    closed("finit_module", EPERM),
-    closed("delete_module", EPERM),
-    closed("create_module", EPERM),
-    closed("kexec_load", EPERM),
-    closed("kexec_file_load", EPERM),
+    unless(BPF, "bpf"),
+    unless(PERF, "perf_event_open"),
+    unless(MODULES, "init_module"),
+    unless(MODULES, "finit_module"),
+    unless(MODULES, "delete_module"),
+    unless(MODULES, "create_module"),
+    unless(KEXEC, "kexec_load"),
+    unless(KEXEC, "kexec_file_load"),
     // Stalls the kernel at a place of the attacker's choice.
-    closed("userfaultfd", EPERM),
+    unless(USERFAULTFD, "userfaultfd"),
     // Does system calls without system calls.
-    closed("io_uring_setup", EPERM),
-    closed("io_uring_enter", EPERM),
-    closed("io_uring_register", EPERM),
+    unless(IO_URING, "io_uring_setup"),
+    unless(IO_URING, "io_uring_enter"),
+    unless(IO_URING, "io_uring_register"),
     // Keyrings are shared by user, not by fence; request_key starts a helper outside.
-    closed("add_key", EPERM),
-    closed("request_key", EPERM),
-    closed("keyctl", EPERM),
+    unless(KEYRING, "add_key"),
+    unless(KEYRING, "request_key"),
+    unless(KEYRING, "keyctl"),
     // The machine as a whole.
-    closed("reboot", EPERM),
-    closed("swapon", EPERM),
-    closed("swapoff", EPERM),
-    closed("acct", EPERM),
-    closed("quotactl", EPERM),
-    newer("quotactl_fd", 443, EPERM),
-    closed("sethostname", EPERM),
-    closed("setdomainname", EPERM),
-    closed("settimeofday", EPERM),
-    closed("clock_settime", EPERM),
-    closed("stime", EPERM),
-    closed("syslog", EPERM),
-    closed("vhangup", EPERM),
-    closed("iopl", EPERM),
-    closed("ioperm", EPERM),
+    unless(SYSTEM, "reboot"),
+    unless(SYSTEM, "swapon"),
+    unless(SYSTEM, "swapoff"),
+    unless(SYSTEM, "acct"),
+    unless(SYSTEM, "sethostname"),
+    unless(SYSTEM, "setdomainname"),
+    unless(SYSTEM, "vhangup"),
+    unless(SYSTEM, "iopl"),
+    unless(SYSTEM, "ioperm"),
+    unless(QUOTA, "quotactl"),
+    unless(QUOTA, "quotactl_fd"),
+    unless(CLOCK, "settimeofday"),
+    unless(CLOCK, "clock_settime"),
+    unless(CLOCK, "clock_settime64"),
+    unless(CLOCK, "stime"),
+    unless(SYSLOG, "syslog"),
     // Old, unused, and with a history of holes.
     closed("lookup_dcookie", EPERM),
     closed("nfsservctl", ENOSYS),
@@ -118,31 +219,34 @@ pub(super) const CLOSED: &[Closed] = &[
     closed("vm86", EPERM),
     closed("vm86old", EPERM),
     // Changes flags by path or descriptor where kernels that have it may lack the hook; chattr falls back to ioctl.
-    newer("file_setattr", 469, ENOSYS),
+    closed("file_setattr", ENOSYS),
 ];
 
 /// Closed besides under the fallback engine, which has no eyes for these.
 pub(super) const CLOSED_IN_FALLBACK: &[Closed] = &[
     // Memory that nobody else can look into, and that can be mapped as code.
-    newer("memfd_secret", 447, ENOSYS),
+    Closed {
+        errno: ENOSYS,
+        ..unless(MEMORY_EXEC, "memfd_secret")
+    },
     // Landlock does not see extended attributes read by path. "Not supported" is what programs are prepared for.
     closed("getxattr", libc::ENOTSUP),
     closed("lgetxattr", libc::ENOTSUP),
     closed("listxattr", libc::ENOTSUP),
     closed("llistxattr", libc::ENOTSUP),
-    newer("getxattrat", 464, ENOSYS),
-    newer("listxattrat", 465, ENOSYS),
+    closed("getxattrat", ENOSYS),
+    closed("listxattrat", ENOSYS),
 ];
 
-/// Every flag that makes a namespace, as clone(2) takes them.
-const NAMESPACE_FLAGS: [i32; 7] = [
-    libc::CLONE_NEWNS,
-    libc::CLONE_NEWCGROUP,
-    libc::CLONE_NEWUTS,
-    libc::CLONE_NEWIPC,
-    libc::CLONE_NEWUSER,
-    libc::CLONE_NEWPID,
-    libc::CLONE_NEWNET,
+/// Every flag that makes a namespace, as clone(2) takes them, and what opens it.
+const NAMESPACE_FLAGS: [(i32, Surfaces); 7] = [
+    (libc::CLONE_NEWNS, NAMESPACES),
+    (libc::CLONE_NEWCGROUP, NAMESPACES),
+    (libc::CLONE_NEWUTS, NAMESPACES),
+    (libc::CLONE_NEWIPC, NAMESPACES),
+    (libc::CLONE_NEWUSER, USERNS),
+    (libc::CLONE_NEWPID, NAMESPACES),
+    (libc::CLONE_NEWNET, NAMESPACES),
 ];
 /// CLONE_NEWTIME, which only unshare and clone3 take: in clone it lies in the exit signal's byte.
 const CLONE_NEWTIME: u64 = 0x80;
@@ -154,6 +258,8 @@ const LOW_HALF: u64 = 0xffff_ffff;
 const MFD_NOEXEC_SEAL: u64 = 8;
 /// The bits of a socket type that name the type, not flags (include/linux/net.h, `SOCK_TYPE_MASK`).
 const SOCKET_TYPE_MASK: u64 = 0xf;
+/// `_IOW('T', 202, int)` (include/uapi/linux/if_tun.h).
+const TUNSETIFF: u64 = 0x4004_54ca;
 
 const fn when(name: &'static str, argument: u32, mask: u64, value: u64, errno: i32) -> ClosedWhen {
     ClosedWhen {
@@ -162,22 +268,39 @@ const fn when(name: &'static str, argument: u32, mask: u64, value: u64, errno: i
         mask,
         value,
         errno,
+        opened_by: None,
     }
 }
 
-/// Closed in every fence for some arguments.
+impl ClosedWhen {
+    const fn unless(self, surface: Surfaces) -> Self {
+        Self {
+            opened_by: Some(surface),
+            ..self
+        }
+    }
+}
+
+/// Closed in every fence for some arguments, unless what opens it is open.
 pub(super) fn closed_when() -> Vec<ClosedWhen> {
     let mut rules = Vec::new();
-    for flag in NAMESPACE_FLAGS {
+    for (flag, surface) in NAMESPACE_FLAGS {
         let flag = u64::from(flag.cast_unsigned());
-        rules.push(when("clone", 0, flag, flag, EPERM));
-        rules.push(when("unshare", 0, flag, flag, EPERM));
+        rules.push(when("clone", 0, flag, flag, EPERM).unless(surface));
+        rules.push(when("unshare", 0, flag, flag, EPERM).unless(surface));
     }
-    rules.push(when("unshare", 0, CLONE_NEWTIME, CLONE_NEWTIME, EPERM));
+    rules.push(when("unshare", 0, CLONE_NEWTIME, CLONE_NEWTIME, EPERM).unless(NAMESPACES));
+    // Enters a namespace of any kind (0), or a user namespace, where a task has capabilities.
+    let user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
+    rules.push(when("setns", 1, LOW_HALF, 0, EPERM).unless(USERNS));
+    rules.push(when("setns", 1, user, user, EPERM).unless(USERNS));
     // Puts characters into the terminal's input, to be read by the shell outside once the fence is gone.
     for request in [libc::TIOCSTI, libc::TIOCLINUX] {
-        rules.push(when("ioctl", 1, LOW_HALF, request & LOW_HALF, EPERM));
+        let request = request & LOW_HALF;
+        rules.push(when("ioctl", 1, LOW_HALF, request, EPERM).unless(TERMINAL_INPUT));
     }
+    // Makes a network device.
+    rules.push(when("ioctl", 1, LOW_HALF, TUNSETIFF, EPERM).unless(TUN));
     rules.extend(personality());
     rules
 }
@@ -198,7 +321,7 @@ fn personality() -> impl Iterator<Item = ClosedWhen> {
 /// Closed besides under the fallback engine for some arguments.
 pub(super) fn closed_when_in_fallback() -> Vec<ClosedWhen> {
     // A file in memory is on no mount of ours, so only its own seal keeps it from being executed.
-    vec![when("memfd_create", 1, MFD_NOEXEC_SEAL, 0, EACCES)]
+    vec![when("memfd_create", 1, MFD_NOEXEC_SEAL, 0, EACCES).unless(MEMORY_EXEC)]
 }
 
 /// What remains of `socketpair` where Unix sockets cannot be judged by path: a datagram socket of a pair can still send

@@ -63,6 +63,12 @@ pub struct Event {
     pub needed: u8,
     /// Rights that the path has.
     pub granted: u8,
+    /// What of the operation, as a number: the capability, the signal, the socket's family; 0 where there is nothing to say.
+    pub detail: u32,
+    /// What would open it: a number of [`ringfence_abi::surface::Surfaces::numbered`], 0 if it is not about a surface.
+    pub surface: u8,
+    /// The program whose rights were in force, by its number; 0 for the fence at large.
+    pub program: u8,
     /// The path, bytes as the kernel has them.
     pub path: Vec<u8>,
     /// The new path of a rename or link; of a watched system call, the directory that its path is relative to.

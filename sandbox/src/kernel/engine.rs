@@ -14,7 +14,7 @@ use aya::{
     maps::{HashMap, HashOfMaps, Map, MapData},
     programs::{Program, links::FdLink},
 };
-use ringfence_abi::{ABI_VERSION, limits::FENCES};
+use ringfence_abi::{ABI_VERSION, limits::TABLES};
 
 use super::{
     Error, Fence, Host, collect, fence,
@@ -22,14 +22,32 @@ use super::{
     map,
     pins::{self, Pins},
     selftest::{self, Cgroup},
+    table,
 };
 use crate::policy::Policy;
 
 /// The kernel half, built by `cargo xtask ebpf` and checked in beside this file.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ringfence.bpf.o"));
 
-/// Hooks that younger kernels have. Before 6.2, access control lists go through `inode_setxattr`.
-const YOUNGER_HOOKS: [&str; 2] = ["inode_set_acl", "inode_remove_acl"];
+/// Hooks that some kernels lack, and what judges there in their place:
+///
+/// * `inode_set_acl`, `inode_remove_acl`: before 6.2 access control lists go through `inode_setxattr`.
+/// * `file_ioctl_compat`: before 6.8, and before it came to 6.1.y, `file_ioctl` sees the requests of 32-bit programs too.
+/// * `uring_allowed`: before 6.15 a ring's descriptor is made under `inode_init_security_anon`, and it still is.
+/// * the other `uring_*`, `key_*`, `perf_event_open`: absent where the kernel is built without what they guard
+///   (include/linux/lsm_hook_defs.h).
+const YOUNGER_HOOKS: [&str; 10] = [
+    "inode_set_acl",
+    "inode_remove_acl",
+    "file_ioctl_compat",
+    "uring_allowed",
+    "uring_sqpoll",
+    "uring_cmd",
+    "uring_override_creds",
+    "key_alloc",
+    "key_permission",
+    "perf_event_open",
+];
 
 /// The program that watches; all others are on LSM hooks.
 const WATCH: &str = "watch_failures";
@@ -56,7 +74,7 @@ pub struct Engine {
 /// The maps that user space writes.
 #[derive(Debug)]
 pub(super) struct Maps {
-    pub(super) cgroups: HashMap<MapData, u64, [u32; 2]>,
+    pub(super) cgroups: HashMap<MapData, u64, [u8; 8]>,
     pub(super) counters: HashMap<MapData, u32, [u64; 5]>,
     pub(super) tables: [HashOfMaps<MapData, u32>; 3],
     pub(super) events: HashOfMaps<MapData, u32>,
@@ -211,7 +229,7 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         if (hook == WATCH) != (role == Role::Watch) {
             continue;
         }
-        if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook)? {
+        if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook) {
             continue;
         }
         attach(pins, hook, program, &types)?;
@@ -221,9 +239,9 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
 
 /// Creates and pins the map of one size of tables, for the loader to find.
 fn create_tables(name: &'static str, path: &Path, words: usize) -> Result<(), Error> {
-    let template = fence::array(fence::value_bytes(words))
+    let template = fence::array(table::value_bytes(words))
         .map_err(|error| Error::map("create", name, error))?;
-    let tables = map::hash_of_maps(template.fd().as_fd(), FENCES, name)
+    let tables = map::hash_of_maps(template.fd().as_fd(), TABLES, name)
         .map_err(|error| Error::map("create", name, error))?;
     let tables = MapData::from_fd(tables).map_err(|error| Error::map("open", name, error))?;
     tables.pin(path).map_err(|error| Error::pin(path, error))
@@ -249,10 +267,13 @@ fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result
             ));
         }
     };
-    let path = pins.link(hook);
-    link.map_err(|error| refused(spell(&error)))?
+    let link = link.map_err(|error| refused(spell(&error)))?;
+    let path = pins.program(hook);
+    program
         .pin(&path)
         .map_err(|error| Error::pin(&path, error))?;
+    let path = pins.link(hook);
+    link.pin(&path).map_err(|error| Error::pin(&path, error))?;
     Ok(())
 }
 
@@ -269,8 +290,9 @@ fn spell(error: &dyn std::error::Error) -> String {
 }
 
 impl Maps {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "TASKS",
+        "IPC_OBJECTS",
         "CGROUPS",
         "COUNTERS",
         "TABLES_SMALL",

@@ -62,6 +62,16 @@ pub enum Error {
         /// What there is.
         limit: usize,
     },
+    /// The profile gives rights of their own to more programs than there are numbers for.
+    #[error(
+        "the profile has {programs} programs with rights of their own, and there is room for {most}"
+    )]
+    Programs {
+        /// How many it has.
+        programs: usize,
+        /// How many there can be.
+        most: usize,
+    },
     /// A compiled table is damaged.
     #[error("the compiled policy is damaged: {0}")]
     Damaged(String),

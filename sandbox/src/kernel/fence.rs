@@ -10,17 +10,18 @@ use aya::maps::{Map, MapData, RingBuf};
 use aya_obj::generated::bpf_map_type;
 use nix::fcntl::{Flock, FlockArg};
 use ringfence_abi::{
-    automaton,
     limits::{EVENT_RING_BYTES, FENCES},
-    policy::{Header, LARGE_WORDS, MEDIUM_WORDS, MODE_AUDIT, MODE_ENFORCE, MODE_OFF, SMALL_WORDS},
+    policy::{self as abi, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS},
+    rights::PROGRAMS,
 };
 
 use super::{
     Engine, Error, Events,
     engine::{Maps, Role},
-    map,
+    map, misses,
+    table::{self, Table},
 };
-use crate::policy::{Automaton, Mode, NetworkPolicy, Policy};
+use crate::policy::Policy;
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
@@ -33,7 +34,7 @@ pub struct Fence {
     /// Identifier, never 0.
     pub id: u32,
     cgroup: u64,
-    size_class: usize,
+    size_class: u8,
     record: PathBuf,
     events: Option<RingBuf<MapData>>,
     _alive: Flock<File>,
@@ -52,6 +53,9 @@ pub struct Totals {
     pub errors: u64,
     /// Tasks inside now.
     pub tasks: u64,
+    /// Runs of the programs that the kernel has left out since they were loaded, in this fence or another: acts that nobody
+    /// judged.
+    pub missed: u64,
 }
 
 impl Fence {
@@ -60,27 +64,22 @@ impl Fence {
         policy: &Policy,
         cgroup: u64,
     ) -> Result<Self, Error> {
-        let automaton = &policy.files.automaton;
-        let size_class = match engine.role {
-            Role::Judge => size_class(automaton.words.len())?,
-            Role::Watch => 0,
+        let tables = match engine.role {
+            Role::Judge => table::all_of(policy)?,
+            Role::Watch => Vec::new(),
         };
-        verify(automaton)?;
         let (id, alive, record) = reserve(engine, cgroup)?;
         let mut fence = Self {
             id,
             cgroup,
-            size_class,
+            size_class: tables.first().map_or(0, |table| table.size_class),
             record,
             events: None,
             _alive: alive,
         };
-        let filled = match engine.role {
-            Role::Judge => fence
-                .set_table(&mut engine.maps, policy)
-                .and_then(|()| fence.open_gate(&mut engine.maps)),
-            Role::Watch => fence.open_gate(&mut engine.maps),
-        };
+        let filled = fence
+            .set_tables(&mut engine.maps, &tables)
+            .and_then(|()| fence.open_gate(&mut engine.maps));
         match filled {
             Ok(()) => Ok(fence),
             Err(error) => {
@@ -90,16 +89,20 @@ impl Fence {
         }
     }
 
-    /// The compiled policy.
-    fn set_table(&self, maps: &mut Maps, policy: &Policy) -> Result<(), Error> {
-        let name = NAMES[self.size_class];
-        let value = encode(policy, SIZES[self.size_class]);
-        let table = array(value.len()).map_err(|error| Error::map("create", name, error))?;
-        map::write_only_element(table.fd().as_fd(), value.len(), &value)
-            .map_err(|error| Error::map("fill", name, error))?;
-        maps.tables[self.size_class]
-            .insert(self.id, &table, 0)
-            .map_err(|error| Error::map("write", name, spell(&error)))
+    /// The compiled policies: of the fence at large first, then of each program by its number.
+    fn set_tables(&self, maps: &mut Maps, tables: &[Table]) -> Result<(), Error> {
+        for (program, table) in (0..).zip(tables) {
+            let class = usize::from(table.size_class);
+            let name = NAMES[class];
+            let array =
+                array(table.value.len()).map_err(|error| Error::map("create", name, error))?;
+            map::write_only_element(array.fd().as_fd(), table.value.len(), &table.value)
+                .map_err(|error| Error::map("fill", name, error))?;
+            maps.tables[class]
+                .insert(abi::table(self.id, program), &array, 0)
+                .map_err(|error| Error::map("write", name, spell(&error)))?;
+        }
+        Ok(())
     }
 
     /// The event stream, and last the cgroup: from then on tasks are enrolled.
@@ -111,9 +114,8 @@ impl Fence {
         let ring = RingBuf::try_from(Map::RingBuf(ring))
             .map_err(|error| Error::map("open", "EVENTS", error))?;
         self.events = Some(ring);
-        let class = u32::try_from(self.size_class).unwrap_or(u32::MAX);
         maps.cgroups
-            .insert(self.cgroup, [self.id, class], 0)
+            .insert(self.cgroup, label(Label::new(self.id, self.size_class)), 0)
             .map_err(|error| Error::map("write", "CGROUPS", spell(&error)))
     }
 
@@ -140,6 +142,11 @@ impl Fence {
             lost,
             errors,
             tasks,
+            // A watching program that is left out tells less, and lets nothing through.
+            missed: match engine.role {
+                Role::Judge => misses::count(&engine.pins)?,
+                Role::Watch => 0,
+            },
         })
     }
 
@@ -163,8 +170,10 @@ pub(super) fn forget(maps: &mut Maps, id: u32, cgroup: Option<u64>) -> Result<()
     if let Some(cgroup) = cgroup {
         absent_is_fine("CGROUPS", maps.cgroups.remove(&cgroup))?;
     }
-    for (table, name) in maps.tables.iter_mut().zip(NAMES) {
-        absent_is_fine(name, table.remove(&id))?;
+    for (tables, name) in maps.tables.iter_mut().zip(NAMES) {
+        for program in 0..=PROGRAMS {
+            absent_is_fine(name, tables.remove(&abi::table(id, program)))?;
+        }
     }
     absent_is_fine("EVENTS", maps.events.remove(&id))?;
     absent_is_fine("COUNTERS", maps.counters.remove(&id))
@@ -206,72 +215,19 @@ fn reserve(engine: &mut Engine, cgroup: u64) -> Result<(u32, Flock<File>, PathBu
     Err(Error::TooMany(FENCES))
 }
 
-/// Which of the three table sizes holds this many words.
-fn size_class(words: usize) -> Result<usize, Error> {
-    SIZES
-        .iter()
-        .position(|&size| words <= size)
-        .ok_or(Error::TooLarge {
-            words,
-            limit: LARGE_WORDS,
-        })
-}
-
-/// Checks that no step of a valid state leaves the table: the programs mask indices and do not ask.
-fn verify(automaton: &Automaton) -> Result<(), Error> {
-    let words = &automaton.words;
-    let damaged = |what: &str| Err(Error::Damaged(what.to_owned()));
-    let classes = u64::from(automaton.classes.iter().copied().max().unwrap_or(0));
-    let mut seen = vec![false; words.len()];
-    let mut open = vec![automaton.start, automaton::DEAD];
-    while let Some(state) = open.pop() {
-        let Some(&word) = words.get(state as usize) else {
-            return damaged("a state lies outside the table");
-        };
-        if std::mem::replace(&mut seen[state as usize], true) {
-            continue;
-        }
-        for class in 0..=classes {
-            let class = u8::try_from(class).unwrap_or(u8::MAX);
-            let index = usize::try_from(automaton::entry_index(word, class)).unwrap_or(usize::MAX);
-            let Some(&entry) = words.get(index) else {
-                return damaged("an entry lies outside the table");
-            };
-            open.push(automaton::next(state, word, entry));
-        }
-    }
-    if automaton::rights_of(words, automaton::DEAD) != 0 {
-        return damaged("the dead state has rights");
-    }
-    Ok(())
-}
-
-/// The value of the table's map: header, words, and zeros up to the size of its class.
-fn encode(policy: &Policy, size: usize) -> Vec<u8> {
-    let mut value = Vec::with_capacity(value_bytes(size));
-    let automaton = &policy.files.automaton;
-    value.extend_from_slice(&automaton.start.to_ne_bytes());
-    value.push(match policy.files.mode {
-        Mode::Enforce => MODE_ENFORCE,
-        Mode::Audit => MODE_AUDIT,
-        Mode::Off => MODE_OFF,
-    });
-    value.push(match policy.network {
-        NetworkPolicy::None => MODE_ENFORCE,
-        NetworkPolicy::Open => MODE_OFF,
-    });
-    value.extend_from_slice(&Header::DENY_ALL.reserved);
-    value.extend_from_slice(&automaton.classes);
-    for word in &automaton.words {
-        value.extend_from_slice(&word.to_ne_bytes());
-    }
-    value.resize(value_bytes(size), 0);
-    value
-}
-
-/// The bytes of a table's value in a size class.
-pub(super) fn value_bytes(words: usize) -> usize {
-    size_of::<Header>() + words * size_of::<u64>()
+/// A label as the map holds it, in the order of its fields.
+fn label(label: Label) -> [u8; 8] {
+    let [a, b, c, d] = label.fence.to_ne_bytes();
+    [
+        a,
+        b,
+        c,
+        d,
+        label.program,
+        label.size_class,
+        label.next_program,
+        label.next_size_class,
+    ]
 }
 
 /// A table, which is also what the maps of tables take as their template.
@@ -304,32 +260,4 @@ fn spell(error: &aya::maps::MapError) -> String {
     error
         .source()
         .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_size_class_is_the_smallest_that_holds_the_table() {
-        assert_eq!(size_class(SMALL_WORDS).unwrap(), 0);
-        assert_eq!(size_class(SMALL_WORDS + 1).unwrap(), 1);
-        assert_eq!(size_class(LARGE_WORDS).unwrap(), 2);
-        assert!(matches!(
-            size_class(LARGE_WORDS + 1),
-            Err(Error::TooLarge { .. })
-        ));
-    }
-
-    #[test]
-    fn a_table_whose_states_lead_out_of_it_is_refused() {
-        let mut automaton = Automaton::deny_all();
-        assert!(verify(&automaton).is_ok());
-        automaton.words[0] = automaton::state_word(1, 0, 7);
-        assert!(verify(&automaton).is_err());
-        automaton.words[0] = automaton::state_word(90, 0, 0);
-        assert!(verify(&automaton).is_err());
-        automaton.words = vec![automaton::state_word(0, 5, 0), 0];
-        assert!(verify(&automaton).is_err());
-    }
 }

@@ -1,6 +1,8 @@
 //! Where this kernel keeps what the programs read: [`ringfence_abi::layout`], looked up in its BTF.
 
-use btf_rs::{Btf, BtfType, Member, Type};
+use std::{collections::HashMap, fs, io};
+
+use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
 use ringfence_abi::layout::{ABSENT, Layout, MEMBERS};
 
 use super::Error;
@@ -18,15 +20,21 @@ pub(super) struct Kernel {
 }
 
 /// The kernel's types.
-struct Types(Btf);
+struct Types {
+    all: TypeInformation,
+    /// Structures by name: some names are taken more than once.
+    structures: HashMap<String, Vec<u32>>,
+    /// Prototypes of functions by name.
+    prototypes: HashMap<String, u32>,
+}
 
 impl Kernel {
     /// Looks everything up. A member that is missing and not optional is an error.
     pub(super) fn read() -> Result<Self, Error> {
-        let types = Types(Btf::from_file(VMLINUX).map_err(|error| Error::Btf(error.to_string()))?);
+        let types = Types::read()?;
         let mut offsets = [ABSENT; MEMBERS.len()];
         for (offset, member) in offsets.iter_mut().zip(MEMBERS) {
-            match types.offset(member.structure, member.member)? {
+            match types.offset(member.structure, member.member) {
                 Some(found) => *offset = found,
                 None if member.optional => {}
                 None => return Err(missing(member.structure, member.member)),
@@ -34,7 +42,7 @@ impl Kernel {
         }
         check(&Layout::from_offsets(&offsets))?;
         let first = types
-            .parameters("bpf_lsm_inode_setattr")?
+            .parameters("bpf_lsm_inode_setattr")
             .ok_or_else(|| Error::Layout("bpf_lsm_inode_setattr".to_owned()))?;
         let setattr_has_mapping = first.first().is_some_and(|name| name != "dentry");
         Ok(Self {
@@ -45,8 +53,8 @@ impl Kernel {
     }
 
     /// Whether this kernel has the LSM hook.
-    pub(super) fn has_hook(&self, hook: &str) -> Result<bool, Error> {
-        Ok(self.types.parameters(&format!("bpf_lsm_{hook}"))?.is_some())
+    pub(super) fn has_hook(&self, hook: &str) -> bool {
+        self.types.parameters(&format!("bpf_lsm_{hook}")).is_some()
     }
 }
 
@@ -74,84 +82,68 @@ fn check(layout: &Layout) -> Result<(), Error> {
 }
 
 impl Types {
-    /// The byte offset of `member`, a path with dots, in `structure`; `None` if there is no such member.
-    fn offset(&self, structure: &str, member: &str) -> Result<Option<u32>, Error> {
-        let Ok(candidates) = self.0.resolve_types_by_name(structure) else {
-            return Ok(None);
-        };
-        for candidate in candidates {
-            if let Type::Struct(found) = candidate
-                && let Some(bits) = self.bits(&found.members, member)?
-            {
-                return Ok(Some(bits / 8));
+    fn read() -> Result<Self, Error> {
+        let bytes = fs::read(VMLINUX).map_err(|error| Error::Btf(error.to_string()))?;
+        let all = TypeInformation::new(&Bytes(bytes))
+            .map_err(|error| Error::Btf(format!("{error:?}")))?;
+        let mut structures: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut prototypes = HashMap::new();
+        for (&id, kind) in all.get() {
+            match kind {
+                TypeVariant::Struct(found) => {
+                    let name = found.name().clone().unwrap_or_default();
+                    structures.entry(name).or_default().push(id);
+                }
+                TypeVariant::Func(found) => {
+                    let name = found.name().clone().unwrap_or_default();
+                    prototypes.insert(name, *found.prototype_tid());
+                }
+                _ => {}
             }
         }
-        Ok(None)
+        Ok(Self {
+            all,
+            structures,
+            prototypes,
+        })
     }
 
-    /// The bit offset of a member, searched through anonymous structures and unions.
-    fn bits(&self, members: &[Member], path: &str) -> Result<Option<u32>, Error> {
-        let (name, rest) = path
-            .split_once('.')
-            .map_or((path, None), |(n, r)| (n, Some(r)));
-        for member in members {
-            let found = self.0.resolve_name(member).unwrap_or_default();
-            if found == name {
-                let Some(rest) = rest else {
-                    return Ok(Some(member.bit_offset()));
-                };
-                let inner = self.members_of(member)?;
-                return Ok(self
-                    .bits(&inner, rest)?
-                    .map(|bits| bits + member.bit_offset()));
-            }
-            if found.is_empty() {
-                let inner = self.members_of(member)?;
-                if let Some(bits) = self.bits(&inner, path)? {
-                    return Ok(Some(bits + member.bit_offset()));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// The members of a member's own type, if that is a structure or union.
-    fn members_of(&self, member: &Member) -> Result<Vec<Member>, Error> {
-        let broken = |error: btf_rs::Error| Error::Btf(error.to_string());
-        let mut found = self.0.resolve_chained_type(member).map_err(broken)?;
-        loop {
-            found = match &found {
-                Type::Struct(inner) | Type::Union(inner) => return Ok(inner.members.clone()),
-                Type::Typedef(inner) => self.0.resolve_chained_type(inner).map_err(broken)?,
-                Type::Const(inner) | Type::Volatile(inner) => {
-                    self.0.resolve_chained_type(inner).map_err(broken)?
-                }
-                _ => return Ok(Vec::new()),
-            };
-        }
+    /// The byte offset of `member`, a path with dots, in `structure`, searched through anonymous structures and unions;
+    /// `None` if there is no such member.
+    fn offset(&self, structure: &str, member: &str) -> Option<u32> {
+        let candidates = self.structures.get(structure)?;
+        candidates
+            .iter()
+            .find_map(|&id| match self.all.offset_of(id, member) {
+                Ok((_, Offset::ByteOffset(offset))) => Some(offset),
+                // A bit field has no address to read at.
+                Ok((_, Offset::BitOffsetAndSize(..))) | Err(_) => None,
+            })
     }
 
     /// The names of a function's parameters; `None` if there is no such function.
-    fn parameters(&self, function: &str) -> Result<Option<Vec<String>>, Error> {
-        let broken = |error: btf_rs::Error| Error::Btf(error.to_string());
-        let Ok(candidates) = self.0.resolve_types_by_name(function) else {
-            return Ok(None);
+    fn parameters(&self, function: &str) -> Option<Vec<String>> {
+        let prototype = self.prototypes.get(function)?;
+        let TypeVariant::FuncProto(prototype) = self.all.get().get(prototype)? else {
+            return None;
         };
-        for candidate in candidates {
-            let Type::Func(found) = candidate else {
-                continue;
-            };
-            if let Type::FuncProto(prototype) =
-                self.0.resolve_chained_type(&found).map_err(broken)?
-            {
-                let names = prototype.parameters.iter().map(|parameter| {
-                    self.0
-                        .resolve_name(parameter as &dyn BtfType)
-                        .unwrap_or_default()
-                });
-                return Ok(Some(names.collect()));
-            }
-        }
-        Ok(None)
+        let names = prototype
+            .parameter_list()
+            .iter()
+            .map(|parameter| parameter.name().unwrap_or_default());
+        Some(names.collect())
+    }
+}
+
+/// The type information in memory.
+struct Bytes(Vec<u8>);
+
+impl Readable for Bytes {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(buffer.len());
+        let found = self.0.get(start..end);
+        buffer.copy_from_slice(found.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
+        Ok(())
     }
 }

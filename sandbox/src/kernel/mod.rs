@@ -14,9 +14,11 @@ mod fence;
 mod host;
 mod layout;
 mod map;
+mod misses;
 mod pins;
 mod selftest;
 mod stream;
+mod table;
 
 pub use engine::Engine;
 pub use error::Error;

@@ -5,7 +5,10 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -19,6 +22,8 @@ use super::Error;
 
 /// Run-time state of all fences on this host.
 pub(super) const STATE: &str = "/run/ringfence";
+/// What the names of programs' pins begin with.
+const PROGRAM: &str = "program_";
 
 /// The directories of run-time state, set up and locked.
 #[derive(Debug)]
@@ -80,6 +85,17 @@ impl Pins {
     /// Where a hook's link is pinned.
     pub(super) fn link(&self, hook: &str) -> PathBuf {
         self.version.join(format!("link_{hook}"))
+    }
+
+    /// Where a hook's program is pinned, for [`super::misses`] to find; the link keeps it as well.
+    pub(super) fn program(&self, hook: &str) -> PathBuf {
+        self.version.join(format!("{PROGRAM}{hook}"))
+    }
+
+    /// Whether this is where a program is pinned.
+    pub(super) fn is_program(&self, path: &Path) -> bool {
+        path.file_name()
+            .is_some_and(|name| name.as_bytes().starts_with(PROGRAM.as_bytes()))
     }
 
     /// Made last: a version without it was not finished.

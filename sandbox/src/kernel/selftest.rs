@@ -86,6 +86,7 @@ fn policy() -> Policy {
         network: NetworkPolicy::None,
         capabilities: Vec::new(),
         kernel: Surfaces::NONE,
+        syscalls: crate::policy::Syscalls::Default,
         privilege_gain: false,
         programs: Vec::new(),
         limits: Limits::default(),

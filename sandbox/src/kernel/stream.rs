@@ -77,6 +77,10 @@ fn decode(record: &[u8]) -> Option<Event> {
     let path_bytes = reader.u16()?;
     let other_bytes = reader.u16()?;
     let error = reader.u16()?;
+    let detail = reader.u32()?;
+    let surface = reader.u8()?;
+    let program = reader.u8()?;
+    let _reserved = reader.u16()?;
     let chain = chain(&mut reader)?;
     debug_assert_eq!(record.len() - reader.0.len(), size_of::<Header>());
     let path = reader.take(usize::from(path_bytes))?.to_vec();
@@ -88,6 +92,9 @@ fn decode(record: &[u8]) -> Option<Event> {
         cause,
         needed,
         granted,
+        detail,
+        surface,
+        program,
         path,
         other: (!other.is_empty()).then_some(other),
         user,

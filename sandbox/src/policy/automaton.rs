@@ -1,6 +1,11 @@
 //! The file automaton as user space holds it: the words of [`ringfence_abi::automaton`] and questions to them.
 
-use ringfence_abi::automaton;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use ringfence_abi::{automaton, rights};
+
+/// Most pairs of states that a comparison looks at: some seconds.
+const MOST_PAIRS: usize = 1 << 22;
 
 /// A compiled set of path rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +16,12 @@ pub struct Automaton {
     pub classes: [u8; 256],
     /// State and entry words.
     pub words: Vec<u64>,
+}
+
+impl Default for Automaton {
+    fn default() -> Self {
+        Self::deny_all()
+    }
 }
 
 impl Automaton {
@@ -27,7 +38,13 @@ impl Automaton {
     /// The rights of `path`, an absolute path without a trailing slash (`/` itself apart).
     #[must_use]
     pub fn rights(&self, path: &[u8]) -> u8 {
-        automaton::rights_of(&self.words, self.state(path))
+        self.rights_of(self.state(path))
+    }
+
+    /// The number of the program that an exec of `path` enters; 0 is none.
+    #[must_use]
+    pub fn program(&self, path: &[u8]) -> u8 {
+        rights::program(self.accept(self.state(path)))
     }
 
     /// The state after `bytes`; equal states allow the same to every continuation.
@@ -39,7 +56,61 @@ impl Automaton {
     /// The rights of a path that ends in `state`.
     #[must_use]
     pub fn rights_of(&self, state: u32) -> u8 {
+        self.accept(state) & rights::ALL
+    }
+
+    /// Rights and program of a path that ends in `state`, as the kernel reads them.
+    #[must_use]
+    pub fn accept(&self, state: u32) -> u8 {
         automaton::rights_of(&self.words, state)
+    }
+
+    /// What paths can be accepted with: the rights and program of every state that one leads to, each once.
+    #[must_use]
+    pub fn accepts(&self) -> BTreeSet<u8> {
+        let mut accepts = BTreeSet::new();
+        let alphabet = alphabet(|byte| (self.classes[usize::from(byte)], 0));
+        let mut seen = HashSet::from([self.start]);
+        let mut open = vec![self.start];
+        while let Some(state) = open.pop() {
+            accepts.insert(self.accept(state));
+            let next = alphabet.iter().map(|byte| self.step(state, &[*byte]));
+            open.extend(next.filter(|&next| seen.insert(next)));
+        }
+        accepts
+    }
+
+    /// How the rights that this gives differ from those that `other` gives, over all paths. Two that are too large to be
+    /// compared differ in every right.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Difference {
+        let mut difference = Difference::default();
+        let classes = |byte: u8| {
+            let byte = usize::from(byte);
+            (self.classes[byte], other.classes[byte])
+        };
+        let alphabet = alphabet(classes);
+        let start = (self.start, other.start);
+        let mut seen = HashSet::from([start]);
+        let mut open = vec![start];
+        while let Some((ours, theirs)) = open.pop() {
+            let (here, there) = (self.rights_of(ours), other.rights_of(theirs));
+            difference.more |= here & !there;
+            difference.less |= there & !here;
+            if seen.len() > MOST_PAIRS {
+                return Difference {
+                    more: rights::ALL,
+                    less: rights::ALL,
+                };
+            }
+            for &byte in &alphabet {
+                let next = (self.step(ours, &[byte]), other.step(theirs, &[byte]));
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        difference
     }
 
     /// The state after `bytes`, from `state`.
@@ -47,4 +118,19 @@ impl Automaton {
     pub fn step(&self, state: u32, bytes: &[u8]) -> u32 {
         automaton::walk(&self.words, &self.classes, state, bytes)
     }
+}
+
+/// How the rights of one automaton differ from those of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Rights that it gives to some path and the other does not.
+    pub more: u8,
+    /// Rights that the other gives to some path and it does not.
+    pub less: u8,
+}
+
+/// One byte of each class; NUL is in no path.
+fn alphabet(class: impl Fn(u8) -> (u8, u8)) -> Vec<u8> {
+    let by_class: BTreeMap<_, _> = (1..=255).map(|byte| (class(byte), byte)).collect();
+    by_class.into_values().collect()
 }

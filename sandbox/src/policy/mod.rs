@@ -6,7 +6,7 @@ use serde::Serialize;
 mod automaton;
 mod protection;
 
-pub use automaton::Automaton;
+pub use automaton::{Automaton, Difference};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.
@@ -47,6 +47,8 @@ pub struct Policy {
     pub capabilities: Vec<String>,
     /// Parts of the kernel that are open; all others are closed.
     pub kernel: Surfaces,
+    /// Which system calls there are.
+    pub syscalls: Syscalls,
     /// Whether set-user-id programs and file capabilities give their privileges.
     pub privilege_gain: bool,
     /// Rights of single programs, by their number less one ([`ringfence_abi::rights::program`]).
@@ -72,7 +74,7 @@ pub struct ProgramPolicy {
 }
 
 /// Files and execution: the automaton that both the kernel and the explanations run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct FilePolicy {
     /// What a denial does.
     pub mode: Mode,
@@ -80,13 +82,23 @@ pub struct FilePolicy {
     pub automaton: Automaton,
 }
 
-/// What is known of the network so far: all or nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is known of the network so far: all or nothing, the less first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NetworkPolicy {
     /// No socket but Unix sockets.
     None,
     /// The section is off: sockets are not restricted.
     Open,
+}
+
+/// Which system calls there are: what a fence closes it closes under either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Syscalls {
+    /// All that a fence does not close.
+    #[default]
+    Default,
+    /// Of those only the ones with these names, besides what every process needs to start and to end.
+    Listed(Vec<&'static str>),
 }
 
 /// Resource limits of a fence; `None` leaves what the caller had.

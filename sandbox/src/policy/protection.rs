@@ -75,8 +75,6 @@ pub enum Demand {
     Required,
     /// Weaker or absent is named and run all the same.
     BestEffort,
-    /// Not wanted.
-    Off,
 }
 
 /// The demands of a profile's `[protection]` section; a protection that is not listed is required.
@@ -191,7 +189,6 @@ impl Demand {
         match self {
             Self::Required => "required",
             Self::BestEffort => "best-effort",
-            Self::Off => "off",
         }
     }
 }

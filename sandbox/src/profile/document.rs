@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
-use super::{capability, read};
+use super::{capability, kernel, read, syscall};
 
 /// A ringfence profile: what one program may do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
@@ -37,14 +37,50 @@ pub struct Document {
     /// What the process may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessSection>,
+    /// Parts of the kernel that are opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelSection>,
     /// Bounds of resources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSection>,
-    /// What may degrade where the kernel cannot enforce it: a protection, and `required` (the default), `best-effort`
-    /// or `off`.
+    /// What may degrade where the kernel cannot enforce it: a protection, and `required` (the default) or `best-effort`;
+    /// some are `off` where they are not wanted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     #[schemars(schema_with = "protection_schema")]
     pub protection: BTreeMap<String, String>,
+    /// Programs with rights of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub program: Vec<ProgramSection>,
+}
+
+/// Rights of one program, and of all that it starts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramSection {
+    /// The program's path pattern. What surrounds the section must allow to execute it.
+    #[schemars(length(min = 1))]
+    pub path: String,
+    /// What it is for, in free words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// Whether it has the rights of what surrounds it as well (the default). Deny rules around it hold in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inherit: Option<bool>,
+    /// Profiles that the section adds to.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub extends: Vec<String>,
+    /// Files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesSection>,
+    /// The network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSection>,
+    /// Parts of the kernel that are opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelSection>,
+    /// Programs with rights of their own when this one starts them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub program: Vec<ProgramSection>,
 }
 
 /// Rules about files.
@@ -129,12 +165,47 @@ pub enum NetworkMode {
 
 /// What the process may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(extend("minProperties" = 1))]
 pub struct ProcessSection {
     /// Linux capabilities that are kept, as in `net_bind_service`; all others are dropped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(schema_with = "capabilities_schema")]
-    pub capabilities: Vec<String>,
+    pub capabilities: Option<Vec<String>>,
+    /// `"default"`, or the only system calls that there are: names, and groups as in `@system-service`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syscalls: Option<SyscallsEntry>,
+    /// Whether set-user-id programs and file capabilities give their privileges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_privilege_gain: Option<bool>,
+}
+
+/// Which system calls there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SyscallsEntry {
+    /// All but those that a fence closes.
+    Default(DefaultWord),
+    /// Of those only these.
+    Listed(#[schemars(schema_with = "syscalls_schema")] Vec<String>),
+}
+
+/// `"default"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefaultWord {
+    /// The default.
+    Default,
+}
+
+/// Parts of the kernel that are opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
+pub struct KernelSection {
+    /// Their names; all others are closed.
+    #[schemars(schema_with = "kernel_schema")]
+    pub allow: Vec<String>,
 }
 
 /// Bounds of resources.
@@ -183,16 +254,39 @@ pub fn schema() -> Schema {
 }
 
 fn protection_schema(_: &mut SchemaGenerator) -> Schema {
-    let demands = read::DEMANDS.map(crate::policy::Demand::name);
     let keys: serde_json::Map<_, _> = read::protection_keys()
         .into_iter()
-        .map(|key| (key.to_owned(), serde_json::json!({ "enum": demands })))
+        .map(|key| {
+            let mut words = read::DEMANDS.map(crate::policy::Demand::name).to_vec();
+            if read::protection::MAY_BE_OFF
+                .iter()
+                .any(|(may, _)| *may == key)
+            {
+                words.push(read::protection::OFF);
+            }
+            (key.to_owned(), serde_json::json!({ "enum": words }))
+        })
         .collect();
     json_schema!({
         "type": "object",
         "properties": keys,
         "additionalProperties": false,
         "minProperties": 1,
+    })
+}
+
+fn kernel_schema(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<_> = kernel::names().collect();
+    json_schema!({ "type": "array", "items": { "enum": names } })
+}
+
+/// A group by its name, or anything that looks like a call: the list of calls would make the schema five times as long.
+fn syscalls_schema(_: &mut SchemaGenerator) -> Schema {
+    let groups: Vec<_> = syscall::groups().collect();
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "items": { "anyOf": [{ "enum": groups }, { "type": "string", "pattern": "^[a-z0-9_]+$" }] },
     })
 }
 

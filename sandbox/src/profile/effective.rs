@@ -4,14 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::document::{
-    Amount, Document, FilesMode, FilesSection, LimitsSection, NetworkMode, NetworkSection,
-    ProcessSection, RuleEntry, RuleTable,
-};
 use super::error::Error;
-use super::layer::{Layer, OwnVariable};
+use super::kernel::Opening;
+use super::layer::{Layer, OwnVariable, Program, Sections, SyscallChoice};
 use super::pattern::{Pattern, Token};
-use super::rule::{Right, Rule};
+use super::rule::Rule;
 use super::source::Fault;
 use super::variables::Variables;
 use crate::policy::{Degradation, Demand, Limits, Mode, NetworkPolicy, Protection};
@@ -27,6 +24,12 @@ pub struct CommandLine {
     pub network: Option<NetworkPolicy>,
     /// Capabilities that are kept beside those of the profiles, as [`super::capability::named`] returns them.
     pub capabilities: Vec<&'static str>,
+    /// Surfaces of the kernel that are opened beside those of the profiles.
+    pub kernel: Vec<Opening>,
+    /// Which system calls there are; `None` leaves the profiles' choice.
+    pub syscalls: Option<SyscallChoice>,
+    /// Whether privileges may be gained; `false` leaves the profiles' choice.
+    pub privilege_gain: bool,
     /// Limits; `None` leaves the profiles'.
     pub limits: Limits,
     /// What may degrade.
@@ -50,6 +53,14 @@ pub struct Effective {
     pub network: NetworkPolicy,
     /// Capabilities that are kept: sorted, in lower case without `cap_`.
     pub capabilities: Vec<String>,
+    /// Surfaces of the kernel that are opened.
+    pub kernel: Vec<Opening>,
+    /// Which system calls there are.
+    pub syscalls: SyscallChoice,
+    /// Whether set-user-id programs and file capabilities give their privileges.
+    pub privilege_gain: bool,
+    /// Programs with rights of their own.
+    pub programs: Vec<Program>,
     /// Limits.
     pub limits: Limits,
     /// What may degrade.
@@ -61,35 +72,45 @@ pub struct Effective {
 impl Effective {
     /// Joins `layers`, of which the ones at `asked` were named by the user.
     pub(super) fn join(layers: &[Layer], asked: &[Arc<str>], command_line: CommandLine) -> Self {
+        let mut sections = Sections::default();
+        for layer in layers {
+            sections.add(&layer.sections);
+        }
         let mut effective = Self {
             name: asked.join("+"),
-            because: None,
+            because: layers.last().and_then(|layer| layer.because.clone()),
             lineage: Vec::new(),
-            files_mode: Mode::Enforce,
-            rules: Vec::new(),
-            network: NetworkPolicy::None,
+            files_mode: sections.files_mode.unwrap_or_default(),
+            rules: sections.rules,
+            network: sections.network.unwrap_or(NetworkPolicy::None),
             capabilities: Vec::new(),
+            kernel: sections.kernel,
+            syscalls: SyscallChoice::Default,
+            privilege_gain: false,
+            programs: sections.programs,
             limits: Limits::default(),
             degradation: Degradation::default(),
             own_variables: Vec::new(),
         };
         for layer in layers {
-            effective.add(layer);
+            effective.add_whole_run(layer);
         }
-        effective.because = layers.last().and_then(|layer| layer.because.clone());
         effective.command_line(command_line);
         effective.capabilities.sort();
         effective.capabilities.dedup();
         effective
     }
 
-    fn add(&mut self, layer: &Layer) {
+    /// Adds what programs have no own of.
+    fn add_whole_run(&mut self, layer: &Layer) {
         self.lineage.push(layer.name.to_string());
-        self.files_mode = layer.files_mode.unwrap_or(self.files_mode);
-        self.rules.extend_from_slice(&layer.rules);
-        self.network = layer.network.unwrap_or(self.network);
-        let kept = layer.capabilities.iter().flatten();
+        let process = &layer.process;
+        let kept = process.capabilities.iter().flatten();
         self.capabilities.extend(kept.map(|&name| name.to_owned()));
+        if let Some(own) = &process.syscalls {
+            self.syscalls = self.syscalls.clone().and(own);
+        }
+        self.privilege_gain = process.privilege_gain.unwrap_or(self.privilege_gain);
         override_limits(&mut self.limits, &layer.limits);
         self.degradation.demands.extend(&layer.demands);
         self.own_variables.extend_from_slice(&layer.variables);
@@ -97,10 +118,19 @@ impl Effective {
 
     fn command_line(&mut self, command_line: CommandLine) {
         self.rules.extend(command_line.rules);
-        self.files_mode = command_line.files_mode.unwrap_or(self.files_mode);
+        if let Some(mode) = command_line.files_mode {
+            self.files_mode = mode;
+            // The command line speaks of the whole run.
+            follow_mode(&mut self.programs);
+        }
         self.network = command_line.network.unwrap_or(self.network);
         let kept = command_line.capabilities.into_iter();
         self.capabilities.extend(kept.map(str::to_owned));
+        self.kernel.extend(command_line.kernel);
+        if let Some(own) = &command_line.syscalls {
+            self.syscalls = self.syscalls.clone().and(own);
+        }
+        self.privilege_gain |= command_line.privilege_gain;
         override_limits(&mut self.limits, &command_line.limits);
         self.degradation.demands.extend(command_line.demands);
     }
@@ -123,54 +153,13 @@ impl Effective {
         }
         Ok(all)
     }
+}
 
-    /// The same as a profile file, rules as `rules` are written.
-    #[must_use]
-    pub fn to_document(&self) -> Document {
-        let rules = |right: Right| -> Vec<RuleEntry> {
-            let of_right = self.rules.iter().filter(|rule| rule.right == right);
-            of_right.map(rule_entry).collect()
-        };
-        Document {
-            version: 1,
-            name: Some(self.name.clone()),
-            because: self.because.clone(),
-            extends: Vec::new(),
-            variables: self
-                .own_variables
-                .iter()
-                .map(|variable| (variable.name.clone(), variable.value.clone()))
-                .collect(),
-            files: Some(FilesSection {
-                mode: Some(match self.files_mode {
-                    Mode::Enforce => FilesMode::Enforce,
-                    Mode::Audit => FilesMode::Audit,
-                    Mode::Off => FilesMode::Off,
-                }),
-                read: rules(Right::Read),
-                write: rules(Right::Write),
-                exec: rules(Right::Exec),
-                deny: rules(Right::Deny),
-            }),
-            network: Some(NetworkSection {
-                mode: match self.network {
-                    NetworkPolicy::None => NetworkMode::Enforce,
-                    NetworkPolicy::Open => NetworkMode::Off,
-                },
-            }),
-            process: Some(ProcessSection {
-                capabilities: self.capabilities.clone(),
-            }),
-            limits: limits_section(&self.limits),
-            protection: self
-                .degradation
-                .demands
-                .iter()
-                .map(|(protection, demand)| {
-                    (protection.name().to_owned(), demand.name().to_owned())
-                })
-                .collect(),
-        }
+/// Takes the programs' own modes away, so that they have that of what surrounds them.
+fn follow_mode(programs: &mut [Program]) {
+    for program in programs {
+        program.sections.files_mode = None;
+        follow_mode(&mut program.sections.programs);
     }
 }
 
@@ -181,47 +170,6 @@ fn override_limits(limits: &mut Limits, by: &Limits) {
     limits.cpu_percent = by.cpu_percent.or(limits.cpu_percent);
     limits.open_files = by.open_files.or(limits.open_files);
     limits.file_size = by.file_size.or(limits.file_size);
-}
-
-fn rule_entry(rule: &Rule) -> RuleEntry {
-    let path = writable(&rule.text);
-    if rule.because.is_none() && !rule.expected {
-        return RuleEntry::Text(path);
-    }
-    RuleEntry::Table(RuleTable {
-        path,
-        because: rule.because.clone(),
-        expected: rule.expected,
-    })
-}
-
-/// A rule's text as a profile can hold it: bytes that are not UTF-8 become `\xe9`, which means the same.
-fn writable(text: &[u8]) -> String {
-    let mut written = String::with_capacity(text.len());
-    for chunk in text.utf8_chunks() {
-        written.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            written.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    written
-}
-
-fn limits_section(limits: &Limits) -> Option<LimitsSection> {
-    if *limits == Limits::default() {
-        return None;
-    }
-    let bytes = |amount: Option<u64>| amount.map(|amount| Amount::Text(format!("{amount}B")));
-    Some(LimitsSection {
-        memory: bytes(limits.memory),
-        pids: limits.pids,
-        time: limits.wall_seconds.map(|seconds| format!("{seconds}s")),
-        cpu: limits
-            .cpu_percent
-            .map(|percent| Amount::Text(format!("{percent}%"))),
-        open_files: limits.open_files,
-        file_size: bytes(limits.file_size),
-    })
 }
 
 /// The value of `variable`. A name that is being expanded already means the value given from outside, so that

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::effective::{CommandLine, Effective};
 use super::error::Error;
-use super::layer::{Extension, Layer};
+use super::layer::{Extension, Layer, OwnVariable, Program, Sections};
 use super::source::{Place, Source};
 use super::{MAX_BYTES, disk, read, shipped, tree};
 
@@ -124,18 +124,53 @@ impl Loader {
         &mut self,
         identity: Identity,
         shown: &str,
-        layer: Layer,
+        mut layer: Layer,
         directory: Option<&Path>,
     ) -> Result<Arc<str>, Error> {
         self.open.push((identity.clone(), shown.to_owned()));
         for Extension { reference, place } in &layer.extends {
             self.add(OsStr::new(reference), directory, Some(place))?;
         }
+        let mut variables = Vec::new();
+        for program in &mut layer.sections.programs {
+            self.extend(program, directory, &mut variables)?;
+        }
+        // The profile's own hold before those of what its programs extend.
+        variables.append(&mut layer.variables);
+        layer.variables = variables;
         self.open.pop();
         let name = Arc::clone(&layer.name);
         self.layers.push(layer);
         self.done.insert(identity, Arc::clone(&name));
         Ok(name)
+    }
+
+    /// Adds to `program`, and to the programs in it, what they extend, and to `variables` those that come with it.
+    fn extend(
+        &self,
+        program: &mut Program,
+        directory: Option<&Path>,
+        variables: &mut Vec<OwnVariable>,
+    ) -> Result<(), Error> {
+        for inner in &mut program.sections.programs {
+            self.extend(inner, directory, variables)?;
+        }
+        let mut extended = Self {
+            open: self.open.clone(),
+            ..Self::default()
+        };
+        for Extension { reference, place } in std::mem::take(&mut program.extends) {
+            extended.add(OsStr::new(&reference), directory, Some(&place))?;
+            refuse_whole_run(&extended.layers, &place)?;
+        }
+        let mut sections = Sections::default();
+        for layer in extended.layers {
+            sections.add(&layer.sections);
+            variables.extend(layer.variables);
+        }
+        sections.add(&program.sections);
+        program.sections = sections;
+        Ok(())
     }
 
     fn refuse_cycle(&self, identity: &Identity, shown: &str) -> Result<(), Error> {
@@ -149,6 +184,23 @@ impl Loader {
         cycle.push(shown.to_owned());
         Err(Error::Cycle(cycle))
     }
+}
+
+/// A program can only extend what a program can say.
+fn refuse_whole_run(layers: &[Layer], place: &Place) -> Result<(), Error> {
+    for layer in layers {
+        if let Some((section, said)) = layer.whole_run.first() {
+            let message = format!(
+                "a [[program]] cannot extend `{}`: [{section}] ({said}) holds for the whole run",
+                layer.name
+            );
+            let fault = super::Fault::new(place, message);
+            return Err(Error::Meaning(fault.help(
+                "extend it at the top of the profile, or write the rules here",
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn is_path(reference: &OsStr) -> bool {

@@ -24,6 +24,7 @@ mod disk;
 mod document;
 mod effective;
 mod error;
+pub mod kernel;
 mod layer;
 mod load;
 pub mod pattern;
@@ -32,16 +33,20 @@ mod read;
 mod rule;
 pub mod shipped;
 mod source;
+pub mod syscall;
 mod tree;
 mod variables;
+mod written;
 
 pub use document::{
-    Amount, Document, FilesMode, FilesSection, LimitsSection, NetworkMode, NetworkSection,
-    ProcessSection, RuleEntry, RuleTable, schema,
+    Amount, DefaultWord, Document, FilesMode, FilesSection, KernelSection, LimitsSection,
+    NetworkMode, NetworkSection, ProcessSection, ProgramSection, RuleEntry, RuleTable,
+    SyscallsEntry, schema,
 };
 pub use effective::{CommandLine, Effective};
 pub use error::Error;
-pub use layer::OwnVariable;
+pub use kernel::Opening;
+pub use layer::{OwnVariable, Program, Sections, SyscallChoice};
 pub use load::{from_text, load};
 pub use pattern::Pattern;
 pub use quantity::limit;

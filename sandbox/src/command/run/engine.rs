@@ -27,11 +27,19 @@ pub enum EngineChoice {
 pub(super) enum Enforcer {
     /// BPF LSM.
     BpfLsm(Box<kernel::Engine>),
-    /// The fallback, why it is not BPF LSM, and what watches it, if anything can.
+    /// The fallback, why it is not BPF LSM, and what watches it, or why nothing can.
     Fallback {
-        reason: Option<String>,
-        watch: Option<Box<kernel::Engine>>,
+        reason: Option<Reason>,
+        watch: Result<Box<kernel::Engine>, kernel::Error>,
     },
+}
+
+/// Why the engine is not the best one.
+#[derive(Clone, Debug)]
+pub(super) struct Reason {
+    pub(super) text: String,
+    /// Whether the kernel has just refused programs that it was expected to take, and not already before.
+    pub(super) is_news: bool,
 }
 
 /// A fence that stands, with its events.
@@ -50,28 +58,44 @@ impl Enforcer {
         if choice == EngineChoice::Auto
             && let Some((reason, _)) = Host::probe().obstacle()
         {
-            return Ok(Self::fallback(Some(reason)));
+            return Ok(Self::fallback(Some(Reason {
+                text: reason,
+                is_news: false,
+            })));
         }
         match open(probe) {
             Ok(engine) => Ok(Self::BpfLsm(Box::new(engine))),
             Err(Failure::Kernel(error)) if choice == EngineChoice::Auto => {
-                Ok(Self::fallback(Some(error.to_string())))
+                Ok(Self::fallback(Some(Reason {
+                    is_news: !matches!(error, kernel::Error::Unavailable(_)),
+                    text: error.to_string(),
+                })))
             }
             Err(error) => Err(error),
         }
     }
 
     /// The fallback denies without a word; where the watch cannot be had, the run says that it is blind.
-    fn fallback(reason: Option<String>) -> Self {
+    fn fallback(reason: Option<Reason>) -> Self {
         Self::Fallback {
             reason,
-            watch: kernel::Engine::open_watch().ok().map(Box::new),
+            watch: kernel::Engine::open_watch().map(Box::new),
         }
     }
 
-    /// Whether denials cannot be seen.
-    pub(super) fn is_blind(&self) -> bool {
-        matches!(self, Self::Fallback { watch: None, .. })
+    /// Why denials cannot be seen, if they cannot.
+    pub(super) fn blindness(&self, cgroup: Option<&Cgroup>) -> Option<String> {
+        match self {
+            Self::Fallback {
+                watch: Err(kernel::Error::Unavailable(reason)),
+                ..
+            } => Some(reason.clone()),
+            Self::Fallback {
+                watch: Err(error), ..
+            } => Some(error.to_string()),
+            Self::Fallback { .. } if cgroup.is_none() => Some("there is no cgroup".to_owned()),
+            _ => None,
+        }
     }
 
     pub(super) fn engine(&self) -> confine::Engine {
@@ -89,10 +113,10 @@ impl Enforcer {
     }
 
     /// Why the engine is not the best one, if it is not.
-    pub(super) fn reason(&self) -> Option<&str> {
+    pub(super) fn reason(&self) -> Option<&Reason> {
         match self {
             Self::BpfLsm(_) => None,
-            Self::Fallback { reason, .. } => reason.as_deref(),
+            Self::Fallback { reason, .. } => reason.as_ref(),
         }
     }
 
@@ -105,7 +129,7 @@ impl Enforcer {
         let engine = match self {
             Self::BpfLsm(engine) => engine,
             Self::Fallback { watch, .. } => match (watch, cgroup) {
-                (Some(watch), Some(_)) => watch,
+                (Ok(watch), Some(_)) => watch,
                 _ => return Ok(None),
             },
         };
@@ -123,14 +147,14 @@ impl Enforcer {
     fn kernel(&self) -> Option<&kernel::Engine> {
         match self {
             Self::BpfLsm(engine) => Some(engine),
-            Self::Fallback { watch, .. } => watch.as_deref(),
+            Self::Fallback { watch, .. } => watch.as_deref().ok(),
         }
     }
 
     fn kernel_mut(&mut self) -> Option<&mut kernel::Engine> {
         match self {
             Self::BpfLsm(engine) => Some(engine),
-            Self::Fallback { watch, .. } => watch.as_deref_mut(),
+            Self::Fallback { watch, .. } => watch.as_deref_mut().ok(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `ringfence run`: one command behind a fence.
 
+mod closed;
 mod engine;
 mod narrator;
 mod prepare;
@@ -73,6 +74,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     narrator.standing(&enforcer, plan.standings());
     let mut record = Record::begin(options, &prepared, &enforcer, plan.standings());
     let launched = plan.launch()?;
+    record.blind = enforcer.blindness(launched.cgroup());
     let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
     let ended = launched
         .release()
@@ -80,7 +82,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         .and_then(|running| follow(running, watch.as_mut(), &mut narrator, &mut record));
     if let Some(watch) = &mut watch {
         watch.drain(|event| narrator.event(&event, &mut record));
-        record.count(watch.totals(&enforcer)?);
+        record.count(watch.totals(&enforcer)?, watch.malformed);
     }
     if let Some(watch) = watch {
         enforcer.release(watch)?;

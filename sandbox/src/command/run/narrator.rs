@@ -78,8 +78,18 @@ impl<'a> Narrator<'a> {
         })
     }
 
-    /// Names what is weaker than the profile asks for, in one line each. Said even when quiet.
+    /// Names what is weaker than the profile asks for, in one line each, and why the best engine is not to be had where
+    /// that has just been found out. Said even when quiet.
     pub(super) fn standing(&mut self, enforcer: &Enforcer, standings: &[Standing]) {
+        if let Some(reason) = enforcer.reason()
+            && reason.is_news
+        {
+            self.say(&format!(
+                "BPF LSM cannot be had, so this run and later ones take the {} engine: {}",
+                enforcer.name(),
+                reason.text.lines().next().unwrap_or_default()
+            ));
+        }
         for standing in standings {
             if standing.grade >= Grade::Weaker {
                 self.say(&format!(
@@ -187,5 +197,13 @@ fn line(denial: &Denial) -> String {
         .first()
         .map(|program| format!(" by {program}"))
         .unwrap_or_default();
-    format!("{verb} {}{object}{by}: {}", denial.operation, denial.reason)
+    let inside = denial
+        .program
+        .as_ref()
+        .map(|program| format!(" in program {}", summary::printable(program)))
+        .unwrap_or_default();
+    format!(
+        "{verb} {}{object}{by}{inside}: {}",
+        denial.operation, denial.reason
+    )
 }

@@ -12,13 +12,13 @@ use std::{
 use ringfence_abi::rights;
 use serde::{Deserialize, Serialize};
 
-use super::{Options, engine::Enforcer, narrator::Narrator, prepare::Prepared};
+use super::{Options, closed, engine::Enforcer, narrator::Narrator, prepare::Prepared};
 use crate::{
     command::Failure,
     compile::Explainer,
     event::{Cause, Event, Source},
     kernel::Totals,
-    policy::Standing,
+    policy::{Grade, Protection, Standing},
     profile::Right,
 };
 
@@ -28,6 +28,7 @@ const FILE: &str = "last-run.json";
 
 /// One run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// Seconds since 1970 when it began.
     pub began: u64,
@@ -53,8 +54,14 @@ pub struct Record {
     pub lost: u64,
     /// Denials for an error of the fence itself.
     pub errors: u64,
-    /// Whether denials could be seen at all.
-    pub blind: bool,
+    /// Events that made no sense.
+    pub malformed: u64,
+    /// Why denials could not be seen, if they could not.
+    pub blind: Option<String>,
+    /// Where the engine was stricter than the profile: a protection and how.
+    pub stricter: Vec<(String, String)>,
+    /// Runs of the kernel's half that the kernel has left out.
+    pub missed: u64,
     /// Each kind of denial, in the order of its first appearance.
     pub denials: Vec<Denial>,
     /// Denials of further kinds.
@@ -78,6 +85,9 @@ pub struct Denial {
     pub other: Option<String>,
     /// By whom the first time, nearest first: `name (pid)`.
     pub programs: Vec<String>,
+    /// The program of the profile inside which it was tried, as the profile spells its path; none at large.
+    #[serde(default)]
+    pub program: Option<String>,
     /// Why.
     pub reason: String,
     /// The rule's own words on why.
@@ -97,8 +107,11 @@ pub struct Denial {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
     operation: u16,
+    program: u8,
     denied: bool,
     missing: u8,
+    detail: u32,
+    surface: u8,
     path: Vec<u8>,
     other: Option<Vec<u8>>,
 }
@@ -122,25 +135,39 @@ impl Record {
                 .collect(),
             profile: prepared.effective.name.clone(),
             engine: enforcer.name().to_owned(),
-            engine_reason: enforcer.reason().map(str::to_owned),
+            engine_reason: enforcer.reason().map(|reason| reason.text.clone()),
             degraded: super::summary::degraded(standings),
-            blind: enforcer.is_blind(),
+            stricter: standings
+                .iter()
+                .filter(|standing| standing.grade == Grade::Stricter)
+                .map(|standing| {
+                    (
+                        standing.protection.name().to_owned(),
+                        standing.reason.clone(),
+                    )
+                })
+                .collect(),
             ..Self::default()
         }
     }
 
-    pub(super) fn count(&mut self, totals: Totals) {
+    pub(super) fn count(&mut self, totals: Totals, malformed: u64) {
+        self.malformed = malformed;
         self.denied = totals.denied;
         self.lost = totals.lost;
         self.errors = totals.errors;
+        self.missed = totals.missed;
     }
 
     /// Counts an event; returns its kind the first time.
     pub(super) fn add(&mut self, event: &Event, explainer: &Explainer) -> Option<&Denial> {
         let kind = Kind {
             operation: event.operation,
+            program: event.program,
             denied: event.denied,
             missing: event.needed & !event.granted,
+            detail: event.detail,
+            surface: event.surface,
             path: event.path.clone(),
             other: event.other.clone(),
         };
@@ -153,8 +180,36 @@ impl Record {
             return None;
         }
         self.kinds.insert(kind, self.denials.len());
-        self.denials.push(Denial::of(event, explainer));
+        let mut denial = Denial::of(event, explainer);
+        if denial.allowed_by_profile {
+            denial.hint = Some(self.stricter_for(event.needed));
+        }
+        self.denials.push(denial);
         self.denials.last()
+    }
+
+    /// What may lie behind a denial that the profile has no part in.
+    fn stricter_for(&self, needed: u8) -> String {
+        let reasons: Vec<&str> = [
+            (rights::READ, Protection::FilesRead),
+            (rights::WRITE, Protection::FilesWrite),
+            (rights::EXEC, Protection::Exec),
+        ]
+        .into_iter()
+        .filter(|(right, _)| needed & right != 0)
+        .filter_map(|(_, protection)| {
+            let mut all = self.stricter.iter();
+            all.find(|(name, _)| name == protection.name())
+                .map(|(_, reason)| reason.as_str())
+        })
+        .collect();
+        if reasons.is_empty() {
+            return "permission bits, an attribute or a limit may deny it".to_owned();
+        }
+        format!(
+            "this engine is stricter than the profile: {}",
+            reasons.join("; ")
+        )
     }
 
     /// Keeps the record as the last run's. A run does not fail because it cannot.
@@ -248,6 +303,7 @@ impl Denial {
                 .iter()
                 .map(|program| format!("{} ({})", program.name, program.pid))
                 .collect(),
+            program: explainer.program(event.program),
             reason: fixed_reason(event.cause).to_owned(),
             because: None,
             hint: None,
@@ -256,6 +312,11 @@ impl Denial {
             expected: false,
             allowed_by_profile: event.cause == Cause::Other,
         };
+        if event.cause == Cause::Closed && event.source == Source::Hook {
+            denial.reason = closed::reason(event);
+            denial.hint =
+                closed::remedy(event).map(|line| format!("a profile opens it with `{line}`"));
+        }
         if event.cause == Cause::Rule {
             denial.explain(&event.path, event, explainer);
             if let Some(other) = &event.other {
@@ -280,7 +341,7 @@ impl Denial {
             if event.needed & bit == 0 {
                 continue;
             }
-            let found = explainer.explain(path, right);
+            let found = explainer.explain_in(event.program, path, right);
             if found.allowed {
                 continue;
             }
@@ -295,7 +356,7 @@ impl Denial {
             self.hint = found.hint;
             if let Some(suggestion) = found.suggestion {
                 self.profile_lines.push(suggestion.profile);
-                self.flags.push(suggestion.flag);
+                self.flags.extend(suggestion.flag);
             }
         }
     }
@@ -315,10 +376,7 @@ fn fixed_reason(cause: Cause) -> &'static str {
             "the new name would allow other things than the old one; programs like mv copy instead"
         }
         Cause::Internal => "the fence failed to judge it, and denies then",
-        Cause::Other => {
-            "the profile allows it, but permission bits do not, or this engine is stricter than the profile \
-             (ringfence doctor)"
-        }
+        Cause::Other => "the profile allows it, and something else does not",
         Cause::Closed => "it is closed to every fenced task",
     }
 }

@@ -17,10 +17,12 @@ const KINDS: usize = 25;
 /// The summary; empty if there is nothing to say. When quiet, only what would otherwise go unnoticed is said.
 pub(super) fn text(record: &Record, quiet: bool) -> String {
     let mut text = String::new();
+    let failed = record.exit.is_some_and(|code| code != 0);
+    // What only something else denied is news where the command came to grief.
     let unexpected: Vec<_> = record
         .denials
         .iter()
-        .filter(|denial| !denial.expected)
+        .filter(|denial| denial.is_news() || (failed && denial.allowed_by_profile))
         .collect();
     if !quiet && !unexpected.is_empty() {
         heading(&mut text, record, &unexpected);
@@ -36,19 +38,6 @@ pub(super) fn text(record: &Record, quiet: bool) -> String {
                 ),
             );
         }
-    }
-    let allowed = record
-        .denials
-        .iter()
-        .filter(|denial| denial.allowed_by_profile)
-        .count();
-    if !quiet && allowed > 0 && record.exit.is_some_and(|code| code != 0) {
-        push(
-            &mut text,
-            format_args!(
-                "ringfence: {allowed} kinds of calls failed that the profile allows: ringfence why\n"
-            ),
-        );
     }
     unnoticed(&mut text, record);
     text
@@ -82,10 +71,23 @@ fn heading(text: &mut String, record: &Record, unexpected: &[&Denial]) {
 /// What must not go unsaid.
 fn unnoticed(text: &mut String, record: &Record) {
     let failed = record.exit.is_some_and(|code| code != 0);
-    if record.blind && failed {
-        text.push_str(
-            "ringfence: the command failed; whether the fence denied something cannot be seen without root on this \
-             kernel (run it with sudo to see)\n",
+    if let Some(reason) = &record.blind
+        && failed
+    {
+        push(
+            text,
+            format_args!(
+                "ringfence: the command failed; whether the fence denied something cannot be seen here ({reason})\n"
+            ),
+        );
+    }
+    if record.malformed > 0 {
+        push(
+            text,
+            format_args!(
+                "ringfence: {} events made no sense and are not told\n",
+                record.malformed
+            ),
         );
     }
     if record.lost > 0 {
@@ -112,6 +114,16 @@ fn unnoticed(text: &mut String, record: &Record) {
             format_args!(
                 "ringfence: {} of the denials are failures of the fence itself\n",
                 record.errors
+            ),
+        );
+    }
+    if record.missed > 0 {
+        push(
+            text,
+            format_args!(
+                "ringfence: the kernel has left out {} runs of the fence's programs since they were loaded: what happened then \
+                 was not judged; do not rely on this engine on this kernel\n",
+                record.missed
             ),
         );
     }
@@ -147,6 +159,12 @@ pub fn paragraph(denial: &Denial) -> String {
             format_args!("    by       {}\n", denial.programs.join(" < ")),
         );
     }
+    if let Some(program) = &denial.program {
+        push(
+            &mut text,
+            format_args!("    in       program {}\n", printable(program)),
+        );
+    }
     push(&mut text, format_args!("    because  {}\n", denial.reason));
     if let Some(because) = &denial.because {
         push(&mut text, format_args!("             {because}\n"));
@@ -154,11 +172,13 @@ pub fn paragraph(denial: &Denial) -> String {
     if let Some(hint) = &denial.hint {
         push(&mut text, format_args!("    hint     {hint}\n"));
     }
-    for (line, flag) in denial.profile_lines.iter().zip(&denial.flags) {
-        push(
-            &mut text,
-            format_args!("    allow    {line}   or   {flag}\n"),
-        );
+    for (position, line) in denial.profile_lines.iter().enumerate() {
+        // Inside some programs there is no flag that would allow it.
+        let flag = denial.flags.get(position);
+        let flag = flag
+            .map(|flag| format!("   or   {flag}"))
+            .unwrap_or_default();
+        push(&mut text, format_args!("    allow    {line}{flag}\n"));
     }
     text
 }
@@ -176,7 +196,8 @@ pub(super) fn object(denial: &Denial) -> String {
     text
 }
 
-fn printable(path: &str) -> String {
+/// Without control characters, which may steer a terminal.
+pub(super) fn printable(path: &str) -> String {
     path.chars()
         .flat_map(|character| {
             let plain = !character.is_control();
@@ -221,7 +242,7 @@ pub(super) fn dry_run(
     let mut text = String::new();
     push(&mut text, format_args!("engine: {}\n", enforcer.name()));
     if let Some(reason) = enforcer.reason() {
-        push(&mut text, format_args!("  not bpf-lsm: {reason}\n"));
+        push(&mut text, format_args!("  not bpf-lsm: {}\n", reason.text));
     }
     for standing in plan.standings() {
         let backends: Vec<_> = standing

@@ -4,6 +4,8 @@
 //! It must not claim more than it does: [`Derived`] carries every difference to the policy, and
 //! [`super::standings`] turns them into grades.
 
+mod carve;
+mod found;
 pub(super) mod mounts;
 mod reach;
 mod ruleset;
@@ -15,8 +17,8 @@ use std::path::Path;
 use super::error::Error;
 use super::probe::{Namespaces, Probe};
 use crate::policy::{Mode, Policy};
+pub(super) use found::Gaps;
 use mounts::MountPlan;
-pub(super) use walk::Gaps;
 
 /// What the fallback engine makes of a policy on this machine.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
     }
     if !files {
         return Ok(Derived {
-            ruleset: Some(ruleset::without_files(probe.landlock_abi)?),
+            ruleset: Some(ruleset::without_files(probe.landlock_abi, policy.kernel)?),
             mounts: None,
             gaps: None,
             too_many_mounts: false,
@@ -58,7 +60,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
     }
     let possible = !matches!(probe.namespaces, Namespaces::None { .. });
     let found = walk::walk(&policy.files.automaton, possible, directory)?;
-    let ruleset = ruleset::build(probe.landlock_abi, &found.grants)?;
+    let ruleset = ruleset::build(probe.landlock_abi, policy.kernel, &found.grants)?;
     let too_many_mounts = found.mounts.is_none();
     Ok(Derived {
         ruleset: Some(ruleset),
@@ -72,3 +74,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
 pub(super) fn judges_unix_sockets(abi: u32) -> bool {
     abi >= ruleset::ABI_RESOLVE_UNIX
 }
+
+#[cfg(test)]
+#[path = "../../../../integration/rules.rs"]
+mod rules;

@@ -5,7 +5,7 @@
 //! the flags they have, then the whole is closed, then the clones get what the policy takes from them and are put on
 //! top. No flag is ever cleared, so locked mounts of a user namespace need no special case.
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::fmt;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -14,6 +14,7 @@ use crate::confine::act::check;
 
 // include/uapi/linux/mount.h
 const RDONLY: u64 = 1;
+const NODEV: u64 = 4;
 const NOEXEC: u64 = 8;
 const OPEN_TREE_CLONE: c_int = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
@@ -34,14 +35,40 @@ struct MountAttributes {
 pub(crate) struct MountPlan {
     everywhere: u64,
     places: Vec<Place>,
-    hidden: Vec<CString>,
+    hidden: Vec<Hidden>,
 }
 
 #[derive(Debug)]
 struct Place {
     path: CString,
     set: u64,
+    need: Need,
     clone: AtomicI32,
+}
+
+#[derive(Debug)]
+struct Hidden {
+    path: CString,
+    kind: Kind,
+    need: Need,
+}
+
+/// What is laid over something hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A directory that nobody may enter.
+    Directory,
+    /// A file that cannot be opened.
+    File,
+}
+
+/// What becomes of a path that is gone when its turn comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// It is left out, which denies more, not less.
+    IfPresent,
+    /// The start fails: in its place something could be made that is denied.
+    Always,
 }
 
 impl MountPlan {
@@ -60,23 +87,28 @@ impl MountPlan {
     }
 
     /// Lays `path` over the tree.
-    pub(super) fn push(&mut self, path: CString, writable: bool, executable: bool) {
+    pub(super) fn push(&mut self, path: CString, writable: bool, executable: bool, need: Need) {
         self.places.push(Place {
             path,
             set: attributes(writable, executable),
+            need,
             clone: AtomicI32::new(NONE),
         });
     }
 
-    /// Lays an empty directory over `path`.
-    pub(super) fn hide(&mut self, path: CString) {
-        self.hidden.push(path);
+    /// Lays something empty over `path`.
+    pub(super) fn hide(&mut self, path: CString, kind: Kind, need: Need) {
+        self.hidden.push(Hidden { path, kind, need });
     }
 
     /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.
     pub(crate) fn enter(&self) -> Result<(), c_int> {
         for place in &self.places {
-            place.clone.store(clone(&place.path)?, Ordering::Relaxed);
+            let clone = clone(&place.path)?;
+            if clone == NONE && place.need == Need::Always {
+                return Err(libc::ENOENT);
+            }
+            place.clone.store(clone, Ordering::Relaxed);
         }
         set(libc::AT_FDCWD, c"/".as_ptr(), 0, self.everywhere)?;
         for place in &self.places {
@@ -88,20 +120,29 @@ impl MountPlan {
                 unsafe { libc::close(clone) };
             }
         }
-        let Some((first, others)) = self.hidden.split_first() else {
-            return Ok(());
-        };
-        let empty = empty()?;
-        attach_present(empty, first)?;
-        for path in others {
-            // Only what is mounted can be cloned (before 6.15).
-            let clone = clone(first)?;
-            attach_present(clone, path)?;
+        self.cover()
+    }
+
+    fn cover(&self) -> Result<(), c_int> {
+        // Only what is mounted can be cloned (before 6.15): the first empty directory is where the others come from.
+        let mut source: Option<&CString> = None;
+        for hidden in &self.hidden {
+            let cover = match (hidden.kind, source) {
+                (Kind::File, _) => closed_file()?,
+                (Kind::Directory, Some(source)) => clone(source)?,
+                (Kind::Directory, None) => empty()?,
+            };
+            let attached = attach(cover, &hidden.path);
             // SAFETY: a descriptor that was just opened; the mount stays.
-            unsafe { libc::close(clone) };
+            unsafe { libc::close(cover) };
+            match (attached, hidden.need) {
+                (Ok(()), _) if hidden.kind == Kind::Directory => {
+                    source.get_or_insert(&hidden.path);
+                }
+                (Ok(()), _) | (Err(libc::ENOENT | libc::ENOTDIR), Need::IfPresent) => {}
+                (Err(errno), _) => return Err(errno),
+            }
         }
-        // SAFETY: as above.
-        unsafe { libc::close(empty) };
         Ok(())
     }
 }
@@ -117,8 +158,8 @@ impl fmt::Display for MountPlan {
                 words(place.set)
             )?;
         }
-        for path in &self.hidden {
-            write!(out, ", {} hidden", path.to_string_lossy())?;
+        for hidden in &self.hidden {
+            write!(out, ", {} hidden", hidden.path.to_string_lossy())?;
         }
         Ok(())
     }
@@ -138,7 +179,7 @@ const fn words(set: u64) -> &'static str {
 }
 
 /// A detached copy of what is mounted at `path`; [`NONE`] if there is nothing any more, which denies more, not less.
-fn clone(path: &CString) -> Result<i32, c_int> {
+fn clone(path: &CStr) -> Result<i32, c_int> {
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: a C string that the plan owns, and flags.
     let clone = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
@@ -184,15 +225,23 @@ fn attach(clone: i32, path: &CString) -> Result<(), c_int> {
     })
 }
 
-/// Attaches over a directory; one that is gone needs no hiding.
-fn attach_present(mount: i32, path: &CString) -> Result<(), c_int> {
-    match attach(mount, path) {
-        Err(libc::ENOENT | libc::ENOTDIR) => Ok(()),
-        answer => answer,
+/// A detached mount of a file that nobody can open: a device where devices are not served (fs/namei.c, 6.12:
+/// `may_open_dev`).
+fn closed_file() -> Result<i32, c_int> {
+    let clone = clone(c"/dev/null")?;
+    if clone == NONE {
+        return Err(libc::ENOENT);
     }
+    set(
+        clone,
+        c"".as_ptr(),
+        libc::AT_EMPTY_PATH,
+        RDONLY | NODEV | NOEXEC,
+    )?;
+    Ok(clone)
 }
 
-/// A detached mount of an empty directory that stays empty.
+/// A detached mount of an empty directory that stays empty, and that nobody may enter or list: denied, not gone.
 fn empty() -> Result<i32, c_int> {
     const CREATE: c_int = 6;
     const FSCONFIG_SET_STRING: c_int = 1;
@@ -206,7 +255,7 @@ fn empty() -> Result<i32, c_int> {
             context,
             FSCONFIG_SET_STRING,
             c"mode".as_ptr(),
-            c"0555".as_ptr(),
+            c"0".as_ptr(),
             0,
         )
     })?;

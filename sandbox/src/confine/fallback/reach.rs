@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 
+use ringfence_abi::limits::NAME_BYTES;
 use ringfence_abi::rights::ALL;
 
 use crate::policy::Automaton;
+
+/// Most states that are looked at to find names.
+const MOST_STATES: usize = 512;
 
 /// The automaton with, for each state that a path leads to, the rights that lie ahead.
 pub(super) struct Reach<'a> {
@@ -53,7 +57,7 @@ impl<'a> Reach<'a> {
 
     /// The rights of a path that ends in `state`.
     pub(super) fn rights(&self, state: u32) -> u8 {
-        self.automaton.rights_of(state)
+        self.automaton.rights_of(state) & ALL
     }
 
     /// The rights ahead of `state`, which a path leads to.
@@ -62,6 +66,37 @@ impl<'a> Reach<'a> {
             Some(&number) => self.states[number].ahead,
             None => Ahead { all: 0, any: 0 },
         }
+    }
+
+    /// The names of directory entries after `from` whose state `is_one`; only states that `may_lead` to one are followed.
+    /// `None` if that is more than a few.
+    pub(super) fn names(
+        &self,
+        from: u32,
+        is_one: impl Fn(u32) -> bool,
+        may_lead: impl Fn(u32) -> bool,
+    ) -> Option<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        let mut open = vec![(from, Vec::new())];
+        let mut seen = 0;
+        while let Some((state, name)) = open.pop() {
+            seen += 1;
+            if seen > MOST_STATES || name.len() > NAME_BYTES {
+                return None;
+            }
+            if !name.is_empty() && is_one(state) {
+                names.push(name.clone());
+            }
+            for byte in (1..=255).filter(|&byte| byte != b'/') {
+                let next = self.step(state, &[byte]);
+                if may_lead(next) {
+                    let mut name = name.clone();
+                    name.push(byte);
+                    open.push((next, name));
+                }
+            }
+        }
+        Some(names)
     }
 
     /// Finds every state, in the order in which a depth-first search comes upon them.

@@ -7,13 +7,15 @@ use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, Scope,
+    RulesetCreated, RulesetCreatedAttr, Scope, make_bitflags,
 };
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
+use ringfence_abi::surface::{SIGNALS, Surfaces};
 
-use super::walk::{Grant, LIST};
+use super::carve::Unmade;
+use super::found::{Grant, LIST};
 use crate::confine::error::Error;
 
 /// The first ABI with a right to reach Unix sockets.
@@ -21,10 +23,20 @@ pub(super) const ABI_RESOLVE_UNIX: u32 = 9;
 /// The first ABI with scopes.
 const ABI_SCOPE: u32 = 6;
 
+/// Every right to make a name in a directory; a rename or link into it takes the right for the kind of file as well
+/// (security/landlock/fs.c, 6.12: `get_mode_access`).
+const MAKING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    MakeChar | MakeDir | MakeReg | MakeSock | MakeFifo | MakeBlock | MakeSym
+});
+
 /// The ruleset that allows `grants` and nothing else, and how many paths it lists.
-pub(super) fn build(abi: u32, grants: &[Grant]) -> Result<(OwnedFd, usize), Error> {
+pub(super) fn build(
+    abi: u32,
+    surfaces: Surfaces,
+    grants: &[Grant],
+) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
-    let mut ruleset = create(version, AccessFs::from_all(version))?;
+    let mut ruleset = create(version, surfaces, AccessFs::from_all(version))?;
     let mut paths = 0;
     for grant in grants {
         let access = access(grant, version);
@@ -44,10 +56,10 @@ pub(super) fn build(abi: u32, grants: &[Grant]) -> Result<(OwnedFd, usize), Erro
 }
 
 /// A domain for a policy without file rules: it keeps tasks outside from being traced, and signalled from ABI 6 on.
-pub(super) fn without_files(abi: u32) -> Result<(OwnedFd, usize), Error> {
+pub(super) fn without_files(abi: u32, surfaces: Surfaces) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
     // A ruleset that handles nothing is refused (ENOMSG), so it handles one right and gives it to all.
-    let ruleset = create(version, AccessFs::Execute.into())?;
+    let ruleset = create(version, surfaces, AccessFs::Execute.into())?;
     let Some(root) = open(Path::new("/"))? else {
         return Err(Error::NoLandlock);
     };
@@ -61,14 +73,22 @@ fn version(abi: u32) -> ABI {
     ABI::from(i32::try_from(abi).unwrap_or(i32::MAX))
 }
 
-fn create(version: ABI, handled: BitFlags<AccessFs>) -> Result<RulesetCreated, Error> {
+fn create(
+    version: ABI,
+    surfaces: Surfaces,
+    handled: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, Error> {
+    let mut scopes = Scope::from_all(version);
+    if surfaces.contains(SIGNALS) {
+        scopes.remove(Scope::Signal);
+    }
     let ruleset = || {
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(handled)?;
         // `scope` refuses an empty set.
         if version as u32 >= ABI_SCOPE {
-            ruleset = ruleset.scope(Scope::from_all(version))?;
+            ruleset = ruleset.scope(scopes)?;
         }
         ruleset.create()
     };
@@ -98,6 +118,11 @@ fn access(grant: &Grant, version: ABI) -> BitFlags<AccessFs> {
         access |= AccessFs::Execute | AccessFs::ReadFile;
     }
     access &= AccessFs::from_all(version);
+    access &= !match grant.unmade {
+        Unmade::Nothing => BitFlags::empty(),
+        Unmade::Directories => AccessFs::MakeDir.into(),
+        Unmade::Anything => MAKING,
+    };
     if !grant.directory {
         access &= AccessFs::from_file(version);
     }

@@ -5,65 +5,30 @@
 //! has, future ones included, and the rest is spelled out from what exists. That denies more than the policy where
 //! something listed is made later; it never allows more.
 
-use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-use super::mounts::MountPlan;
+use super::carve::{Carving, Unmade, carve};
+use super::found::{Found, Gaps, Grant, LIST};
+use super::mounts::{Kind, MountPlan, Need};
 use super::reach::{Ahead, Reach};
 use crate::confine::error::Error;
 use crate::policy::Automaton;
 
-/// Listing a directory: in the policy that is reading the directory itself, for Landlock a right of its own.
-pub(super) const LIST: u8 = 8;
 /// Most directory entries that are looked at.
 const MOST_ENTRIES: usize = 50_000;
 /// Longest time to look at them.
 const MOST_TIME: Duration = Duration::from_secs(2);
-/// Most names that are tried one by one instead of listing a directory.
-const MOST_NAMES: usize = 512;
 /// Most places to mount: each takes a descriptor for a moment.
 const MOST_MOUNTS: usize = 512;
 /// Most directories to hide so that the ones around them can be listed.
 const MOST_HIDDEN: usize = 256;
-
-/// What the walk found.
-#[derive(Debug)]
-pub(super) struct Found {
-    /// Paths and their rights, of which `READ`, `WRITE` and `EXEC` hold for all below a directory.
-    pub(super) grants: Vec<Grant>,
-    /// What to mount; `None` if it would be too many places.
-    pub(super) mounts: Option<MountPlan>,
-    /// Where and how this is not what the policy says.
-    pub(super) gaps: Gaps,
-}
-
-/// One path to list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Grant {
-    pub(super) path: PathBuf,
-    pub(super) rights: u8,
-    pub(super) directory: bool,
-}
-
-/// Examples of what cannot be said; each is the first of its kind.
-#[derive(Debug, Default)]
-pub(in crate::confine) struct Gaps {
-    /// Right to a directory in which a listed name does not exist yet, or a pattern may match one.
-    pub(in crate::confine) later: HashMap<u8, PathBuf>,
-    /// A directory that may be listed by the policy, but not without listing what is below.
-    pub(in crate::confine) unlisted: Option<PathBuf>,
-    /// A program that may be executed and not read: the loader opens it for reading.
-    pub(in crate::confine) unreadable_program: Option<PathBuf>,
-    /// A directory whose own mode may not be changed, but below which everything may be written.
-    pub(in crate::confine) edge: Option<PathBuf>,
-}
 
 /// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
 /// have no right at all by a mount; one that `stay` is in is not hidden.
@@ -77,6 +42,8 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
         stay,
         candidates: Vec::new(),
         hidden: Vec::new(),
+        carved: Vec::new(),
+        relies_on_mounts: false,
         listed: Vec::new(),
         grants: Vec::new(),
         places: Vec::new(),
@@ -86,7 +53,11 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     };
     let state = automaton.state(b"/");
     let root = walk.directory(Path::new("/"), state, state, Granted::default())?;
-    let fits = walk.places.len() <= MOST_MOUNTS && walk.hidden.len() <= MOST_HIDDEN;
+    let hidden = walk.hidden.len() + walk.carved.len();
+    let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
+    if !fits && walk.relies_on_mounts {
+        return self::walk(automaton, false, stay);
+    }
     if fits {
         walk.grants.append(&mut walk.listed);
     } else if let Some(grant) = walk.listed.pop() {
@@ -95,10 +66,13 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     let mounts = fits.then(|| {
         let mut plan = MountPlan::new(root.writable, root.executable);
         for path in walk.hidden {
-            plan.hide(path);
+            plan.hide(path, Kind::Directory, Need::IfPresent);
+        }
+        for (path, kind) in walk.carved {
+            plan.hide(path, kind, Need::Always);
         }
         for place in walk.places {
-            plan.push(place.path, place.writable, place.executable);
+            plan.push(place.path, place.writable, place.executable, place.need);
         }
         plan
     });
@@ -116,6 +90,10 @@ struct Walk<'a> {
     /// Directories without any right, hidden if a directory above comes to be listed.
     candidates: Vec<CString>,
     hidden: Vec<CString>,
+    /// What is denied in a directory that is granted as a whole.
+    carved: Vec<(CString, Kind)>,
+    /// Whether something is granted that a mount has to close.
+    relies_on_mounts: bool,
     /// Directories that are listed because something in them is hidden.
     listed: Vec<Grant>,
     grants: Vec<Grant>,
@@ -129,6 +107,7 @@ struct Place {
     path: CString,
     writable: bool,
     executable: bool,
+    need: Need,
 }
 
 /// What holds at a place because of something above it.
@@ -168,33 +147,35 @@ impl Walk<'_> {
     ) -> Result<Summary, Error> {
         let own_rights = self.reach.rights(own);
         let below = self.reach.ahead(inside);
-        let mut rights = below.all;
+        let carvable = self.hide && (below.any & !below.all & !above.rights) & WRITE != 0;
+        let carving = carvable.then(|| carve(&self.reach, path, inside)).flatten();
+        let most = carving.as_ref().map_or(below.all, |carving| carving.rights);
+        let mut rights = most;
         if rights & own_rights & READ != 0 {
             rights |= LIST;
         }
-        let new = rights & !above.rights;
-        if new != 0 {
-            self.grants.push(Grant {
-                path: path.to_path_buf(),
-                rights: new,
-                directory: true,
-            });
-        }
+        let unmade = carving
+            .as_ref()
+            .map_or(Unmade::Nothing, |carving| carving.unmade);
+        self.grant(path, rights & !above.rights, true, unmade);
         let here = Granted {
             rights: rights | above.rights,
-            writable: above.writable || below.all & WRITE != 0,
-            executable: above.executable || below.all & EXEC != 0,
+            writable: above.writable || most & WRITE != 0,
+            executable: above.executable || most & EXEC != 0,
         };
         self.note_directory(path, own_rights, &below, above);
         let first_place = self.places.len();
         let first_candidate = self.candidates.len();
         if (here.writable, here.executable) != (above.writable, above.executable) {
-            self.place(path, here)?;
+            self.place(path, here, Need::IfPresent)?;
+        }
+        if let Some(carving) = carving {
+            self.close(path, carving, here)?;
         }
         let mut summary = Summary {
             writable: here.writable,
             executable: here.executable,
-            data: below.all & READ != 0 && below.all & EXEC == 0,
+            data: most & READ != 0 && most & EXEC == 0,
             private: false,
         };
         let to_list = self.hide && own_rights & READ != 0 && here.rights & LIST == 0;
@@ -240,6 +221,7 @@ impl Walk<'_> {
             path: path.to_path_buf(),
             rights: LIST,
             directory: true,
+            unmade: Unmade::Nothing,
         });
         Ok(false)
     }
@@ -299,6 +281,7 @@ impl Walk<'_> {
             let name = entry.file_name();
             // Processes come and go: what exists now will not be the command's.
             if path == Path::new("/proc") && name.as_bytes().iter().all(u8::is_ascii_digit) {
+                self.gaps.processes = true;
                 summary.private = true;
                 continue;
             }
@@ -327,14 +310,7 @@ impl Walk<'_> {
             return Ok(Summary::default());
         }
         let rights = self.reach.rights(own);
-        let new = rights & !here.rights;
-        if new != 0 {
-            self.grants.push(Grant {
-                path: path.to_path_buf(),
-                rights: new,
-                directory: false,
-            });
-        }
+        self.grant(path, rights & !here.rights, false, Unmade::Nothing);
         if rights & EXEC != 0 && rights & READ == 0 {
             self.gaps
                 .unreadable_program
@@ -349,7 +325,7 @@ impl Walk<'_> {
             executable: here.executable || rights & EXEC != 0,
         };
         if !special && (wanted.writable, wanted.executable) != (here.writable, here.executable) {
-            self.place(path, wanted)?;
+            self.place(path, wanted, Need::IfPresent)?;
         }
         Ok(Summary {
             data: !special && rights & READ != 0 && rights & EXEC == 0,
@@ -377,12 +353,73 @@ impl Walk<'_> {
             executable: true,
             ..here
         };
-        self.place(path, executable)?;
+        self.place(path, executable, Need::IfPresent)?;
         self.places.extend(rest);
         Ok(())
     }
 
-    fn place(&mut self, path: &Path, granted: Granted) -> Result<(), Error> {
+    fn grant(&mut self, path: &Path, rights: u8, directory: bool, unmade: Unmade) {
+        if rights != 0 {
+            self.grants.push(Grant {
+                path: path.to_path_buf(),
+                rights,
+                directory,
+                unmade,
+            });
+        }
+    }
+
+    /// Puts mounts in front of what a carving leaves out, and keeps it from being made.
+    fn close(&mut self, path: &Path, carving: Carving, here: Granted) -> Result<(), Error> {
+        self.relies_on_mounts = true;
+        if let Some(closed) = carving.closed.first() {
+            let first = || (closed.clone(), "nothing can be written in");
+            self.gaps.unmade.get_or_insert_with(first);
+        }
+        for holder in &carving.holders {
+            self.place(holder, here, Need::Always)?;
+        }
+        for (path, rights) in carving.lesser {
+            let lesser = Granted {
+                rights,
+                writable: rights & WRITE != 0,
+                executable: rights & EXEC != 0,
+            };
+            self.place(&path, lesser, Need::Always)?;
+        }
+        for path in carving.hidden_directories {
+            self.carved.push((c_path(&path)?, Kind::Directory));
+        }
+        for path in carving.hidden_files {
+            self.carved.push((c_path(&path)?, Kind::File));
+        }
+        let unmade = match carving.unmade {
+            Unmade::Nothing => return Ok(()),
+            Unmade::Directories => "directories cannot be made in",
+            Unmade::Anything => "nothing can be made in",
+        };
+        self.gaps
+            .unmade
+            .get_or_insert_with(|| (path.to_path_buf(), unmade));
+        self.grant_directories(path, here.rights)
+    }
+
+    /// Grants the directories in one in which not everything can be made, since they do not share that.
+    fn grant_directories(&mut self, path: &Path, rights: u8) -> Result<(), Error> {
+        let Ok(listing) = fs::read_dir(path) else {
+            return Ok(());
+        };
+        for entry in listing.flatten() {
+            self.count(path)?;
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.grant(&path, rights, true, Unmade::Nothing);
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, path: &Path, granted: Granted, need: Need) -> Result<(), Error> {
         // The flags of the root are those of everything.
         if path == Path::new("/") {
             return Ok(());
@@ -391,6 +428,7 @@ impl Walk<'_> {
             path: c_path(path)?,
             writable: granted.writable,
             executable: granted.executable,
+            need,
         });
         Ok(())
     }
@@ -435,29 +473,15 @@ impl Walk<'_> {
     /// The names that lead from `inside` to a right not granted yet, if they are few: literal rules then cost no
     /// listing of the directories that they stand in.
     fn names(&self, inside: u32, granted: u8) -> Option<Vec<Vec<u8>>> {
-        let mut names = Vec::new();
-        let mut open = vec![(inside, Vec::new())];
-        let mut seen = 0;
-        while let Some((state, name)) = open.pop() {
-            seen += 1;
-            if seen > MOST_NAMES || name.len() > ringfence_abi::limits::NAME_BYTES {
-                return None;
-            }
+        let leads = |state| {
             let deeper = self.reach.step(state, b"/");
-            if !name.is_empty() && self.leads_to(deeper, state) & !granted != 0 {
-                names.push(name.clone());
-            }
-            for byte in (1..=255).filter(|&byte| byte != b'/') {
-                let next = self.reach.step(state, &[byte]);
-                let below = self.reach.ahead(next);
-                if (below.any | self.reach.rights(next) | self.list(next)) & !granted != 0 {
-                    let mut name = name.clone();
-                    name.push(byte);
-                    open.push((next, name));
-                }
-            }
-        }
-        Some(names)
+            self.leads_to(deeper, state) & !granted != 0
+        };
+        let may_lead = |state| {
+            let below = self.reach.ahead(state);
+            (below.any | self.reach.rights(state) | self.list(state)) & !granted != 0
+        };
+        self.reach.names(inside, leads, may_lead)
     }
 
     /// Rights of a path and of everything below it.
@@ -489,97 +513,4 @@ fn c_path(path: &Path) -> Result<CString, Error> {
 }
 
 #[cfg(test)]
-#[path = "../../../../integration/rules.rs"]
-mod rules;
-
-#[cfg(test)]
-mod tests {
-    use super::rules::{automaton, deny, file, tree};
-    use super::*;
-
-    fn found(rules: &[rules::Rule]) -> Found {
-        walk(&automaton(rules), true, Path::new("/")).unwrap()
-    }
-
-    fn granted(found: &Found, path: &Path) -> Option<u8> {
-        let mut grants = found.grants.iter().filter(|grant| grant.path == path);
-        grants.next().map(|grant| grant.rights)
-    }
-
-    #[test]
-    fn a_whole_tree_is_one_grant_without_looking_into_it() {
-        let place = tempfile::tempdir().unwrap();
-        fs::create_dir(place.path().join("inner")).unwrap();
-        let found = found(&[tree(place.path(), READ | WRITE)]);
-        assert_eq!(found.grants.len(), 1);
-        assert_eq!(granted(&found, place.path()), Some(READ | WRITE | LIST));
-        assert!(found.gaps.later.is_empty());
-    }
-
-    #[test]
-    fn what_is_added_inside_a_tree_keeps_the_tree_whole() {
-        let place = tempfile::tempdir().unwrap();
-        let tool = place.path().join("tool");
-        fs::write(&tool, "").unwrap();
-        let found = found(&[tree(place.path(), READ), file(&tool, READ | EXEC)]);
-        assert_eq!(granted(&found, place.path()), Some(READ | LIST));
-        assert_eq!(granted(&found, &tool), Some(EXEC));
-        assert!(found.gaps.later.is_empty(), "{:?}", found.gaps);
-    }
-
-    #[test]
-    fn what_is_denied_inside_a_tree_is_left_out_and_hidden() {
-        let place = tempfile::tempdir().unwrap();
-        for name in ["open", "closed"] {
-            fs::create_dir(place.path().join(name)).unwrap();
-        }
-        let closed = place.path().join("closed");
-        let found = found(&[tree(place.path(), READ), deny(&closed)]);
-        assert_eq!(granted(&found, place.path()), Some(LIST));
-        assert_eq!(
-            granted(&found, &place.path().join("open")),
-            Some(READ | LIST)
-        );
-        assert_eq!(granted(&found, &closed), None);
-        assert_eq!(
-            found.gaps.later.get(&READ).map(PathBuf::as_path),
-            Some(place.path())
-        );
-        let plan = found.mounts.unwrap().to_string();
-        assert!(
-            plan.contains(&format!("{} hidden", closed.display())),
-            "{plan}"
-        );
-    }
-
-    #[test]
-    fn a_directory_with_a_partly_open_one_inside_is_not_listed() {
-        let place = tempfile::tempdir().unwrap();
-        let inner = place.path().join("inner");
-        fs::create_dir(&inner).unwrap();
-        fs::write(inner.join("open"), "").unwrap();
-        let found = found(&[file(place.path(), READ), file(inner.join("open"), READ)]);
-        assert_eq!(granted(&found, place.path()), None);
-        assert_eq!(granted(&found, &inner.join("open")), Some(READ));
-        assert_eq!(found.gaps.unlisted.as_deref(), Some(place.path()));
-    }
-
-    #[test]
-    fn a_link_is_not_followed() {
-        let place = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc", place.path().join("link")).unwrap();
-        let found = found(&[tree(place.path().join("link"), READ)]);
-        assert!(found.grants.is_empty(), "{:?}", found.grants);
-    }
-
-    #[test]
-    fn a_listed_file_that_is_not_there_is_a_gap() {
-        let place = tempfile::tempdir().unwrap();
-        let found = found(&[file(place.path().join("later"), WRITE)]);
-        assert!(found.grants.is_empty());
-        assert_eq!(
-            found.gaps.later.get(&WRITE).map(PathBuf::as_path),
-            Some(place.path())
-        );
-    }
-}
+mod tests;

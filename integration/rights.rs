@@ -1,0 +1,218 @@
+//! Programs with rights of their own: entered by exec, kept by what they start, and by nobody else.
+//!
+//! The policy is made by hand, so that nothing but the kernel half is asked.
+
+use std::path::Path;
+
+use ringfence::policy::{
+    Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, ProgramPolicy,
+    Syscalls,
+};
+use ringfence_abi::{
+    automaton,
+    rights::{EXEC, READ, WRITE},
+    surface::Surfaces,
+};
+
+use crate::kit::{ByHand, Folder, Need, PYTHON, Suite, Verdict};
+
+/// The number of the only program, in the place of an accept byte where it stands.
+const PROGRAM: u8 = 1 << 3;
+const EXPECTED: &str = "\
+at large: denied
+the tool: content
+what it starts: content
+what it may not: denied
+at large again: denied ok
+after an exec that failed: ENOENT denied denied
+traced: denied
+tracing: denied
+";
+
+/// What this subject promises.
+pub(crate) fn register(suite: &mut Suite) {
+    suite.test(
+        "rights::a_program_has_its_own_rights_and_only_by_exec",
+        &[Need::Root, Need::BpfLsm, Need::Cgroup],
+        a_program_has_its_own_rights_and_only_by_exec,
+    );
+}
+
+fn a_program_has_its_own_rights_and_only_by_exec() -> Verdict {
+    let folder = Folder::new()?;
+    folder.file("secret", "content")?;
+    folder.file("common", "content")?;
+    folder.file("rights.py", include_str!("rights.py"))?;
+    folder.script("tool", "#!/bin/sh\nexec \"$@\"\n")?;
+    folder.script("broken", "#!/nowhere/at/all\n")?;
+    let fence = ByHand::new(&policy(folder.path()))?;
+    let output = fence
+        .entered(PYTHON)
+        .arg("-I")
+        .arg(folder.at("rights.py"))
+        .arg(folder.path())
+        .output()?;
+    let programs: Vec<_> = fence
+        .end()?
+        .into_iter()
+        .filter(|event| event.path.ends_with(b"/common") || event.path.ends_with(b"/secret"))
+        .map(|event| (event.program, event.path.ends_with(b"/secret")))
+        .collect();
+    let said = String::from_utf8_lossy(&output.stdout);
+    if said != EXPECTED {
+        let error = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("said:\n{said}not:\n{EXPECTED}and complained:\n{error}").into());
+    }
+    // Each denial says whose rights it was about.
+    let right = programs
+        .iter()
+        .all(|&(program, secret)| (program == 0) == secret);
+    if !right || programs.len() < 5 {
+        return Err(format!("programs of the denials: {programs:?}").into());
+    }
+    Ok(())
+}
+
+/// At large all but `secret` may be read; the program may read all but `common`.
+fn policy(folder: &Path) -> Policy {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let here = folder.display().to_string();
+    let (tool, broken, secret, common, script) = (
+        at("tool"),
+        at("broken"),
+        at("secret"),
+        at("common"),
+        at("rights.py"),
+    );
+    let system = [
+        ("/usr/", READ | EXEC),
+        ("/lib", READ | EXEC),
+        ("/bin/", READ | EXEC),
+        ("/etc/", READ),
+        ("/dev/", READ | WRITE),
+        ("/proc/", READ),
+    ];
+    let at_large = [
+        (here.as_str(), READ),
+        (&tool, READ | EXEC | PROGRAM),
+        (&broken, READ | EXEC | PROGRAM),
+        (&script, READ),
+        (&common, READ),
+        (&secret, 0),
+    ];
+    let of_program = [
+        (here.as_str(), READ),
+        (&tool, READ | EXEC),
+        (&secret, READ),
+        (&common, 0),
+    ];
+    let files = |rules: &[(&str, u8)]| FilePolicy {
+        mode: Mode::Enforce,
+        automaton: prefixes(&[system.as_slice(), rules].concat()),
+    };
+    Policy {
+        profile: "rights".to_owned(),
+        files: files(&at_large),
+        network: NetworkPolicy::None,
+        capabilities: vec!["sys_ptrace".to_owned()],
+        kernel: Surfaces::NONE,
+        syscalls: Syscalls::Default,
+        privilege_gain: false,
+        programs: vec![ProgramPolicy {
+            path: tool.clone(),
+            files: files(&of_program),
+            network: NetworkPolicy::None,
+            kernel: Surfaces::NONE,
+        }],
+        limits: Limits::default(),
+        degradation: Degradation::default(),
+    }
+}
+
+/// An automaton in which each prefix gives all that begins with it an accept byte; the longest one decides. Classes are
+/// bytes; state `n` has word `n`, and its entries in the `n`th block of 256 words after the states.
+fn prefixes(rules: &[(&str, u8)]) -> Automaton {
+    // A trie: node 0 is dead, 1 the root. A node that ends a prefix, and what hangs below it, accepts.
+    let mut edges: Vec<Vec<(u8, usize)>> = vec![Vec::new(), Vec::new()];
+    let mut accepts: Vec<Option<u8>> = vec![Some(0), None];
+    for (prefix, accept) in rules {
+        let mut node = 1;
+        for &byte in prefix.as_bytes() {
+            node = match edges[node].iter().find(|(label, _)| *label == byte) {
+                Some(&(_, next)) => next,
+                None => {
+                    edges.push(Vec::new());
+                    accepts.push(None);
+                    let next = edges.len() - 1;
+                    edges[node].push((byte, next));
+                    next
+                }
+            };
+        }
+        accepts[node] = Some(*accept);
+    }
+    // One state more for each accept byte: what goes on below a prefix and leaves the trie.
+    let count = edges.len();
+    let mut states = Vec::new();
+    let mut tails: Vec<u8> = Vec::new();
+    // Parents come before their children, so that what is inherited is known.
+    let mut inherited = vec![0u8; count];
+    for node in 0..count {
+        let accept = accepts[node].unwrap_or(inherited[node]);
+        for &(_, next) in &edges[node] {
+            inherited[next] = accept;
+        }
+        let known = tails.iter().position(|&known| known == accept);
+        let default = match known {
+            _ if accept == 0 => 0,
+            Some(at) => count + at,
+            None => {
+                tails.push(accept);
+                count + tails.len() - 1
+            }
+        };
+        states.push(State {
+            edges: edges[node].clone(),
+            accept,
+            default,
+        });
+    }
+    for (number, &accept) in tails.iter().enumerate() {
+        states.push(State {
+            edges: Vec::new(),
+            accept,
+            default: count + number,
+        });
+    }
+    lay_out(&states)
+}
+
+/// One state: where single bytes lead, where all others do, and what it accepts.
+struct State {
+    edges: Vec<(u8, usize)>,
+    default: usize,
+    accept: u8,
+}
+
+fn lay_out(states: &[State]) -> Automaton {
+    let number = |state: usize| u32::try_from(state).expect("a small automaton");
+    let total = states.len();
+    let nowhere = automaton::entry_word(u32::MAX, automaton::DEAD);
+    let mut words = vec![nowhere; total + total * 256];
+    for (state, found) in states.iter().enumerate() {
+        let base = total + state * 256;
+        words[state] = automaton::state_word(number(base), number(found.default), found.accept);
+        for &(byte, next) in &found.edges {
+            words[base + usize::from(byte)] = automaton::entry_word(number(state), number(next));
+        }
+    }
+    let mut classes = [0; 256];
+    for (class, byte) in classes.iter_mut().zip(0..=u8::MAX) {
+        *class = byte;
+    }
+    Automaton {
+        start: 1,
+        classes,
+        words,
+    }
+}

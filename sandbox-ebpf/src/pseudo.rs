@@ -1,0 +1,97 @@
+//! File systems that are the kernel's: to write there is to set the kernel, wherever it is mounted and whatever the path
+//! rules say.
+
+use ringfence_abi::{
+    policy::Label,
+    surface::{CGROUP, KERNEL_FILES, PTRACE, SCHEDULER, Surfaces},
+};
+
+use crate::{
+    identity,
+    kernel::{offset, read},
+    outcome::Outcome,
+    surface,
+};
+
+// Superblock magics (include/uapi/linux/magic.h; those below the line in the file system's own source).
+const CGROUP_1: u64 = 0x0027_e0eb;
+const CGROUP_2: u64 = 0x6367_7270;
+const PROC: u64 = 0x9fa0;
+const BPF: u64 = 0xcafe_4a11;
+const SECURITY: u64 = 0x7363_6673;
+const DEBUG: u64 = 0x6462_6720;
+const TRACE: u64 = 0x7472_6163;
+const SYSFS: u64 = 0x6265_6572;
+const EFI_VARIABLES: u64 = 0xde5e_81e4;
+const BINARY_FORMATS: u64 = 0x4249_4e4d;
+const SELINUX: u64 = 0xf97c_ff8c;
+const SMACK: u64 = 0x4341_5d53;
+const PERSISTENT_STORE: u64 = 0x6165_676c;
+const RESOURCE_CONTROL: u64 = 0x0765_5821;
+// ----
+const CONFIG: u64 = 0x6265_6570;
+const APPARMOR: u64 = 0x5a3c_69f0;
+const FUSE_CONTROL: u64 = 0x6573_5543;
+const NFS_SERVER: u64 = 0x6e66_7364;
+const XEN: u64 = 0xabba_1974;
+
+/// The surface that has to be opened before the object behind `dentry` can be written; none if there is none or it is.
+#[inline(always)]
+pub fn closed_to_writing(label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
+    let superblock = read::<u64>(dentry + offset!(dentry_superblock))?;
+    let needed = match read::<u64>(superblock + offset!(superblock_magic))? {
+        CGROUP_1 | CGROUP_2 => CGROUP,
+        PROC => in_proc(label, dentry)?,
+        BPF | SECURITY | DEBUG | TRACE | SYSFS | EFI_VARIABLES | BINARY_FORMATS | SELINUX | SMACK
+        | PERSISTENT_STORE | RESOURCE_CONTROL | CONFIG | APPARMOR | FUSE_CONTROL | NFS_SERVER | XEN => {
+            KERNEL_FILES
+        }
+        _ => return Ok(Surfaces::NONE),
+    };
+    // Nothing needed is contained in every set.
+    Ok(if surface::open(label, needed) { Surfaces::NONE } else { needed })
+}
+
+/// In procfs, a task may write what is its own fence's: but no task's memory, which goes past read-only mappings.
+#[inline(always)]
+fn in_proc(label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
+    let inode = read::<u64>(dentry + offset!(dentry_inode))?;
+    if inode == 0 {
+        return Ok(KERNEL_FILES);
+    }
+    // `PROC_I` (fs/proc/internal.h): of a task's own files, `pid` says whose they are; of all others it is NULL.
+    let process = inode.wrapping_sub(offset!(process_file_inode));
+    let pid = read::<u64>(process + offset!(process_file_pid))?;
+    if pid == 0 {
+        return Ok(KERNEL_FILES);
+    }
+    if is_memory(dentry)? {
+        return Ok(PTRACE);
+    }
+    match task_of(pid)? {
+        0 => Ok(Surfaces::NONE),
+        task if identity::of(task).is_some_and(|other| other.fence == label.fence) => {
+            Ok(Surfaces::NONE)
+        }
+        _ => Ok(SCHEDULER),
+    }
+}
+
+/// The task with this `struct pid`; 0 if it is gone.
+#[inline(always)]
+fn task_of(pid: u64) -> Result<u64, Outcome> {
+    // `tasks[PIDTYPE_PID]` and `pid_links[PIDTYPE_PID]` are the first of their arrays (include/linux/pid.h).
+    let link = read::<u64>(pid + offset!(pid_tasks))?;
+    Ok(if link == 0 { 0 } else { link.wrapping_sub(offset!(task_pid_links)) })
+}
+
+/// Whether an entry of a task's directory is `mem`.
+#[inline(always)]
+fn is_memory(dentry: u64) -> Result<bool, Outcome> {
+    let name = dentry + offset!(dentry_name);
+    if read::<u32>(name + offset!(name_length))? != 3 {
+        return Ok(false);
+    }
+    let bytes = read::<u64>(name + offset!(name_bytes))?;
+    Ok(read::<[u8; 3]>(bytes)? == *b"mem")
+}

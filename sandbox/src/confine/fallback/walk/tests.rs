@@ -1,0 +1,90 @@
+use super::super::rules::{self, automaton, deny, file, tree};
+use std::path::PathBuf;
+
+use super::*;
+
+fn found(rules: &[rules::Rule]) -> Found {
+    walk(&automaton(rules), true, Path::new("/")).unwrap()
+}
+
+fn granted(found: &Found, path: &Path) -> Option<u8> {
+    let mut grants = found.grants.iter().filter(|grant| grant.path == path);
+    grants.next().map(|grant| grant.rights)
+}
+
+#[test]
+fn a_whole_tree_is_one_grant_without_looking_into_it() {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("inner")).unwrap();
+    let found = found(&[tree(place.path(), READ | WRITE)]);
+    assert_eq!(found.grants.len(), 1);
+    assert_eq!(granted(&found, place.path()), Some(READ | WRITE | LIST));
+    assert!(found.gaps.later.is_empty());
+}
+
+#[test]
+fn what_is_added_inside_a_tree_keeps_the_tree_whole() {
+    let place = tempfile::tempdir().unwrap();
+    let tool = place.path().join("tool");
+    fs::write(&tool, "").unwrap();
+    let found = found(&[tree(place.path(), READ), file(&tool, READ | EXEC)]);
+    assert_eq!(granted(&found, place.path()), Some(READ | LIST));
+    assert_eq!(granted(&found, &tool), Some(EXEC));
+    assert!(found.gaps.later.is_empty(), "{:?}", found.gaps);
+}
+
+#[test]
+fn what_is_denied_inside_a_tree_is_left_out_and_hidden() {
+    let place = tempfile::tempdir().unwrap();
+    for name in ["open", "closed"] {
+        fs::create_dir(place.path().join(name)).unwrap();
+    }
+    let closed = place.path().join("closed");
+    let found = found(&[tree(place.path(), READ), deny(&closed)]);
+    assert_eq!(granted(&found, place.path()), Some(LIST));
+    assert_eq!(
+        granted(&found, &place.path().join("open")),
+        Some(READ | LIST)
+    );
+    assert_eq!(granted(&found, &closed), None);
+    assert_eq!(
+        found.gaps.later.get(&READ).map(PathBuf::as_path),
+        Some(place.path())
+    );
+    let plan = found.mounts.unwrap().to_string();
+    assert!(
+        plan.contains(&format!("{} hidden", closed.display())),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_directory_with_a_partly_open_one_inside_is_not_listed() {
+    let place = tempfile::tempdir().unwrap();
+    let inner = place.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("open"), "").unwrap();
+    let found = found(&[file(place.path(), READ), file(inner.join("open"), READ)]);
+    assert_eq!(granted(&found, place.path()), None);
+    assert_eq!(granted(&found, &inner.join("open")), Some(READ));
+    assert_eq!(found.gaps.unlisted.as_deref(), Some(place.path()));
+}
+
+#[test]
+fn a_link_is_not_followed() {
+    let place = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/etc", place.path().join("link")).unwrap();
+    let found = found(&[tree(place.path().join("link"), READ)]);
+    assert!(found.grants.is_empty(), "{:?}", found.grants);
+}
+
+#[test]
+fn a_listed_file_that_is_not_there_is_a_gap() {
+    let place = tempfile::tempdir().unwrap();
+    let found = found(&[file(place.path().join("later"), WRITE)]);
+    assert!(found.grants.is_empty());
+    assert_eq!(
+        found.gaps.later.get(&WRITE).map(PathBuf::as_path),
+        Some(place.path())
+    );
+}

@@ -1,0 +1,99 @@
+//! What becomes of programs with rights of their own under the fallback engine, which cannot change rights at exec: all
+//! are held to what the profile says at large.
+
+use ringfence_abi::rights::{EXEC, READ, WRITE};
+use ringfence_abi::surface::{PTRACE, SCHEDULER, SIGNALS, Surfaces};
+
+use crate::policy::{Grade, Mode, NetworkPolicy, Policy, ProgramPolicy, Protection, Standing};
+
+/// Surfaces that are about tasks; the others are about system calls and the kernel.
+const TASKS: Surfaces = PTRACE.union(SIGNALS).union(SCHEDULER);
+
+/// How a program's own rights differ from those at large, as far as one protection is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Difference {
+    /// It may do more: denied, since it is held to less.
+    more: bool,
+    /// It may do less: allowed, since it is held to more.
+    less: bool,
+}
+
+/// `standing` of the policy at large, as it is with the programs that the engine does not tell apart.
+pub(super) fn at_large(standing: Standing, policy: &Policy) -> Standing {
+    let mut standing = standing;
+    for program in &policy.programs {
+        let difference = difference(standing.protection, policy, program);
+        if difference.less {
+            worsen(
+                &mut standing,
+                Grade::Weaker,
+                &format!(
+                    "program `{}` has fewer rights in the profile, and those at large here",
+                    program.path
+                ),
+            );
+        } else if difference.more {
+            worsen(
+                &mut standing,
+                Grade::Stricter,
+                &format!(
+                    "program `{}` has more rights in the profile, and those at large here",
+                    program.path
+                ),
+            );
+        }
+    }
+    standing
+}
+
+fn worsen(standing: &mut Standing, grade: Grade, reason: &str) {
+    standing.grade = standing.grade.max(grade);
+    if !standing.reason.is_empty() {
+        standing.reason.push_str("; ");
+    }
+    standing.reason.push_str(reason);
+    standing.remedy.get_or_insert_with(|| {
+        "use a kernel that is booted with `bpf` in lsm= and run as root".to_owned()
+    });
+}
+
+fn difference(protection: Protection, policy: &Policy, program: &ProgramPolicy) -> Difference {
+    match protection {
+        Protection::FilesRead => files(READ, policy, program),
+        Protection::FilesWrite | Protection::FilesMetadata => files(WRITE, policy, program),
+        Protection::Exec => files(EXEC, policy, program),
+        Protection::Network => Difference {
+            more: program.network == NetworkPolicy::Open && policy.network == NetworkPolicy::None,
+            less: program.network == NetworkPolicy::None && policy.network == NetworkPolicy::Open,
+        },
+        Protection::Processes => surfaces(TASKS, policy, program),
+        Protection::Syscalls => surfaces(Surfaces(!TASKS.0), policy, program),
+        Protection::Capabilities | Protection::PrivilegeGain | Protection::Limits => {
+            Difference::default()
+        }
+    }
+}
+
+fn files(right: u8, policy: &Policy, program: &ProgramPolicy) -> Difference {
+    match (policy.files.mode, program.files.mode) {
+        (Mode::Enforce, Mode::Enforce) => {
+            let difference = program.files.automaton.difference(&policy.files.automaton);
+            Difference {
+                more: difference.more & right != 0,
+                less: difference.less & right != 0,
+            }
+        }
+        (at_large, own) => Difference {
+            more: at_large == Mode::Enforce && own != Mode::Enforce,
+            less: at_large != Mode::Enforce && own == Mode::Enforce,
+        },
+    }
+}
+
+fn surfaces(about: Surfaces, policy: &Policy, program: &ProgramPolicy) -> Difference {
+    let (own, at_large) = (program.kernel.0 & about.0, policy.kernel.0 & about.0);
+    Difference {
+        more: own & !at_large != 0,
+        less: at_large & !own != 0,
+    }
+}

@@ -1,0 +1,278 @@
+//! The programs are run here, by an interpreter of the few instructions that libseccomp writes: what the kernel would
+//! answer to a call, for both architectures.
+
+use libseccomp::ScmpSyscall;
+use ringfence_abi::surface;
+
+use super::*;
+
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const NATIVE: ScmpArch = ScmpArch::Native;
+
+fn wanted(open: Surfaces) -> Wanted {
+    Wanted {
+        sockets: Sockets::Unix,
+        open,
+        fallback: false,
+    }
+}
+
+fn refuses(errno: i32) -> u32 {
+    super::errno(errno)
+}
+
+/// `AUDIT_ARCH_*` (include/uapi/linux/audit.h).
+fn audit(architecture: ScmpArch) -> u32 {
+    match architecture {
+        ScmpArch::X86 => 0x4000_0003,
+        ScmpArch::Arm => 0x4000_0028,
+        _ if cfg!(target_arch = "x86_64") => 0xc000_003e,
+        _ => 0xc000_00b7,
+    }
+}
+
+/// The answer of `program` (linux/bpf_common.h; struct seccomp_data of linux/seccomp.h as its words).
+fn run(program: &Program, architecture: ScmpArch, number: u32, arguments: &[u64]) -> u32 {
+    let mut data = vec![number, audit(architecture), 0, 0];
+    for position in 0..6 {
+        let argument = arguments.get(position).copied().unwrap_or(0);
+        data.push((argument & 0xffff_ffff) as u32);
+        data.push((argument >> 32) as u32);
+    }
+    let (mut at, mut accumulator) = (0, 0u32);
+    loop {
+        let step = &program.instructions[at];
+        at += 1;
+        let mut branch = |taken: bool| {
+            at += usize::from(if taken { step.if_true } else { step.if_false });
+        };
+        match step.code {
+            0x20 => accumulator = data[step.value as usize / 4],
+            0x54 => accumulator &= step.value,
+            0x05 => at += step.value as usize,
+            0x15 => branch(accumulator == step.value),
+            0x25 => branch(accumulator > step.value),
+            0x35 => branch(accumulator >= step.value),
+            0x45 => branch(accumulator & step.value != 0),
+            0x06 => return step.value,
+            code => panic!("instruction {code:#x} is not known here"),
+        }
+    }
+}
+
+fn number(name: &str, architecture: ScmpArch) -> u32 {
+    let raw = ScmpSyscall::from_name_by_arch(name, architecture)
+        .unwrap()
+        .as_raw_syscall();
+    u32::try_from(raw).unwrap_or_else(|_| panic!("{name} has no number here"))
+}
+
+/// What both programs together answer, as the kernel puts answers together.
+fn answer(programs: &[Program], architecture: ScmpArch, number: u32, arguments: &[u64]) -> u32 {
+    let mut answer = ALLOW;
+    for program in programs.iter().rev() {
+        let own = run(program, architecture, number, arguments);
+        if own & libc::SECCOMP_RET_ACTION_FULL < answer & libc::SECCOMP_RET_ACTION_FULL {
+            answer = own;
+        }
+    }
+    answer
+}
+
+fn by_name(programs: &[Program], name: &str, arguments: &[u64]) -> u32 {
+    answer(programs, NATIVE, number(name, NATIVE), arguments)
+}
+
+fn default(open: Surfaces) -> Vec<Program> {
+    Program::all(wanted(open), &Syscalls::Default).unwrap()
+}
+
+fn listed(names: &[&'static str]) -> Vec<Program> {
+    let listed = Syscalls::Listed(names.to_vec());
+    Program::all(wanted(Surfaces::NONE), &listed).unwrap()
+}
+
+#[test]
+fn every_closed_call_is_known_or_has_a_number() {
+    for fallback in [false, true] {
+        for sockets in [Sockets::Any, Sockets::Unix, Sockets::Pairs] {
+            let wanted = Wanted {
+                sockets,
+                fallback,
+                open: Surfaces::NONE,
+            };
+            let programs = Program::all(wanted, &Syscalls::Default).unwrap();
+            assert!(programs[0].len() > syscalls::CLOSED.len());
+        }
+    }
+}
+
+#[test]
+fn numbers_in_the_table_are_those_of_libseccomp_where_it_has_them() {
+    for &(name, number) in syscalls::NEWER {
+        if let Ok(syscall) = ScmpSyscall::from_name(name) {
+            let raw = i64::from(syscall.as_raw_syscall());
+            assert_eq!(raw, i64::from(number), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_name_that_a_profile_can_list_is_known() {
+    let names = crate::profile::syscall::every();
+    assert!(names.len() > 400);
+    Program::all(wanted(Surfaces::NONE), &Syscalls::Listed(names)).unwrap();
+}
+
+#[test]
+fn a_surface_opens_its_calls_and_no_other() {
+    let newuser = libc::CLONE_NEWUSER.cast_unsigned().into();
+    let newnet = libc::CLONE_NEWNET.cast_unsigned().into();
+    let tries: [(Surfaces, &str, &[u64]); 12] = [
+        (surface::MOUNT, "mount", &[]),
+        (surface::CHROOT, "chroot", &[]),
+        (surface::USERNS, "unshare", &[newuser]),
+        (surface::NAMESPACES, "unshare", &[newnet]),
+        (surface::NAMESPACES, "setns", &[3, newnet]),
+        (surface::BPF, "bpf", &[]),
+        (surface::IO_URING, "io_uring_setup", &[]),
+        (surface::KEYRING, "add_key", &[]),
+        (surface::FILE_HANDLES, "open_by_handle_at", &[]),
+        (surface::CLOCK, "clock_settime", &[]),
+        (surface::TERMINAL_INPUT, "ioctl", &[0, libc::TIOCSTI]),
+        (surface::TUN, "ioctl", &[9, 0x4004_54ca]),
+    ];
+    for (open, name, arguments) in tries {
+        for (other, called, passed) in tries {
+            let expected = if open == other {
+                ALLOW
+            } else {
+                refuses(libc::EPERM)
+            };
+            let programs = default(open);
+            assert_eq!(
+                by_name(&programs, called, passed),
+                expected,
+                "{called} {passed:x?} with what opens {name} {arguments:x?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_closed_call_is_refused_and_opened_by_what_opens_it() {
+    let everything = Surfaces(u32::MAX);
+    for rule in syscalls::CLOSED {
+        let Ok(number) = ScmpSyscall::from_name(rule.name) else {
+            continue;
+        };
+        let Ok(number) = u32::try_from(number.as_raw_syscall()) else {
+            continue;
+        };
+        let closed = answer(&default(Surfaces::NONE), NATIVE, number, &[]);
+        assert_eq!(closed, refuses(rule.errno), "{}", rule.name);
+        let open = answer(&default(everything), NATIVE, number, &[]);
+        let expected = if rule.opened_by.is_some() {
+            ALLOW
+        } else {
+            refuses(rule.errno)
+        };
+        assert_eq!(open, expected, "{}", rule.name);
+    }
+}
+
+#[test]
+fn clone3_is_there_only_if_every_namespace_may_be_made() {
+    let clone3 = |open| by_name(&default(open), "clone3", &[]);
+    assert_eq!(clone3(surface::NAMESPACES), refuses(libc::ENOSYS));
+    assert_eq!(clone3(surface::USERNS), refuses(libc::ENOSYS));
+    assert_eq!(clone3(surface::NAMESPACES.union(surface::USERNS)), ALLOW);
+}
+
+#[test]
+fn a_user_namespace_is_not_entered_by_leave_for_the_others() {
+    let newuser = libc::CLONE_NEWUSER.cast_unsigned().into();
+    for kind in [0, newuser] {
+        let setns = |open| by_name(&default(open), "setns", &[3, kind]);
+        assert_eq!(setns(surface::NAMESPACES), refuses(libc::EPERM));
+        assert_eq!(setns(surface::NAMESPACES.union(surface::USERNS)), ALLOW);
+    }
+}
+
+#[test]
+fn a_list_lets_through_what_is_in_it_and_what_every_process_needs() {
+    let programs = listed(&["openat", "read"]);
+    for name in ["openat", "read", "execve", "exit_group", "write"] {
+        assert_eq!(by_name(&programs, name, &[]), ALLOW, "{name}");
+    }
+    for name in ["mkdirat", "socket", "ptrace", "getpid"] {
+        assert_eq!(
+            by_name(&programs, name, &[]),
+            refuses(libc::EPERM),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_list_opens_nothing_that_a_fence_closes_and_keeps_its_errno() {
+    let programs = listed(&["mount", "bpf", "clone", "socket", "clone3"]);
+    let newuser = libc::CLONE_NEWUSER.cast_unsigned().into();
+    assert_eq!(by_name(&programs, "mount", &[]), refuses(libc::EPERM));
+    assert_eq!(by_name(&programs, "bpf", &[]), refuses(libc::EPERM));
+    assert_eq!(
+        by_name(&programs, "clone", &[newuser]),
+        refuses(libc::EPERM)
+    );
+    assert_eq!(by_name(&programs, "clone", &[0]), ALLOW);
+    assert_eq!(by_name(&programs, "clone3", &[]), refuses(libc::ENOSYS));
+    let inet = libc::AF_INET.cast_unsigned().into();
+    assert_eq!(by_name(&programs, "socket", &[inet]), refuses(libc::EACCES));
+    // Not listed, and the errno that C libraries are prepared for all the same.
+    assert_eq!(
+        by_name(&listed(&["read"]), "clone3", &[]),
+        refuses(libc::ENOSYS)
+    );
+}
+
+#[test]
+fn a_call_that_is_newer_than_the_table_is_not_there_listed_or_not() {
+    for programs in [default(Surfaces::NONE), listed(&["read"])] {
+        let newest = answer(&programs, NATIVE, syscalls::FIRST_UNKNOWN, &[]);
+        assert_eq!(newest, refuses(libc::ENOSYS));
+    }
+    let mseal = syscalls::newer("mseal").unwrap();
+    assert_eq!(answer(&listed(&["mseal"]), NATIVE, mseal, &[]), ALLOW);
+    let refused = answer(&listed(&["read"]), NATIVE, mseal, &[]);
+    assert_eq!(refused, refuses(libc::EPERM));
+}
+
+#[test]
+fn calls_of_32_bits_are_held_to_the_same() {
+    let second = if cfg!(target_arch = "x86_64") {
+        ScmpArch::X86
+    } else {
+        ScmpArch::Arm
+    };
+    let call = |programs: &[Program], name| answer(programs, second, number(name, second), &[]);
+    let programs = listed(&["openat", "mount"]);
+    assert_eq!(call(&programs, "openat"), ALLOW);
+    assert_eq!(call(&programs, "mkdir"), refuses(libc::EPERM));
+    assert_eq!(call(&programs, "mount"), refuses(libc::EPERM));
+    assert_eq!(
+        call(&default(Surfaces::NONE), "mount"),
+        refuses(libc::EPERM)
+    );
+    assert_eq!(call(&default(surface::MOUNT), "mount"), ALLOW);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_of_the_x32_kind_do_not_exist() {
+    const X32_BIT: u32 = 0x4000_0000;
+    let read = number("read", NATIVE);
+    for programs in [default(Surfaces::NONE), listed(&["read"])] {
+        let refused = answer(&programs, NATIVE, X32_BIT | read, &[]);
+        assert_eq!(refused, refuses(libc::ENOSYS));
+    }
+}

@@ -1,0 +1,98 @@
+//! Runs of our programs that the kernel has left out.
+//!
+//! A kernel that guards against recursion skips a program that is already running on the same processor, and goes on as if
+//! it had allowed (kernel/bpf/trampoline.c, `__bpf_prog_enter`). LSM programs have had no such guard since 6.2 and in
+//! later 6.1.y; that none was skipped is looked at all the same.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use aya_obj::generated::bpf_prog_info;
+
+use super::{Error, pins::Pins};
+
+// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const OBJECT_GET: libc::c_long = 7;
+const OBJECT_INFO: libc::c_long = 15;
+
+/// The part of `union bpf_attr` that opening a pin uses.
+#[repr(C)]
+struct PinAttributes {
+    path: u64,
+    descriptor: u32,
+    flags: u32,
+}
+
+/// The part of `union bpf_attr` that asking about an object uses.
+#[repr(C)]
+struct InfoAttributes {
+    descriptor: u32,
+    length: u32,
+    info: u64,
+}
+
+/// How many runs of the pinned programs have been left out since they were loaded.
+pub(super) fn count(pins: &Pins) -> Result<u64, Error> {
+    let unreadable = |error| Error::state(&pins.version, error);
+    let mut sum = 0;
+    for entry in fs::read_dir(&pins.version).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if !pins.is_program(&path) {
+            continue;
+        }
+        sum += of(&path).map_err(|error| Error::pin(&path, error))?;
+    }
+    Ok(sum)
+}
+
+fn of(pin: &Path) -> io::Result<u64> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let attributes = PinAttributes {
+        path: path.as_ptr().addr() as u64,
+        descriptor: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the attributes and the string, both of which outlive the call.
+    let program = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            OBJECT_GET,
+            &raw const attributes,
+            size_of::<PinAttributes>(),
+        )
+    };
+    let program = RawFd::try_from(program).map_err(io::Error::other)?;
+    if program < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just handed out this descriptor.
+    let program = unsafe { OwnedFd::from_raw_fd(program) };
+    // SAFETY: integers and addresses, for which zero is a value.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let attributes = InfoAttributes {
+        descriptor: program.as_raw_fd().cast_unsigned(),
+        length: u32::try_from(size_of::<bpf_prog_info>()).map_err(io::Error::other)?,
+        info: (&raw mut info).addr() as u64,
+    };
+    // SAFETY: the kernel writes at most `length` bytes to `info`, and follows none of the addresses in it, since the
+    // lengths beside them are zero (kernel/bpf/syscall.c, `bpf_prog_get_info_by_fd`).
+    let failed = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            OBJECT_INFO,
+            &raw const attributes,
+            size_of::<InfoAttributes>(),
+        )
+    };
+    if failed < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(info.recursion_misses)
+}

@@ -1,0 +1,184 @@
+//! A compiled policy as the value of one map: what the kernel half reads.
+
+use std::str::FromStr as _;
+
+use caps::Capability;
+use ringfence_abi::{
+    automaton,
+    policy::{Header, LARGE_WORDS, MODE_AUDIT, MODE_ENFORCE, MODE_OFF, NO_TABLE},
+    rights::PROGRAMS,
+    surface::Surfaces,
+};
+
+use super::{Error, fence::SIZES};
+use crate::policy::{Automaton, FilePolicy, Mode, NetworkPolicy, Policy};
+
+/// One table, ready to be put into a map.
+pub(super) struct Table {
+    /// Which of the three table sizes it has.
+    pub(super) size_class: u8,
+    /// Header, words, and zeros up to the size of its class.
+    pub(super) value: Vec<u8>,
+}
+
+/// The parts of a policy that one table holds, of the fence at large or of one program.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    files: &'a FilePolicy,
+    network: NetworkPolicy,
+    kernel: Surfaces,
+}
+
+/// The tables of a policy: the fence's at large, then its programs' by their numbers.
+///
+/// # Errors
+/// Where one does not fit, or is damaged.
+pub(super) fn all_of(policy: &Policy) -> Result<Vec<Table>, Error> {
+    let at_large = Part {
+        files: &policy.files,
+        network: policy.network,
+        kernel: policy.kernel,
+    };
+    let programs = policy.programs.iter().map(|program| Part {
+        files: &program.files,
+        network: program.network,
+        kernel: program.kernel,
+    });
+    let parts: Vec<_> = [at_large].into_iter().chain(programs).collect();
+    let capabilities = mask(&policy.capabilities)?;
+    let mut classes = [NO_TABLE; PROGRAMS as usize + 1];
+    if parts.len() > classes.len() {
+        return Err(Error::Programs {
+            programs: parts.len() - 1,
+            most: classes.len() - 1,
+        });
+    }
+    for (class, part) in classes.iter_mut().zip(&parts) {
+        *class = size_class(part.files.automaton.words.len())?;
+        verify(&part.files.automaton)?;
+    }
+    let tables = parts.iter().zip(classes).map(|(&part, size_class)| Table {
+        size_class,
+        value: encode(part, capabilities, classes, size_class),
+    });
+    Ok(tables.collect())
+}
+
+/// The bits of capabilities, by the numbers of include/uapi/linux/capability.h.
+fn mask(names: &[String]) -> Result<u64, Error> {
+    let mut mask = 0;
+    for name in names {
+        let capability = Capability::from_str(&format!("CAP_{}", name.to_ascii_uppercase()))
+            .map_err(|_| Error::Damaged(format!("there is no capability `{name}`")))?;
+        mask |= capability.bitmask();
+    }
+    Ok(mask)
+}
+
+/// Which of the three table sizes holds this many words.
+fn size_class(words: usize) -> Result<u8, Error> {
+    (0..)
+        .zip(SIZES)
+        .find_map(|(class, size)| (words <= size).then_some(class))
+        .ok_or(Error::TooLarge {
+            words,
+            limit: LARGE_WORDS,
+        })
+}
+
+/// Checks that no step of a valid state leaves the table: the programs mask indices and do not ask.
+fn verify(automaton: &Automaton) -> Result<(), Error> {
+    let words = &automaton.words;
+    let damaged = |what: &str| Err(Error::Damaged(what.to_owned()));
+    let classes = u64::from(automaton.classes.iter().copied().max().unwrap_or(0));
+    let mut seen = vec![false; words.len()];
+    let mut open = vec![automaton.start, automaton::DEAD];
+    while let Some(state) = open.pop() {
+        let Some(&word) = words.get(state as usize) else {
+            return damaged("a state lies outside the table");
+        };
+        if std::mem::replace(&mut seen[state as usize], true) {
+            continue;
+        }
+        for class in 0..=classes {
+            let class = u8::try_from(class).unwrap_or(u8::MAX);
+            let index = usize::try_from(automaton::entry_index(word, class)).unwrap_or(usize::MAX);
+            let Some(&entry) = words.get(index) else {
+                return damaged("an entry lies outside the table");
+            };
+            open.push(automaton::next(state, word, entry));
+        }
+    }
+    if automaton::rights_of(words, automaton::DEAD) != 0 {
+        return damaged("the dead state has rights");
+    }
+    Ok(())
+}
+
+/// Header, words, and zeros up to the size of the class. The fields of [`Header`] in their order.
+fn encode(
+    part: Part<'_>,
+    capabilities: u64,
+    classes: [u8; PROGRAMS as usize + 1],
+    size_class: u8,
+) -> Vec<u8> {
+    let bytes = value_bytes(SIZES[usize::from(size_class)]);
+    let mut value = Vec::with_capacity(bytes);
+    let automaton = &part.files.automaton;
+    value.extend_from_slice(&automaton.start.to_ne_bytes());
+    value.extend_from_slice(&part.kernel.0.to_ne_bytes());
+    value.extend_from_slice(&capabilities.to_ne_bytes());
+    value.push(match part.files.mode {
+        Mode::Enforce => MODE_ENFORCE,
+        Mode::Audit => MODE_AUDIT,
+        Mode::Off => MODE_OFF,
+    });
+    value.push(match part.network {
+        NetworkPolicy::None => MODE_ENFORCE,
+        NetworkPolicy::Open => MODE_OFF,
+    });
+    value.extend_from_slice(&Header::DENY_ALL.reserved);
+    value.extend_from_slice(&classes);
+    value.extend_from_slice(&automaton.classes);
+    debug_assert_eq!(value.len(), size_of::<Header>());
+    for word in &automaton.words {
+        value.extend_from_slice(&word.to_ne_bytes());
+    }
+    value.resize(bytes, 0);
+    value
+}
+
+/// The bytes of a table's value in a size class.
+pub(super) fn value_bytes(words: usize) -> usize {
+    size_of::<Header>() + words * size_of::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfence_abi::policy::SMALL_WORDS;
+
+    use super::*;
+
+    #[test]
+    fn the_size_class_is_the_smallest_that_holds_the_table() {
+        assert_eq!(size_class(SMALL_WORDS).unwrap(), 0);
+        assert_eq!(size_class(SMALL_WORDS + 1).unwrap(), 1);
+        assert_eq!(size_class(LARGE_WORDS).unwrap(), 2);
+        assert!(matches!(
+            size_class(LARGE_WORDS + 1),
+            Err(Error::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn a_table_whose_states_lead_out_of_it_is_refused() {
+        let mut automaton = Automaton::deny_all();
+        assert!(verify(&automaton).is_ok());
+        automaton.words[0] = automaton::state_word(1, 0, 7);
+        assert!(verify(&automaton).is_err());
+        automaton.words[0] = automaton::state_word(90, 0, 0);
+        assert!(verify(&automaton).is_err());
+        automaton.words = vec![automaton::state_word(0, 5, 0), 0];
+        assert!(verify(&automaton).is_err());
+    }
+}
