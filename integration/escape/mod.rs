@@ -10,9 +10,13 @@ mod attacker;
 mod case;
 mod exec;
 mod files;
+mod gates;
 mod identity;
+mod ipc;
 mod kernel;
 mod metadata;
+mod mounts;
+mod names;
 mod network;
 mod outcome;
 mod procfs;
@@ -47,12 +51,16 @@ const RESULT: &str = "escape-result ";
 fn cases() -> Vec<Case> {
     [
         files::cases(),
+        names::cases(),
         metadata::cases(),
         exec::cases(),
         identity::cases(),
+        mounts::cases(),
         kernel::cases(),
+        gates::cases(),
         procfs::cases(),
         tasks::cases(),
+        ipc::cases(),
         network::cases(),
         rings::cases(),
         resources::cases(),

@@ -122,65 +122,6 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .harmful("it changes the priority of everything that this user runs"),
         Case::wide("T8", "types into a terminal", types).by_root(),
-        Case::wide("T11", "attaches the victim's shared memory", attaches),
-        Case::wide("T11a", "asks about the victim's shared memory", |arena| {
-            let mut about = [0u8; 256];
-            let words = [
-                arena.victim.memory.into(),
-                libc::IPC_STAT.into(),
-                (&mut about[..]).into(),
-            ];
-            past_the_check(call(libc::SYS_shmctl, &words), &[])
-        }),
-        Case::wide("T11b", "changes the victim's semaphore", |arena| {
-            let mut operation = [0i16, 1, 0];
-            let words = [
-                arena.victim.semaphore.into(),
-                place(&mut operation),
-                1.into(),
-            ];
-            past_the_check(call(libc::SYS_semop, &words), &[])
-        }),
-        Case::wide("T11c", "sends to the victim's queue", |arena| {
-            let mut message = [1i64, 0];
-            let words = [
-                arena.victim.queue.into(),
-                place(&mut message),
-                1.into(),
-                libc::IPC_NOWAIT.into(),
-            ];
-            past_the_check(call(libc::SYS_msgsnd, &words), &[])
-        }),
-        Case::wide("T11d", "opens the victim's POSIX queue", |arena| {
-            let name = CString::new(arena.victim.posix_queue.as_str()).map_err(io::Error::other)?;
-            descriptor(
-                libc::SYS_mq_open,
-                &[(&name).into(), libc::O_RDWR.into(), 0.into(), NULL],
-            )?;
-            escaped("opened")
-        }),
-        Case::wide("T11e", "removes the victim's POSIX queue", |arena| {
-            let name = CString::new(arena.victim.posix_queue.as_str()).map_err(io::Error::other)?;
-            call(libc::SYS_mq_unlink, &[(&name).into()])?;
-            escaped("removed")
-        })
-        .harmful("the victim would miss it"),
-        Case::wide("T11f", "removes the victim's shared memory", |arena| {
-            let words = [arena.victim.memory.into(), libc::IPC_RMID.into(), NULL];
-            past_the_check(call(libc::SYS_shmctl, &words), &[])
-        })
-        .harmful("the victim would miss it"),
-        Case::wide(
-            "T13",
-            "connects to an abstract name where all files are open",
-            |arena| {
-                use std::os::linux::net::SocketAddrExt;
-                let name =
-                    std::os::unix::net::SocketAddr::from_abstract_name(&arena.victim.stream)?;
-                std::os::unix::net::UnixStream::connect_addr(&name)?;
-                escaped("connected")
-            },
-        ),
     ]
 }
 
@@ -360,6 +301,7 @@ fn supervisor() -> io::Result<i32> {
         .rsplit(')')
         .next()
         .and_then(|rest| rest.split_whitespace().nth(1));
+
     above
         .and_then(|number| number.parse().ok())
         .ok_or_else(|| io::Error::other("no parent"))
@@ -368,14 +310,18 @@ fn supervisor() -> io::Result<i32> {
 fn signals_supervisor(_: &Arena) -> Attempt {
     // Read where /proc may be; a fence that hides it gives nothing.
     call(libc::SYS_kill, &[supervisor()?.into(), 0.into()])?;
+
     escaped("permitted")
 }
 
 /// A pipe whose reader is told by a signal, sent to whom we name.
 fn by_owner_of(arena: &Arena, owner: i32) -> Attempt {
     const SET_SIGNAL: i32 = 10;
+
     let (reader, writer) = std::io::pipe()?;
+
     let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
+
     reaches(arena, || {
         let control = |command: i32, value: i32| {
             call(
@@ -396,14 +342,19 @@ fn by_owner(arena: &Arena) -> Attempt {
 
 fn by_owner_group(arena: &Arena) -> Attempt {
     let group = call(libc::SYS_getpgid, &[arena.victim.pid.into()])?;
+
     by_owner_of(arena, -i32::try_from(group).map_err(io::Error::other)?)
 }
 
 fn by_notice(arena: &Arena) -> Attempt {
     const SET_SIGNAL: i32 = 10;
+
     const NOTIFY: i32 = 1026;
+
     const CREATED: u32 = 4;
+
     let folder = open(arena.open("."), libc::O_RDONLY | libc::O_DIRECTORY)?;
+
     reaches(arena, || {
         let control = |command: i32, value: u32| {
             call(
@@ -420,17 +371,22 @@ fn by_notice(arena: &Arena) -> Attempt {
 
 fn joins_group(arena: &Arena) -> Attempt {
     let group = call(libc::SYS_getpgid, &[arena.victim.pid.into()])?;
+
     call(libc::SYS_setpgid, &[0.into(), group.into()])?;
+
     signals(arena, libc::SYS_kill, &[0.into(), SIGNAL.into()])
 }
 
 fn moves(arena: &Arena) -> Attempt {
     let mut processors = [0u64; 16];
+
     let pid = arena.victim.pid;
+
     call(
         libc::SYS_sched_getaffinity,
         &[pid.into(), 128.into(), place(&mut processors)],
     )?;
+
     past_the_check(
         call(
             libc::SYS_sched_setaffinity,
@@ -442,15 +398,19 @@ fn moves(arena: &Arena) -> Attempt {
 
 fn limits(arena: &Arena) -> Attempt {
     let pid = arena.victim.pid;
+
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
+
     let files = libc::RLIMIT_NOFILE;
+
     call(
         libc::SYS_prlimit64,
         &[pid.into(), files.into(), NULL, place(&mut limit)],
     )?;
+
     past_the_check(
         call(
             libc::SYS_prlimit64,
@@ -462,35 +422,34 @@ fn limits(arena: &Arena) -> Attempt {
 
 fn types(arena: &Arena) -> Attempt {
     const UNLOCK: u32 = 0x4004_5431;
+
     const NUMBER: u32 = 0x8004_5430;
+
     let keys = match open("/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY) {
         Ok(keys) => keys,
         Err(error) if arena.fenced => return Err(error.into()),
         Err(error) => return absent(format!("no terminal: {error}")),
     };
+
     let (mut locked, mut number) = (0i32, 0i32);
+
     call(
         libc::SYS_ioctl,
         &[(&keys).into(), UNLOCK.into(), place(&mut locked)],
     )?;
+
     call(
         libc::SYS_ioctl,
         &[(&keys).into(), NUMBER.into(), place(&mut number)],
     )?;
+
     let terminal = open(format!("/dev/pts/{number}"), libc::O_RDWR | libc::O_NOCTTY)?;
+
     let mut letter = [b'x'];
+
     call(
         libc::SYS_ioctl,
         &[(&terminal).into(), libc::TIOCSTI.into(), place(&mut letter)],
     )?;
-    escaped("typed")
-}
 
-fn attaches(arena: &Arena) -> Attempt {
-    let address = call(
-        libc::SYS_shmat,
-        &[arena.victim.memory.into(), 0.into(), 0.into()],
-    )?;
     call(libc::SYS_shmdt, &[address.into()])?;
-    escaped("attached")
-}
