@@ -5,8 +5,10 @@
 //! is not set). A test says what it needs; where that is not there, it is skipped by name and with the reason, and
 //! `RINGFENCE_EXPECT` (a file like `expected-skips.txt`) makes every skip that it does not list a failure.
 //!
-//! A subject is a file here with a `register` function.
+//! A subject is a file here with a `register` function. The one that is a folder, `escape`, also makes an attacker of this
+//! binary: it is what runs inside of its fences.
 
+mod escape;
 mod exec;
 mod files;
 mod kit;
@@ -26,6 +28,9 @@ use std::process::ExitCode;
 use kit::Suite;
 
 fn main() -> ExitCode {
+    if let Some(code) = escape::play() {
+        return code;
+    }
     let mut suite = Suite::default();
     version::register(&mut suite);
     files::register(&mut suite);
@@ -39,5 +44,8 @@ fn main() -> ExitCode {
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);
-    kit::run(suite)
+    escape::register(&mut suite);
+    let code = kit::run(suite);
+    escape::report();
+    code
 }

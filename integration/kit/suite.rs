@@ -19,20 +19,24 @@ pub(crate) struct Suite {
 }
 
 struct Test {
-    name: &'static str,
+    name: String,
     needs: &'static [Need],
-    body: fn() -> Verdict,
+    body: Box<dyn FnOnce() -> Verdict + Send>,
 }
 
 impl Suite {
     /// Adds one test: its name a sentence behind its subject, what it needs, what it does.
     pub(crate) fn test(
         &mut self,
-        name: &'static str,
+        name: impl Into<String>,
         needs: &'static [Need],
-        body: fn() -> Verdict,
+        body: impl FnOnce() -> Verdict + Send + 'static,
     ) {
-        self.tests.push(Test { name, needs, body });
+        self.tests.push(Test {
+            name: name.into(),
+            needs,
+            body: Box::new(body),
+        });
     }
 }
 
@@ -53,7 +57,7 @@ pub(crate) fn run(mut suite: Suite) -> ExitCode {
     for (name, body) in checks() {
         suite.test(name, &[], body);
     }
-    let names: Vec<&str> = suite.tests.iter().map(|test| test.name).collect();
+    let names: Vec<&str> = suite.tests.iter().map(|test| test.name.as_str()).collect();
     if let Some(twice) = repeated(&names) {
         eprintln!("two tests are named {twice}");
         return ExitCode::FAILURE;
@@ -70,32 +74,32 @@ pub(crate) fn run(mut suite: Suite) -> ExitCode {
     trials.extend(
         suite
             .tests
-            .iter()
+            .into_iter()
             .map(|test| trial(test, &floor, expectation.as_ref())),
     );
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(test: &Test, floor: &str, expectation: Option<&Expectation>) -> Trial {
+fn trial(test: Test, floor: &str, expectation: Option<&Expectation>) -> Trial {
     let unmet: Vec<String> = test.needs.iter().filter_map(|need| need.unmet()).collect();
-    let expected = expectation.and_then(|list| list.line(test.name));
-    let body = test.body;
+    let expected = expectation.and_then(|list| list.line(&test.name));
+    let Test { name, body, .. } = test;
     match (unmet.is_empty(), expectation.is_some(), expected) {
-        (true, _, None) => Trial::test(test.name, body),
+        (true, _, None) => Trial::test(name, body),
         (true, _, Some(line)) => {
             let complaint =
                 format!("runs on {floor}, but is expected to be skipped: remove `{line}`");
-            Trial::test(test.name, || Err(complaint.into()))
+            Trial::test(name, || Err(complaint.into()))
         }
         (false, true, None) => {
             let reason = unmet.join(", ");
             let complaint =
                 format!("skipped on {floor}, and no line of the list expects it: {reason}");
-            Trial::test(test.name, || Err(complaint.into()))
+            Trial::test(name, || Err(complaint.into()))
         }
         (false, _, _) => {
             let reason = unmet.join(", ");
-            Trial::ignorable_test(test.name, || Ok(Completion::ignored_with(reason)))
+            Trial::ignorable_test(name, || Ok(Completion::ignored_with(reason)))
         }
     }
 }

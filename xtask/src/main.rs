@@ -5,6 +5,7 @@ mod ebpf;
 mod packages;
 mod place;
 mod run;
+mod security;
 mod test;
 mod tool;
 mod vm;
@@ -34,6 +35,8 @@ enum Verb {
     Test(test::Ask),
     /// Build ringfence and run a command behind its fence
     Run(run::Ask),
+    /// Write docs/security.md from what the escape suite found on the floors that were run
+    Security,
     /// Run the benchmarks
     Bench(bench::Ask),
 }
@@ -53,6 +56,7 @@ fn act(verb: Verb) -> Result<ExitCode> {
         Verb::Ebpf(ask) => ebpf::verb(&ask).map(|()| ExitCode::SUCCESS),
         Verb::Vm(ask) => vm::verb(ask),
         Verb::Test(ask) => test::verb(&ask),
+        Verb::Security => security::verb().map(|()| ExitCode::SUCCESS),
         Verb::Bench(ask) => bench::verb(&ask).map(|()| ExitCode::SUCCESS),
         Verb::Run(ask) => run::verb(&ask).map(|never| match never {}),
     }

@@ -26,6 +26,7 @@ pub(crate) fn floors(
     kernels: &[Release],
     object: Option<&Path>,
     no_vm: bool,
+    filter: &[OsString],
 ) -> Result<Vec<Tally>> {
     if !host && kernels.is_empty() {
         return Ok(Vec::new());
@@ -40,13 +41,13 @@ pub(crate) fn floors(
     };
     let mut tallies = Vec::new();
     if host {
-        tallies.push(on_host(&binary)?);
+        tallies.push(on_host(&binary, filter)?);
     }
     if no_vm {
         tallies.extend(kernels.iter().map(|release| skipped(*release, "--no-vm")));
     } else if !kernels.is_empty() {
         match vm::prepare(is_root()) {
-            Ok(()) => tallies.extend(on_kernels(kernels, &binary)?),
+            Ok(()) => tallies.extend(on_kernels(kernels, &binary, filter)?),
             Err(error) if is_root() => {
                 tallies.extend(kernels.iter().map(|release| failed(*release, &error)));
             }
@@ -123,10 +124,13 @@ fn variables(floor: &str) -> Vec<(&'static str, OsString)> {
     variables
 }
 
-fn on_host(binary: &Path) -> Result<Tally> {
+fn on_host(binary: &Path, filter: &[OsString]) -> Result<Tally> {
     say("integration on this host");
     let mut command = Command::new(binary);
-    command.current_dir(place::root()).envs(variables("host"));
+    command
+        .args(filter)
+        .current_dir(place::root())
+        .envs(variables("host"));
     let mut tally = Tally::of("host");
     let succeeded = lines(command, |line| tally.read(line))?;
     tally.close(succeeded, "integration");
@@ -134,7 +138,7 @@ fn on_host(binary: &Path) -> Result<Tally> {
 }
 
 /// As many machines beside each other as there are processors: an emulated one keeps one busy.
-fn on_kernels(kernels: &[Release], binary: &Path) -> Result<Vec<Tally>> {
+fn on_kernels(kernels: &[Release], binary: &Path, filter: &[OsString]) -> Result<Vec<Tally>> {
     let beside = std::thread::available_parallelism()
         .map_or(1, usize::from)
         .min(kernels.len());
@@ -145,8 +149,8 @@ fn on_kernels(kernels: &[Release], binary: &Path) -> Result<Vec<Tally>> {
         for _ in 0..beside {
             scope.spawn(|| {
                 while let Some((place, release)) = next() {
-                    let tally =
-                        on_kernel(release, binary).unwrap_or_else(|error| failed(release, &error));
+                    let tally = on_kernel(release, binary, filter)
+                        .unwrap_or_else(|error| failed(release, &error));
                     if let Ok(mut done) = done.lock() {
                         done.push((place, tally));
                     }
@@ -164,7 +168,7 @@ fn on_kernels(kernels: &[Release], binary: &Path) -> Result<Vec<Tally>> {
     Ok(done.into_iter().map(|(_, tally)| tally).collect())
 }
 
-fn on_kernel(release: Release, binary: &Path) -> Result<Tally> {
+fn on_kernel(release: Release, binary: &Path, filter: &[OsString]) -> Result<Tally> {
     let floor = name(release);
     let assignments = variables(&floor).into_iter().map(|(name, value)| {
         let mut assignment = OsString::from(name);
@@ -174,7 +178,7 @@ fn on_kernel(release: Release, binary: &Path) -> Result<Tally> {
     });
     let hidden = |path: &PathBuf| path.starts_with("/tmp") || path.starts_with("/run");
     let folders = [place::root().to_owned(), place::target()];
-    let job = Job::here(vec![binary.into()])?
+    let job = Job::here([&[binary.into()], filter].concat())?
         .in_folder(place::root())
         .with_variables(assignments)
         .with_binds(folders.into_iter().filter(hidden))?;

@@ -8,6 +8,7 @@ mod integration;
 mod stream;
 mod tally;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ use clap::ValueEnum;
 
 use crate::ebpf::{self, Builder, Comparison};
 use crate::packages::{Need, ensure, need};
+use crate::security;
 use crate::tool::{is_root, say};
 use crate::vm::Release;
 use tally::{Tally, report};
@@ -29,6 +31,9 @@ pub(crate) struct Ask {
     /// Leave out the machines
     #[arg(long)]
     no_vm: bool,
+    /// Of the floors of integration/, only tests whose name has this in it
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<OsString>,
 }
 
 /// A stage of the tests; later ones need more of the machine.
@@ -95,7 +100,11 @@ pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
             &on_kernels,
             object.as_deref(),
             ask.no_vm,
+            &ask.only,
         )?);
+    }
+    for tally in &tallies {
+        security::keep(&tally.floor, tally.findings())?;
     }
     print!("{}", report(&tallies));
     let failed = tallies.iter().any(|tally| tally.counts()[1] > 0);

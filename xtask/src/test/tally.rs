@@ -12,6 +12,8 @@ pub(crate) struct Tally {
     skipped: Vec<(String, String)>,
     /// Names that were reported as passed since the last summary line.
     named: usize,
+    /// What the escape suite found, a line of JSON each.
+    findings: Vec<String>,
 }
 
 impl Tally {
@@ -45,6 +47,9 @@ impl Tally {
 
     /// Takes one line of a harness' output.
     pub(crate) fn read(&mut self, line: &str) {
+        if let Some((_, finding)) = line.split_once("escape-result ") {
+            return self.findings.push(finding.to_owned());
+        }
         if let Some(summary) = line.strip_prefix("test result: ") {
             return self.settle(summary);
         }
@@ -94,6 +99,11 @@ impl Tally {
         } else if self.named > 0 {
             self.fail(format!("{harness} ended without a summary"));
         }
+    }
+
+    /// What the escape suite found.
+    pub(crate) fn findings(&self) -> &[String] {
+        &self.findings
     }
 
     /// Skips and failures by name, as they go below the table.
