@@ -27,7 +27,7 @@ capabilities = ["chown", "dac_override", "fowner", "kill", "ipc_owner", "ipc_loc
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
-    let mut test = |name, body| suite.test(name, NEEDS, body);
+    let mut test = |name, body: fn() -> Verdict| suite.test(name, NEEDS, body);
     test(
         "surfaces::closed_parts_of_the_kernel_are_closed_to_a_capable_root",
         closed_parts_of_the_kernel_are_closed_to_a_capable_root,
