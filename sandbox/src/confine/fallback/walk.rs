@@ -53,6 +53,9 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     };
     let state = automaton.state(b"/");
     let root = walk.directory(Path::new("/"), state, state, Granted::default())?;
+    walk.gaps.settings = [b"/proc/".as_slice(), b"/sys/"]
+        .iter()
+        .any(|place| walk.reach.ahead(automaton.state(place)).any & WRITE != 0);
     let hidden = walk.hidden.len() + walk.carved.len();
     let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
     if !fits && walk.relies_on_mounts {
