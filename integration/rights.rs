@@ -2,15 +2,11 @@
 //!
 //! The policy is made by hand, so that nothing but the kernel half is asked.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
-use libtest_mimic::Failed;
-use ringfence::kernel::{Cgroup, Engine};
 use ringfence::policy::{
     Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, ProgramPolicy,
+    Syscalls,
 };
 use ringfence_abi::{
     automaton,
@@ -18,7 +14,7 @@ use ringfence_abi::{
     surface::Surfaces,
 };
 
-use crate::kit::{Folder, Need, PYTHON, Suite, Verdict};
+use crate::kit::{ByHand, Folder, Need, PYTHON, Suite, Verdict};
 
 /// The number of the only program, in the place of an accept byte where it stands.
 const PROGRAM: u8 = 1 << 3;
@@ -49,29 +45,19 @@ fn a_program_has_its_own_rights_and_only_by_exec() -> Verdict {
     folder.file("rights.py", include_str!("rights.py"))?;
     folder.script("tool", "#!/bin/sh\nexec \"$@\"\n")?;
     folder.script("broken", "#!/nowhere/at/all\n")?;
-    let group = TestGroup::new("/sys/fs/cgroup/ringfence-test-rights")?;
-    let mut engine = Engine::open(&Cgroup {
-        directory: group.0.clone(),
-        id: group.id()?,
-    })?;
-    let mut fence = engine.install(&policy(folder.path()), group.id()?)?;
-    let mut events = fence.events().ok_or("the fence has no events")?;
-    let output = Command::new("/bin/sh")
-        .args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#])
-        .arg(&group.0)
-        .args([PYTHON, "-I"])
+    let fence = ByHand::new(&policy(folder.path()))?;
+    let output = fence
+        .entered(PYTHON)
+        .arg("-I")
         .arg(folder.at("rights.py"))
         .arg(folder.path())
-        .stdin(Stdio::null())
         .output()?;
-    let mut programs = Vec::new();
-    while let Some(event) = events.next_event() {
-        let event = event.map_err(|length| format!("a record of {length} bytes makes no sense"))?;
-        if event.path.ends_with(b"/common") || event.path.ends_with(b"/secret") {
-            programs.push((event.program, event.path.ends_with(b"/secret")));
-        }
-    }
-    fence.remove(&mut engine)?;
+    let programs: Vec<_> = fence
+        .end()?
+        .into_iter()
+        .filter(|event| event.path.ends_with(b"/common") || event.path.ends_with(b"/secret"))
+        .map(|event| (event.program, event.path.ends_with(b"/secret")))
+        .collect();
     let said = String::from_utf8_lossy(&output.stdout);
     if said != EXPECTED {
         let error = String::from_utf8_lossy(&output.stderr);
@@ -130,6 +116,7 @@ fn policy(folder: &Path) -> Policy {
         network: NetworkPolicy::None,
         capabilities: vec!["sys_ptrace".to_owned()],
         kernel: Surfaces::NONE,
+        syscalls: Syscalls::Default,
         privilege_gain: false,
         programs: vec![ProgramPolicy {
             path: tool.clone(),
@@ -164,23 +151,10 @@ fn prefixes(rules: &[(&str, u8)]) -> Automaton {
         }
         accepts[node] = Some(*accept);
     }
-    // One state more for each rule: what goes on below its prefix and leaves the trie.
-    let mut states: Vec<(Vec<(u8, usize)>, u8, usize)> = Vec::new();
+    // One state more for each accept byte: what goes on below a prefix and leaves the trie.
     let count = edges.len();
-    let mut tails = Vec::new();
-    let tail_of = |accept: u8, tails: &mut Vec<u8>| -> usize {
-        if accept == 0 {
-            return 0;
-        }
-        let at = tails
-            .iter()
-            .position(|&known| known == accept)
-            .unwrap_or_else(|| {
-                tails.push(accept);
-                tails.len() - 1
-            });
-        count + at
-    };
+    let mut states = Vec::new();
+    let mut tails: Vec<u8> = Vec::new();
     // Parents come before their children, so that what is inherited is known.
     let mut inherited = vec![0u8; count];
     for node in 0..count {
@@ -188,24 +162,47 @@ fn prefixes(rules: &[(&str, u8)]) -> Automaton {
         for &(_, next) in &edges[node] {
             inherited[next] = accept;
         }
-        let tail = tail_of(accept, &mut tails);
-        states.push((edges[node].clone(), accept, tail));
+        let known = tails.iter().position(|&known| known == accept);
+        let default = match known {
+            _ if accept == 0 => 0,
+            Some(at) => count + at,
+            None => {
+                tails.push(accept);
+                count + tails.len() - 1
+            }
+        };
+        states.push(State {
+            edges: edges[node].clone(),
+            accept,
+            default,
+        });
     }
-    for (number, accept) in tails.iter().enumerate() {
-        states.push((Vec::new(), *accept, count + number));
+    for (number, &accept) in tails.iter().enumerate() {
+        states.push(State {
+            edges: Vec::new(),
+            accept,
+            default: count + number,
+        });
     }
     lay_out(&states)
 }
 
-fn lay_out(states: &[(Vec<(u8, usize)>, u8, usize)]) -> Automaton {
+/// One state: where single bytes lead, where all others do, and what it accepts.
+struct State {
+    edges: Vec<(u8, usize)>,
+    default: usize,
+    accept: u8,
+}
+
+fn lay_out(states: &[State]) -> Automaton {
     let number = |state: usize| u32::try_from(state).expect("a small automaton");
     let total = states.len();
     let nowhere = automaton::entry_word(u32::MAX, automaton::DEAD);
     let mut words = vec![nowhere; total + total * 256];
-    for (state, (edges, accept, default)) in states.iter().enumerate() {
+    for (state, found) in states.iter().enumerate() {
         let base = total + state * 256;
-        words[state] = automaton::state_word(number(base), number(*default), *accept);
-        for &(byte, next) in edges {
+        words[state] = automaton::state_word(number(base), number(found.default), found.accept);
+        for &(byte, next) in &found.edges {
             words[base + usize::from(byte)] = automaton::entry_word(number(state), number(next));
         }
     }
@@ -217,26 +214,5 @@ fn lay_out(states: &[(Vec<(u8, usize)>, u8, usize)]) -> Automaton {
         start: 1,
         classes,
         words,
-    }
-}
-
-/// A cgroup of the test's own, removed at its end.
-struct TestGroup(PathBuf);
-
-impl TestGroup {
-    fn new(path: &str) -> Result<Self, Failed> {
-        fs::create_dir(path).map_err(|error| format!("cannot make {path}: {error}"))?;
-        Ok(Self(path.into()))
-    }
-
-    /// Its number in the kernel.
-    fn id(&self) -> Result<u64, Failed> {
-        Ok(fs::metadata(&self.0)?.ino())
-    }
-}
-
-impl Drop for TestGroup {
-    fn drop(&mut self) {
-        fs::remove_dir(&self.0).ok();
     }
 }

@@ -6,8 +6,13 @@
 use std::process::{Child, Command, Stdio};
 
 use libtest_mimic::Failed;
+use ringfence::policy::{
+    Automaton, Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls,
+};
+use ringfence::profile::capability;
+use ringfence_abi::surface::{self, Surfaces};
 
-use crate::kit::{DENIED, Fence, Need, OK, PYTHON, Standing, Suite, Verdict};
+use crate::kit::{ByHand, DENIED, Fence, Folder, Need, OK, PYTHON, Standing, Suite, Verdict};
 
 const NEEDS: &[Need] = &[Need::Root, Need::BpfLsm];
 const ATTACK: &str = "trial/surfaces.py";
@@ -26,6 +31,10 @@ pub(crate) fn register(suite: &mut Suite) {
     test(
         "surfaces::closed_parts_of_the_kernel_are_closed_to_a_capable_root",
         closed_parts_of_the_kernel_are_closed_to_a_capable_root,
+    );
+    test(
+        "surfaces::what_a_profile_opens_is_open_but_the_fences_own_maps",
+        what_a_profile_opens_is_open_but_the_fences_own_maps,
     );
     test(
         "surfaces::a_capability_that_is_not_listed_is_not_there",
@@ -117,33 +126,81 @@ fn denied_inside_only(more: &str, acts: &[(&str, &str)]) -> Verdict {
     agree("outside", &names, &meanwhile?, &fine)
 }
 
+/// Each with how it ends outside of every fence.
+const PARTS: &[(&str, &str)] = &[
+    ("userns", OK),
+    ("mount", OK),
+    ("unmount", OK),
+    ("remount", OK),
+    ("by-parts", OK),
+    ("move", OK),
+    ("pivot", OK),
+    ("chroot", OK),
+    ("bpf-map", OK),
+    ("bpf-by-number", OK),
+    ("perf", OK),
+    ("module-memory", "ENOEXEC"),
+    ("module-file", "ENOEXEC"),
+    ("key", OK),
+    ("clock", OK),
+    ("log", OK),
+    ("quota", OK),
+    ("ring", OK),
+    ("page-faults", OK),
+    ("inet", OK),
+    ("netlink", OK),
+];
+
 fn closed_parts_of_the_kernel_are_closed_to_a_capable_root() -> Verdict {
-    denied_inside_only(
-        CAPABLE,
-        &[
-            ("userns", OK),
-            ("mount", OK),
-            ("unmount", OK),
-            ("remount", OK),
-            ("by-parts", OK),
-            ("move", OK),
-            ("pivot", OK),
-            ("chroot", OK),
-            ("bpf-map", OK),
-            ("bpf-by-number", OK),
-            ("perf", OK),
-            ("module-memory", "ENOEXEC"),
-            ("module-file", "ENOEXEC"),
-            ("key", OK),
-            ("clock", OK),
-            ("log", OK),
-            ("quota", OK),
-            ("ring", OK),
-            ("page-faults", OK),
-            ("inet", OK),
-            ("netlink", OK),
-        ],
-    )
+    denied_inside_only(CAPABLE, PARTS)
+}
+
+/// All but one: maps that are there are never handed out by number, since the fence's own are among them.
+fn what_a_profile_opens_is_open_but_the_fences_own_maps() -> Verdict {
+    let all = surface::ALL.iter();
+    let fence = ByHand::new(&Policy {
+        profile: "open".to_owned(),
+        files: FilePolicy {
+            mode: Mode::Off,
+            automaton: Automaton::deny_all(),
+        },
+        network: NetworkPolicy::Open,
+        capabilities: capability::NAMES.map(str::to_owned).to_vec(),
+        kernel: all.fold(Surfaces::NONE, |all, one| all.union(one.bit)),
+        syscalls: Syscalls::Default,
+        privilege_gain: true,
+        programs: Vec::new(),
+        limits: Limits::default(),
+        degradation: Degradation::default(),
+    })?;
+    let folder = Folder::new()?;
+    let attack = folder.file(ATTACK, include_str!("surfaces.py"))?;
+    let mut victim = Victim::new()?;
+    let (mut names, mut ends): (Vec<_>, Vec<_>) = PARTS
+        .iter()
+        .map(|&(name, end)| (name, if name == "bpf-by-number" { DENIED } else { end }))
+        .unzip();
+    let number = victim.0.id();
+    let others = [
+        "nice @",
+        "limit @",
+        "write /proc/@/oom_score_adj",
+        "signals-to @",
+    ]
+    .map(|act| act.replace('@', &number.to_string()));
+    names.extend(others.iter().map(String::as_str));
+    ends.extend([OK; 4]);
+    names.extend([
+        "host-name",
+        "write /proc/sysrq-trigger",
+        "write /proc/self/mem",
+    ]);
+    ends.extend([OK; 3]);
+    let ended = said(fence.entered(PYTHON).arg("-I").arg(attack).args(&names));
+    fence.end()?;
+    agree("inside", &names, &ended?, &ends)?;
+    victim.0.wait()?;
+    Ok(())
 }
 
 fn a_capability_that_is_not_listed_is_not_there() -> Verdict {

@@ -1,6 +1,7 @@
 //! What the integration tests are written with: needs, floors, runs of the program, fences with a prober inside, and
 //! folders to try things in.
 
+mod byhand;
 mod expectation;
 mod fence;
 mod folder;
@@ -9,6 +10,7 @@ mod run;
 mod standing;
 mod suite;
 
+pub(crate) use byhand::ByHand;
 pub(crate) use fence::{DENIED, Fence, OK, PYTHON};
 pub(crate) use folder::Folder;
 pub(crate) use need::Need;

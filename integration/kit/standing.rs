@@ -60,13 +60,7 @@ impl Standing {
 
     /// A command that runs inside.
     pub(crate) fn entered(&self, program: &str) -> Command {
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", ENTER])
-            .arg(&self.cgroup)
-            .arg(program)
-            .stdin(Stdio::null());
-        command
+        entered(&self.cgroup, program)
     }
 
     /// Lets the prober go on, and returns what it said.
@@ -80,6 +74,25 @@ impl Standing {
         self.child.wait()?;
         Ok(rest.lines().skip(1).map(str::to_owned).collect())
     }
+}
+
+/// A command that enters a cgroup first.
+pub(super) fn entered(cgroup: &Path, program: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", ENTER])
+        .arg(cgroup)
+        .arg(program)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Where the cgroup2 hierarchy is mounted.
+pub(super) fn hierarchy() -> Result<&'static str, Failed> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .into_iter()
+        .find(|above| Path::new(above).join("cgroup.procs").exists())
+        .ok_or_else(|| "no cgroup2 hierarchy is mounted".into())
 }
 
 /// The cgroup of the only child of a process.
@@ -97,9 +110,5 @@ fn cgroup_of_child(parent: u32) -> Result<PathBuf, Failed> {
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))
         .ok_or("the process is in no cgroup2")?;
-    let above = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-        .into_iter()
-        .find(|above| Path::new(above).join("cgroup.procs").exists())
-        .ok_or("no cgroup2 hierarchy is mounted")?;
-    Ok(Path::new(above).join(group))
+    Ok(Path::new(hierarchy()?).join(group))
 }

@@ -1,5 +1,6 @@
 //! `ringfence run`: one command behind a fence.
 
+mod closed;
 mod engine;
 mod narrator;
 mod prepare;

@@ -12,7 +12,7 @@ use std::{
 use ringfence_abi::rights;
 use serde::{Deserialize, Serialize};
 
-use super::{Options, engine::Enforcer, narrator::Narrator, prepare::Prepared};
+use super::{Options, closed, engine::Enforcer, narrator::Narrator, prepare::Prepared};
 use crate::{
     command::Failure,
     compile::Explainer,
@@ -110,6 +110,8 @@ struct Kind {
     program: u8,
     denied: bool,
     missing: u8,
+    detail: u32,
+    surface: u8,
     path: Vec<u8>,
     other: Option<Vec<u8>>,
 }
@@ -164,6 +166,8 @@ impl Record {
             program: event.program,
             denied: event.denied,
             missing: event.needed & !event.granted,
+            detail: event.detail,
+            surface: event.surface,
             path: event.path.clone(),
             other: event.other.clone(),
         };
@@ -308,6 +312,11 @@ impl Denial {
             expected: false,
             allowed_by_profile: event.cause == Cause::Other,
         };
+        if event.cause == Cause::Closed && event.source == Source::Hook {
+            denial.reason = closed::reason(event);
+            denial.hint =
+                closed::remedy(event).map(|line| format!("a profile opens it with `{line}`"));
+        }
         if event.cause == Cause::Rule {
             denial.explain(&event.path, event, explainer);
             if let Some(other) = &event.other {
