@@ -25,6 +25,10 @@ pub(super) fn of(
     derived: Option<&Derived>,
     uid: u32,
 ) -> Vec<Standing> {
+    let differences = match engine {
+        Engine::BpfLsm => Vec::new(),
+        Engine::Fallback => programs::differences(policy),
+    };
     Protection::ALL
         .into_iter()
         .map(|protection| match protection {
@@ -33,7 +37,7 @@ pub(super) fn of(
         })
         .map(|standing| match engine {
             Engine::BpfLsm => standing,
-            Engine::Fallback => programs::at_large(standing, policy),
+            Engine::Fallback => programs::at_large(standing, policy, &differences),
         })
         .collect()
 }
