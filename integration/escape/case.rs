@@ -30,6 +30,8 @@ pub(crate) enum World {
     Least,
     /// Every file may be read, written and executed: no rule about paths hides what else is missing.
     Wide,
+    /// As `Least`, with parts of the kernel opened by `[kernel] allow`: what they give must still be fenced.
+    Opened,
     /// As `Least`, with limits.
     Limited,
     /// As `Least`; its cases are about what goes on working, not attacks.
@@ -38,13 +40,20 @@ pub(crate) enum World {
 
 impl World {
     /// All, in the order in which they run.
-    pub(super) const ALL: [Self; 4] = [Self::Least, Self::Wide, Self::Limited, Self::Works];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Least,
+        Self::Wide,
+        Self::Opened,
+        Self::Limited,
+        Self::Works,
+    ];
 
     /// Its name in tests and tables.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Least => "least",
             Self::Wide => "wide",
+            Self::Opened => "opened",
             Self::Limited => "limited",
             Self::Works => "works",
         }

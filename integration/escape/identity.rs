@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::{io, thread};
 
 use super::arena::Arena;
-use super::case::{Attempt, Case, Stop, absent, escaped, nothing, past_the_check};
+use super::case::{Attempt, Case, Stop, World, absent, escaped, nothing, past_the_check};
 use super::files::steal;
 use super::kernel::{changes_root, clones_tree};
 use super::system::{NULL, c, call, descriptor, ended, in_child, leave, open, open_at, place};
@@ -125,6 +125,42 @@ pub(super) fn cases() -> Vec<Case> {
             past_the_check(call(libc::SYS_fspick, &words), &[libc::EINVAL])
         })
         .by_root(),
+        Case::least("F16o", "reads in a copy of the mounts", clones_tree)
+            .by_root()
+            .within(World::Opened),
+        Case::least(
+            "F17o",
+            "writes in a mount that was taken away",
+            writes_in_lost_mount,
+        )
+        .by_root()
+        .within(World::Opened),
+        Case::least(
+            "F18o",
+            "writes in a mount that is nowhere",
+            makes_file_system,
+        )
+        .by_root()
+        .within(World::Opened),
+        Case::least("F19o", "reads below another root", changes_root)
+            .by_root()
+            .within(World::Opened),
+        Case::least(
+            "F23o",
+            "reads a closed file by its handle",
+            super::metadata::by_handle,
+        )
+        .by_root()
+        .within(World::Opened),
+        Case::least(
+            "C5o",
+            "reads a closed file as root of a user namespace",
+            |arena| {
+                unshares(libc::CLONE_NEWUSER)?;
+                steal(arena.closed("secret"))
+            },
+        )
+        .within(World::Opened),
         Case::least("F19", "reads below another root", changes_root).by_root(),
         Case::wide("F19a", "takes another root", |arena| {
             let path = c(arena.open("."))?;
@@ -386,6 +422,20 @@ fn makes_file_system(_: &Arena) -> Attempt {
     )?;
     let mount = descriptor(libc::SYS_fsmount, &[(&context).into(), 1.into(), 0.into()])?;
     open_at(mount.as_raw_fd(), "passwd", libc::O_CREAT | libc::O_RDWR)?;
+    escaped("made a file in it")
+}
+
+/// What is in it has no path that a rule could be about, though it seems to.
+fn writes_in_lost_mount(arena: &Arena) -> Attempt {
+    private(arena)?;
+    mount(arena, c"tmpfs")?;
+    let target = arena.open("mount");
+    let lost = open(&target, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    call(
+        libc::SYS_umount2,
+        &[(&c(&target)?).into(), libc::MNT_DETACH.into()],
+    )?;
+    open_at(lost.as_raw_fd(), "passwd", libc::O_CREAT | libc::O_RDWR)?;
     escaped("made a file in it")
 }
 

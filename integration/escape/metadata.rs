@@ -170,7 +170,7 @@ struct Handle {
     bytes: [u8; 128],
 }
 
-fn by_handle(arena: &Arena) -> Attempt {
+pub(super) fn by_handle(arena: &Arena) -> Attempt {
     let mut handle = Handle {
         size: 128,
         kind: 0,

@@ -23,14 +23,19 @@ pub(super) fn write(folder: &Folder, world: World) -> Result<(), Failed> {
     );
     let rules = match world {
         World::Wide => "read = ['/**']\nwrite = ['/**']\nexec = ['/**']".to_owned(),
-        World::Least | World::Limited | World::Works => format!(
+        World::Least | World::Opened | World::Limited | World::Works => format!(
             "read = [{programs}, {:?}, {:?}]\nwrite = [{:?}]\nexec = [{programs}]",
             at("read/**"),
             at("open/**"),
             at("open/**")
         ),
     };
-    let limits = match world {
+    let more = match world {
+        // With the capabilities that the calls ask for besides.
+        World::Opened => {
+            "[kernel]\nallow = ['io-uring', 'userns', 'mount', 'chroot']\n\
+             [process]\ncapabilities = ['sys_admin', 'sys_chroot', 'dac_read_search']\n"
+        }
         World::Limited => {
             "[limits]\nmemory = '96MiB'\npids = 32\nopen-files = 64\nfile-size = '1MiB'\n"
         }
@@ -38,7 +43,7 @@ pub(super) fn write(folder: &Folder, world: World) -> Result<(), Failed> {
     };
     // Limits need controllers that not every machine has; what is not kept shows in the cases.
     let text = format!(
-        "version = 1\nname = '{}'\nextends = ['base']\n[files]\n{rules}\n{limits}[protection]\nlimits = 'best-effort'\n",
+        "version = 1\nname = '{}'\nextends = ['base']\n[files]\n{rules}\n{more}[protection]\nlimits = 'best-effort'\n",
         world.name()
     );
     folder.file("trial/escape.toml", &text)?;

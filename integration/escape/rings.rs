@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::arena::Arena;
-use super::case::{Attempt, Case, Stop, absent, escaped};
+use super::case::{Attempt, Case, Stop, World, absent, escaped};
 use super::files::secret_in;
 use super::system::{NULL, c, call, descriptor, map, place, read};
 
@@ -26,37 +26,46 @@ const ENTRIES: i64 = 0x1000_0000;
 
 /// The chapter.
 pub(super) fn cases() -> Vec<Case> {
-    vec![
-        Case::wide("U0", "makes a ring", |_| {
-            Ring::new(0)?;
-            escaped("made")
-        }),
-        Case::least("U1", "opens a closed file through a ring", |arena| {
+    let closed = Case::wide("U0", "makes a ring", |_| {
+        Ring::new(0)?;
+        escaped("made")
+    });
+    let opened = through_rings(["U1o", "U1ao", "U1bo", "U1co", "U1do", "U1eo", "U2o", "U3o"]);
+    let opened = opened.map(|case| case.within(World::Opened));
+    let ids = ["U1", "U1a", "U1b", "U1c", "U1d", "U1e", "U2", "U3"];
+    [closed]
+        .into_iter()
+        .chain(through_rings(ids))
+        .chain(opened)
+        .collect()
+}
+
+/// What is done with a ring, if there is one.
+fn through_rings(ids: [&'static str; 8]) -> [Case; 8] {
+    let [u1, u1a, u1b, u1c, u1d, u1e, u2, u3] = ids;
+    [
+        Case::least(u1, "opens a closed file through a ring", |arena| {
             opens(arena, 0, 0)
         }),
+        Case::least(u1a, "opens a closed file by a worker of a ring", |arena| {
+            opens(arena, 0, ASYNC)
+        }),
         Case::least(
-            "U1a",
-            "opens a closed file by a worker of a ring",
-            |arena| opens(arena, 0, ASYNC),
-        ),
-        Case::least(
-            "U1b",
+            u1b,
             "opens a closed file by the kernel's thread of a ring",
             |arena| opens(arena, POLLED, 0),
         ),
-        Case::least("U1c", "renames through a ring", |arena| {
+        Case::least(u1c, "renames through a ring", |arena| {
             renames(arena, RENAMEAT)
         }),
-        Case::least("U1d", "links through a ring", |arena| {
-            renames(arena, LINKAT)
-        }),
-        Case::least("U1e", "removes through a ring", removes),
+        Case::least(u1d, "links through a ring", |arena| renames(arena, LINKAT)),
+        Case::least(u1e, "removes through a ring", removes),
         Case::least(
-            "U2",
+            u2,
             "opens through a ring as who it was before",
             as_personality,
         ),
-        Case::least("U3", "makes a socket through a ring", |_| {
+        Case::least(u3, "makes a socket through a ring", |_| {
             let ring = Ring::new(0)?;
             let entry = Entry {
                 operation: SOCKET,
