@@ -25,6 +25,8 @@ pub(super) struct Arena {
     pub(super) rounds: u32,
     /// The kernel keeps even root from some acts (`lockdown=`).
     pub(super) lockdown: bool,
+    /// The engine keeps programs and maps in a file system of its own.
+    pub(super) pinned: bool,
     /// A cgroup2 hierarchy of the machine.
     pub(super) cgroup: PathBuf,
     /// A cgroup in it that is not the fence's.

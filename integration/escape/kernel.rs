@@ -17,11 +17,13 @@ pub(super) fn cases() -> Vec<Case> {
     let machine = [
         Case::wide("K1", "loads a program into the kernel", loads_program).by_root(),
         Case::wide("K1a", "makes a map of the kernel's programs", makes_map).by_root(),
-        Case::wide(
-            "K2",
-            "removes what keeps the fence's programs",
-            removes_pins,
-        )
+        Case::wide("K2", "changes what keeps the fence's programs", |arena| {
+            changes_directory(arena, "/run/ringfence/bpf")
+        })
+        .by_root(),
+        Case::wide("K2a", "changes the fence's own directory", |arena| {
+            changes_directory(arena, "/run/ringfence")
+        })
         .by_root(),
         Case::wide(
             "K3",
@@ -174,16 +176,20 @@ fn makes_map(_: &Arena) -> Attempt {
     escaped("made")
 }
 
-fn removes_pins(arena: &Arena) -> Attempt {
-    let place = std::path::Path::new("/run/ringfence");
-    let mark = if arena.fenced {
+/// Makes a directory there and removes it.
+fn changes_directory(arena: &Arena, path: &str) -> Attempt {
+    if !arena.pinned {
+        return absent("this engine keeps nothing there");
+    }
+    let place = std::path::Path::new(path);
+    let made = if arena.fenced {
         place.join("escaped")
     } else {
         arena.open("escaped")
     };
-    std::fs::create_dir(&mark)?;
-    std::fs::remove_dir(&mark)?;
-    escaped("may change the place of the pins")
+    std::fs::create_dir(&made)?;
+    std::fs::remove_dir(&made)?;
+    escaped("made a directory")
 }
 
 /// `struct perf_event_attr`, as far as it is needed: a clock in software.

@@ -176,4 +176,16 @@ impl Known {
             .find(|(_, globs)| covers(globs))
             .map(|(line, _)| line.as_str())
     }
+
+    /// Lines for this floor and engine that cover none of these cases: they were for cases that are gone.
+    pub(super) fn stale(&self, floor: &str, engine: Engine, cases: &[&str]) -> Vec<&str> {
+        let is_here =
+            |globs: &[GlobMatcher; 4]| globs[0].is_match(floor) && globs[1].is_match(engine.name());
+        let covers = |globs: &[GlobMatcher; 4]| cases.iter().any(|case| globs[3].is_match(case));
+        let stale = self
+            .lines
+            .iter()
+            .filter(|(_, globs)| is_here(globs) && !covers(globs));
+        stale.map(|(line, _)| line.as_str()).collect()
+    }
 }

@@ -17,7 +17,7 @@ use super::arena::{Arena, SECRET, Victim};
 use super::attacker::{ARENA, Line};
 use super::case::World;
 use super::{attacker, cases, profile, victim};
-use crate::kit::{Folder, Ringfence};
+use crate::kit::{Folder, Need, Ringfence};
 
 /// Somebody without any privilege.
 pub(super) const NOBODY: u32 = 65534;
@@ -129,6 +129,7 @@ impl Stage {
             patience: if emulated { 60 } else { 20 },
             rounds: if emulated { 200 } else { 2000 },
             lockdown: lockdown.is_ok_and(|mode| !mode.contains("[none]")),
+            pinned: Need::BpfLsm.unmet().is_none(),
             cgroup: cgroup(),
             sibling: self.sibling.clone(),
             victim: self.victim.facts.clone(),

@@ -105,6 +105,9 @@ const BLOWS: [(&str, &str, Signal); 2] = [
     ),
 ];
 
+/// Their names, which are not in the list of cases.
+pub(super) const IDS: [&str; 2] = [BLOWS[0].0, BLOWS[1].0];
+
 /// The cases that need somebody outside to do something meanwhile.
 pub(super) fn register(suite: &mut Suite, engine: Engine, user: User) {
     for (id, says, blow) in BLOWS {
