@@ -24,10 +24,11 @@ const LINK_BY_ID: u32 = 30;
 #[inline(always)]
 pub fn bpf(context: &LsmContext) -> i32 {
     let command = context.arg::<u32>(0);
-    if matches!(command, OBJECT_GET | PROGRAM_BY_ID | MAP_BY_ID | LINK_BY_ID) {
+    let answer = surface::gate(BPF, operation::BPF, command);
+    if answer == ALLOW && matches!(command, OBJECT_GET | PROGRAM_BY_ID | MAP_BY_ID | LINK_BY_ID) {
         return never(operation::BPF, command);
     }
-    surface::gate(BPF, operation::BPF, command)
+    answer
 }
 
 /// Closed to every fenced task, whatever the profile opens.
