@@ -7,6 +7,7 @@ use crate::{
     command::{Failure, look::look, place::Place},
     compile::{self, Explainer},
     confine::{Request, find_program},
+    kernel::{self, Host},
     policy::Policy,
     profile::{self, Effective, Right, Rule},
 };
@@ -25,6 +26,9 @@ pub(super) fn prepare(options: &Options, place: &Place) -> Result<Prepared, Fail
     if options.profiles.is_empty() {
         command_line.rules.extend(command_rules(options, place)?);
     }
+    if Host::probe().obstacle().is_none() {
+        command_line.rules.push(own_state()?);
+    }
     let effective = profile::load(&options.profiles, command_line)?;
     let (policy, explainer) = compile::compile(&effective, &place.variables(), &look)?;
     Ok(Prepared {
@@ -32,6 +36,13 @@ pub(super) fn prepare(options: &Options, place: &Place) -> Result<Prepared, Fail
         policy,
         explainer,
     })
+}
+
+/// The programs' pins and what the supervisors keep beside them, which only root could reach: whatever a profile lets root
+/// write, not this. A deny rule holds in every program of the profile.
+fn own_state() -> Result<Rule, Failure> {
+    let reason = "the fence protects itself";
+    Ok(Rule::built_in_below(Right::Deny, kernel::STATE, reason)?)
 }
 
 /// Under the default profile, the command itself may be read and executed: that is what was asked for. A profile that
