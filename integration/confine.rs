@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use ringfence::confine::{Engine, Error, Exit, Plan, Probe, Request};
 use ringfence::policy::{
-    Degradation, Demand, FilePolicy, Grade, Limits, Mode, NetworkPolicy, Policy, Protection,
-    Syscalls,
+    Degradation, Demand, FilePolicy, Grade, Limits, Mode, NetworkPolicy, Policy, ProgramPolicy,
+    Protection, Syscalls,
 };
 use ringfence_abi::rights::{ALL, EXEC, READ, WRITE};
 use ringfence_abi::surface::{self, Surfaces};
@@ -410,6 +410,54 @@ fn an_opened_surface_that_landlock_closes_is_said_to_be_stricter() {
         assert_eq!(found, Grade::Stricter);
         assert!(reason.contains(word), "{reason}");
         assert_eq!(grade(&policy, Engine::BpfLsm, protection).0, Grade::Exact);
+    }
+}
+
+#[test]
+fn programs_that_the_fallback_does_not_tell_apart_are_graded() {
+    let probe = Probe::new().unwrap();
+    if probe.landlock_abi == 0 {
+        eprintln!("skipped: programs_that_the_fallback_does_not_tell_apart needs Landlock");
+        return;
+    }
+    let mut wider = system();
+    wider.push(file("/root", READ));
+    let mut policy = policy(&system());
+    let program = |rules: &[Rule], network| ProgramPolicy {
+        path: "/usr/bin/tool".to_owned(),
+        files: FilePolicy {
+            mode: Mode::Enforce,
+            automaton: automaton(rules),
+        },
+        network,
+        kernel: Surfaces::NONE,
+    };
+    let standing = |policy: &Policy, engine, protection| {
+        let standings = ringfence::confine::standings(policy, engine, &probe, None).unwrap();
+        let standing = standings
+            .into_iter()
+            .find(|one| one.protection == protection);
+        standing.unwrap()
+    };
+    let grade = |policy: &Policy, protection| {
+        let found = standing(policy, Engine::Fallback, protection);
+        let said = found.reason.contains("/usr/bin/tool");
+        (found.grade, said)
+    };
+    policy.programs = vec![program(&wider, NetworkPolicy::Open)];
+    assert_eq!(
+        grade(&policy, Protection::FilesRead),
+        (Grade::Stricter, true)
+    );
+    assert_eq!(grade(&policy, Protection::Network), (Grade::Stricter, true));
+    assert!(!grade(&policy, Protection::FilesWrite).1);
+    policy.programs = vec![program(&[file("/root", READ)], NetworkPolicy::None)];
+    assert_eq!(grade(&policy, Protection::FilesRead), (Grade::Weaker, true));
+    assert_eq!(grade(&policy, Protection::Exec), (Grade::Weaker, true));
+    assert!(!grade(&policy, Protection::Network).1);
+    for protection in Protection::ALL {
+        let exact = standing(&policy, Engine::BpfLsm, protection);
+        assert!(!exact.reason.contains("/usr/bin/tool"), "{protection}");
     }
 }
 

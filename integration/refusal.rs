@@ -133,6 +133,7 @@ fn the_engine_that_was_asked_for_or_none() -> Verdict {
         .run(["echo", "ran"])
         .run()?
         .exits_with(125)?
+        .complains("BPF LSM cannot be used")?
         .does_not_say("ran")?;
     Fence::untrusted()?
         .and(["--engine", "fallback"])

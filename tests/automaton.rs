@@ -177,6 +177,114 @@ proptest! {
     }
 }
 
+/// A `[[program]]` section: its path, whether it inherits, its rules, and the programs in it.
+#[derive(Clone, Debug)]
+struct Program {
+    path: String,
+    inherit: bool,
+    rules: Vec<(Right, String)>,
+    programs: Vec<Program>,
+}
+
+/// A section that writes nothing, since a program that can be written is refused.
+fn section() -> impl Strategy<Value = Program> {
+    let right = prop_oneof![Just(Right::Read), Just(Right::Exec), Just(Right::Deny)];
+    let rules = prop::collection::vec((right, pattern()), 0..4);
+    (pattern(), any::<bool>(), rules).prop_map(|(path, inherit, rules)| Program {
+        path,
+        inherit,
+        rules,
+        programs: Vec::new(),
+    })
+}
+
+fn programs() -> impl Strategy<Value = Vec<Program>> {
+    let outer = (section(), prop::collection::vec(section(), 0..3));
+    let outer = outer.prop_map(|(outer, programs)| Program { programs, ..outer });
+    prop::collection::vec(outer, 1..4)
+}
+
+fn write_rules(prefix: &str, rules: &[(Right, String)], text: &mut String) {
+    for right in Right::ALL {
+        let of_right: Vec<_> = rules
+            .iter()
+            .filter(|(other, _)| *other == right)
+            .map(|(_, pattern)| format!("'{pattern}'"))
+            .collect();
+        text.push_str(&format!("{prefix}{right} = [{}]\n", of_right.join(", ")));
+    }
+}
+
+fn write_programs(table: &str, programs: &[Program], text: &mut String) {
+    for program in programs {
+        let Program { path, inherit, .. } = program;
+        text.push_str(&format!(
+            "[[{table}]]\npath = '{path}'\ninherit = {inherit}\n"
+        ));
+        write_rules("files.", &program.rules, text);
+        write_programs(&format!("{table}.program"), &program.programs, text);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, max_global_rejects: 60_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The automaton of every section gives the rights that its rules give one by one, and an exec enters the first section
+    /// that covers the path.
+    #[test]
+    fn the_automata_of_programs_answer_what_the_plain_matchers_answer(
+        rules in rules(),
+        programs in programs(),
+        audit in any::<bool>(),
+        paths in prop::collection::vec(path(), 24),
+    ) {
+        let mode = if audit { "audit" } else { "enforce" };
+        let mut text = format!("version = 1\n[files]\nmode = \"{mode}\"\n");
+        let mut rules: Vec<_> = rules.into_iter().filter(|(right, _)| *right != Right::Write).collect();
+        rules.push((Right::Exec, "/**".to_owned()));
+        write_rules("", &rules, &mut text);
+        write_programs("program", &programs, &mut text);
+        let effective = from_text("test", text.as_bytes(), false, CommandLine::default()).unwrap();
+        let compiled = compile(&effective, &Variables::new(), &no_links);
+        // Sections that are never entered, and two about the same path, are refused.
+        prop_assume!(compiled.is_ok());
+        let (policy, explainer) = compiled.unwrap();
+        let at_large = std::iter::once(&policy.files);
+        let every = at_large.chain(policy.programs.iter().map(|program| &program.files));
+        for (number, files) in (0u8..).zip(every) {
+            for path in &paths {
+                let bytes = path.as_bytes();
+                prop_assert_eq!(files.automaton.rights(bytes), explainer.rights_in(number, bytes), "{} in {}", path.escape_debug(), number);
+                prop_assert_eq!(files.automaton.program(bytes), explainer.entered(number, bytes), "{} entered from {}", path.escape_debug(), number);
+            }
+        }
+    }
+
+    /// What differs between two automata is said, and what is said of one that the other contains is nothing.
+    #[test]
+    fn a_difference_of_automata_is_that_of_their_paths(
+        rules in rules(),
+        more in rules(),
+        paths in prop::collection::vec(path(), 24),
+    ) {
+        let (one, _) = compiled(&rules);
+        let (other, _) = compiled(&more);
+        let [one, other] = [&one.files.automaton, &other.files.automaton];
+        let difference = one.difference(other);
+        prop_assert_eq!(other.difference(one).more, difference.less);
+        prop_assert_eq!(one.difference(one), Default::default());
+        for path in &paths {
+            let (here, there) = (one.rights(path.as_bytes()), other.rights(path.as_bytes()));
+            prop_assert_eq!(here & !there & !difference.more, 0, "{}", path.escape_debug());
+            prop_assert_eq!(there & !here & !difference.less, 0, "{}", path.escape_debug());
+        }
+        let mut both: Vec<_> = rules.into_iter().chain(more).collect();
+        both.retain(|(right, _)| *right != Right::Deny);
+        let (all, _) = compiled(&both);
+        prop_assert_eq!(one.difference(&all.files.automaton).more, 0);
+    }
+}
+
 /// Whether all that follows two states has the same rights: pairs are walked until none is new.
 fn answer_the_same(automaton: &ringfence::policy::Automaton, one: u32, other: u32) -> bool {
     let mut seen = std::collections::HashSet::new();

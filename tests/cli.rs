@@ -126,6 +126,55 @@ fn a_wrong_limit_is_refused() {
     );
     refuses(&["run", "--time", "soon", "--", "true"], &["time"]);
     refuses(&["run", "--pids", "few", "--", "true"], &["--pids"]);
+    refuses(&["run", "--pids", "0", "--", "true"], &["--pids", "0"]);
+    refuses(
+        &["run", "--open-files", "0", "--", "true"],
+        &["--open-files", "0"],
+    );
+}
+
+#[test]
+fn an_unknown_part_of_the_kernel_or_system_call_is_refused_with_the_nearest() {
+    for (words, complaints) in [
+        (
+            ["--allow-kernel", "usrns"],
+            ["part of the kernel `usrns`", "`userns`"],
+        ),
+        (
+            ["--syscalls", "read,opnat"],
+            ["system call `opnat`", "`openat`"],
+        ),
+        (
+            ["--syscalls", "@network"],
+            ["group of system calls `@network`", "`@network-io`"],
+        ),
+    ] {
+        let [option, value] = words;
+        refuses(&["run", option, value, "--", "true"], &complaints);
+    }
+}
+
+#[test]
+fn flags_of_process_and_kernel_mean_what_the_profile_says() {
+    let (code, out, err) = run(&[
+        "profile",
+        "show",
+        "-p",
+        "base",
+        "--allow-kernel",
+        "userns,mount",
+        "--syscalls",
+        "@system-service,ptrace",
+        "--allow-privilege-gain",
+    ]);
+    assert_eq!(code, Some(0), "{err}");
+    for line in [
+        "syscalls = [\"@system-service\", \"ptrace\"]",
+        "allow-privilege-gain = true",
+        "    # command line\n    \"userns\",",
+    ] {
+        assert!(out.contains(line), "no {line:?} in {out}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) fn at_large(standing: Standing, policy: &Policy) -> Standing {
             worsen(
                 &mut standing,
                 Grade::Weaker,
-                format!(
+                &format!(
                     "program `{}` has fewer rights in the profile, and those at large here",
                     program.path
                 ),
@@ -36,7 +36,7 @@ pub(super) fn at_large(standing: Standing, policy: &Policy) -> Standing {
             worsen(
                 &mut standing,
                 Grade::Stricter,
-                format!(
+                &format!(
                     "program `{}` has more rights in the profile, and those at large here",
                     program.path
                 ),
@@ -46,12 +46,12 @@ pub(super) fn at_large(standing: Standing, policy: &Policy) -> Standing {
     standing
 }
 
-fn worsen(standing: &mut Standing, grade: Grade, reason: String) {
+fn worsen(standing: &mut Standing, grade: Grade, reason: &str) {
     standing.grade = standing.grade.max(grade);
     if !standing.reason.is_empty() {
         standing.reason.push_str("; ");
     }
-    standing.reason.push_str(&reason);
+    standing.reason.push_str(reason);
     standing.remedy.get_or_insert_with(|| {
         "use a kernel that is booted with `bpf` in lsm= and run as root".to_owned()
     });

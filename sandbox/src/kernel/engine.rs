@@ -267,14 +267,13 @@ fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result
             ));
         }
     };
+    let link = link.map_err(|error| refused(spell(&error)))?;
     let path = pins.program(hook);
     program
         .pin(&path)
         .map_err(|error| Error::pin(&path, error))?;
     let path = pins.link(hook);
-    link.map_err(|error| refused(spell(&error)))?
-        .pin(&path)
-        .map_err(|error| Error::pin(&path, error))?;
+    link.pin(&path).map_err(|error| Error::pin(&path, error))?;
     Ok(())
 }
 

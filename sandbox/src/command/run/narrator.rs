@@ -85,7 +85,7 @@ impl<'a> Narrator<'a> {
             && reason.is_news
         {
             self.say(&format!(
-                "BPF LSM is not to be had here, and runs fall back to {} from now on: {}",
+                "BPF LSM cannot be had, so this run and later ones take the {} engine: {}",
                 enforcer.name(),
                 reason.text.lines().next().unwrap_or_default()
             ));

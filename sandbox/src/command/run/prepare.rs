@@ -82,3 +82,28 @@ pub(super) fn request(options: &Options, place: &Place) -> Request {
         wait_all: options.wait_all,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Variables;
+
+    #[test]
+    fn a_variable_that_uses_its_old_value_has_it_once() {
+        let place = Place::find(None).unwrap();
+        let profile = place.temporary.path().join("own.toml");
+        let text = "version = 1\n[variables]\nCWD = \"${CWD}/x\"\n[files]\nread = [\"${CWD}\"]\n";
+        fs::write(&profile, text).unwrap();
+        let options = Options {
+            profiles: vec![profile.into()],
+            ..Options::default()
+        };
+        let prepared = prepare(&options, &place).unwrap();
+        let given: Variables = place.variables();
+        let once = [given.get("CWD").unwrap(), b"/x"].concat();
+        let twice = [&once[..], b"/x"].concat();
+        let rights = |path: &[u8]| prepared.policy.files.automaton.rights(path);
+        assert_eq!(rights(&once), ringfence_abi::rights::READ);
+        assert_eq!(rights(&twice), 0);
+    }
+}

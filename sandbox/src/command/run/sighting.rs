@@ -25,7 +25,7 @@ pub(super) fn resolved(mut event: Event, explainer: &Explainer) -> Event {
     } else {
         follow(passed.as_os_str().as_bytes(), &look)
     };
-    event.granted = explainer.rights(&event.path);
+    event.granted = explainer.rights_in(event.program, &event.path);
     if event.needed & !event.granted == 0 {
         event.cause = Cause::Other;
     }
