@@ -44,7 +44,7 @@ pub fn never(operation: u16, detail: u32) -> i32 {
 #[inline(always)]
 pub fn load(id: u32) -> i32 {
     // `enum kernel_read_file_id` (include/linux/kernel_read_file.h): `READING_KEXEC_IMAGE`, `READING_KEXEC_INITRAMFS`.
-    // Were the numbers to change, another kernel's surface would open no less than these.
+    // A kernel with other numbers would ask for the larger of the two where the smaller is meant.
     let surface = if matches!(id, 3 | 4) { KEXEC } else { MODULES };
     surface::gate(surface, operation::LOAD, id)
 }
