@@ -1,7 +1,9 @@
 //! What a launch would really enforce, protection by protection, with the reason wherever it is not the policy.
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
-use ringfence_abi::surface::{CGROUP, IPC, KERNEL_FILES, MOUNT, PTRACE, SCHEDULER, SIGNALS};
+use ringfence_abi::surface::{
+    CGROUP, IO_URING, IPC, KERNEL_FILES, MOUNT, PTRACE, SCHEDULER, SIGNALS,
+};
 
 use super::Engine;
 use super::fallback::{self, Derived, Gaps};
@@ -194,6 +196,13 @@ fn network(policy: &Policy, probe: &Probe) -> Standing {
     let protection = Protection::Network;
     match policy.network {
         NetworkPolicy::Open => exact(protection, &[]),
+        NetworkPolicy::None if policy.kernel.contains(IO_URING) => Standing {
+            grade: Grade::Weaker,
+            reason: "`io-uring` is open in the profile, and no filter sees the sockets that are made through a ring"
+                .to_owned(),
+            remedy: Some(KERNEL_REMEDY.to_owned()),
+            ..exact(protection, &[Backend::Seccomp])
+        },
         _ if !probe.seccomp => no_seccomp(protection),
         NetworkPolicy::None if fallback::judges_unix_sockets(probe.landlock_abi) => {
             exact(protection, &[Backend::Seccomp, Backend::Landlock])
