@@ -33,11 +33,11 @@ const TIMES: u32 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 17;
 
 /// `path_truncate`, `path_chmod`, `path_chown`: the first argument is the path.
 #[inline(always)]
-pub fn by_path(context: &LsmContext, operation: u16) -> i32 {
+pub fn by_path(context: &LsmContext, operation: u16, needed: u8) -> i32 {
     let Some(label) = identity::current() else {
         return ALLOW;
     };
-    let question = Question { label, operation, needed: rights::WRITE };
+    let question = Question { label, operation, needed };
     verdict::of(question, Object::of_path(context.arg::<u64>(0)))
 }
 
@@ -99,7 +99,7 @@ fn by_dentry(question: Question, dentry: u64) -> i32 {
         return ALLOW;
     }
     if question.needed & rights::WRITE != 0 {
-        match pseudo::closed_to_writing(question.label, dentry) {
+        match pseudo::closed_to(question.needed, question.label, dentry) {
             Ok(Surfaces::NONE) => {}
             Ok(surface) => return surface::refuse(question.label, surface, question.operation, 0),
             Err(outcome) => return verdict::failed(question, outcome),

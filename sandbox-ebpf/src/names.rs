@@ -105,7 +105,7 @@ fn both(
     fits: impl FnOnce(&Answers) -> bool,
 ) -> i32 {
     // Both names lie in one file system; procfs, whose entries are not all alike, has neither renames nor links.
-    match new.and_then(|new| pseudo::closed_to_writing(question.label, new.dentry)) {
+    match new.and_then(|new| pseudo::closed_to(rights::WRITE, question.label, new.dentry)) {
         Ok(Surfaces::NONE) => {}
         Ok(surface) => return surface::refuse(question.label, surface, question.operation, 0),
         Err(outcome) => return verdict::failed(question, outcome),

@@ -119,8 +119,8 @@ fn judge(slot: *mut Slot, question: Question, object: Object) -> Result<Judged, 
         }
         return Err(outcome);
     }
-    if question.needed & rights::WRITE != 0 {
-        let closed = pseudo::closed_to_writing(question.label, object.dentry)?;
+    if question.needed & (rights::READ | rights::WRITE) != 0 {
+        let closed = pseudo::closed_to(question.needed, question.label, object.dentry)?;
         if closed != Surfaces::NONE {
             return Ok(Judged::Closed(closed));
         }
