@@ -23,6 +23,13 @@ use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
 use mounts::MountPlan;
 
+/// What this engine does not stop, and what no protection promises: Landlock has no right for it, and to close the calls
+/// would break most programs. The escape suite shows each.
+pub const NOT_STOPPED: &[&str] = &[
+    "where a symbolic link leads can be read, of any link that mode bits let the user reach",
+    "inotify tells of changes in any directory that mode bits let the user read",
+];
+
 /// What the fallback engine makes of a policy on this machine.
 #[derive(Debug)]
 pub(super) struct Derived {
