@@ -459,10 +459,10 @@ fn changes_mount(arena: &Arena) -> Attempt {
 }
 
 /// The code of a child that got the secret.
-fn told(got: Attempt) -> i32 {
+fn told(got: &Attempt) -> i32 {
     match got {
         Ok(_) => 100,
-        Err(Stop::Refused(errno)) => errno,
+        Err(Stop::Refused(errno)) => *errno,
         Err(_) => 101,
     }
 }
@@ -483,7 +483,7 @@ fn as_daemon(arena: &Arena) -> Attempt {
         if unsafe { libc::fork() } == 0 {
             // Written aside and moved, so that nobody reads half of it.
             let draft = arena.open("draft");
-            let written = fs::write(&draft, told(steal(arena.closed("secret"))).to_string());
+            let written = fs::write(&draft, told(&steal(arena.closed("secret"))).to_string());
             let moved = written.and_then(|()| fs::rename(&draft, &report));
             leave(i32::from(moved.is_err()));
         }
@@ -507,7 +507,7 @@ fn from_thread(arena: &Arena) -> Attempt {
             for _ in 0..4 {
                 thread::spawn(|| {
                     loop {
-                        thread::yield_now()
+                        thread::yield_now();
                     }
                 });
             }
@@ -549,7 +549,7 @@ fn as_sibling(arena: &Arena) -> Attempt {
     ];
     if call(libc::SYS_clone, &words)? == 0 {
         let draft = arena.open("draft");
-        let written = fs::write(&draft, told(steal(arena.closed("secret"))).to_string());
+        let written = fs::write(&draft, told(&steal(arena.closed("secret"))).to_string());
         let moved = written.and_then(|()| fs::rename(&draft, &report));
         leave(i32::from(moved.is_err()));
     }
@@ -565,7 +565,7 @@ fn as_sibling(arena: &Arena) -> Attempt {
 extern "C" fn shared(arena: *mut std::ffi::c_void) -> i32 {
     // SAFETY: the parent waits for us, and keeps it.
     let arena = unsafe { &*arena.cast::<Arena>() };
-    told(steal(arena.closed("secret")))
+    told(&steal(arena.closed("secret")))
 }
 
 fn as_shared(arena: &Arena) -> Attempt {
