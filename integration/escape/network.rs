@@ -255,7 +255,7 @@ fn other_families(_: &Arena) -> Attempt {
                 Ok(_) => made.push(family),
                 Err(error) => {
                     if let Some(errno @ (libc::EACCES | libc::EPERM)) = error.raw_os_error() {
-                        last = errno
+                        last = errno;
                     }
                 }
             }
