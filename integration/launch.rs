@@ -233,7 +233,7 @@ fn runs_for_an_ordinary_user() -> Verdict {
     fence.folder().file("file", "content")?;
     let finished = fence
         .run(["sh", "-c", "cat file; echo more >> file || exit 3"])
-        .as_ordinary_user()
+        .by_ordinary_user()
         .run()?;
     finished.exits_with(3)?.says("content")?;
     Ok(())

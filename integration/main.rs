@@ -18,6 +18,7 @@ mod outside;
 mod programs;
 mod refusal;
 mod rights;
+mod sections;
 mod surfaces;
 mod terminal;
 mod untrusted;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     launch::register(&mut suite);
     refusal::register(&mut suite);
     rights::register(&mut suite);
+    sections::register(&mut suite);
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);

@@ -344,6 +344,7 @@ fn the_kernels_file_systems_are_not_written() -> Verdict {
     let fence = fence(CAPABLE)?;
     let standing = Standing::of(&fence, &[])?;
     let group = standing.cgroup().display().to_string();
+    let trial = format!("trial-{}", std::process::id());
     let acts: Vec<String> = vec![
         format!("write {group}/cgroup.procs"),
         format!("mkdir {group}/below"),
@@ -351,16 +352,24 @@ fn the_kernels_file_systems_are_not_written() -> Verdict {
         "write /proc/sysrq-trigger".to_owned(),
         "write /proc/self/mem".to_owned(),
         "write /sys/kernel/mm/transparent_hugepage/enabled".to_owned(),
+        // What holds the fences, one a directory of a BPF file system and one beside it.
+        format!("mkdir /run/ringfence/bpf/{trial}"),
+        format!("mkdir /run/ringfence/{trial}"),
     ];
     let names: Vec<&str> = acts.iter().map(String::as_str).collect();
     let tried = inside(&fence, &standing, &names);
     let reading = inside(&fence, &standing, &["read /proc/sys/kernel/core_pattern"]);
-    let removal = format!("rmdir {group}/below");
     let meanwhile = outside(&fence, &names);
-    let tidied = outside(&fence, &[&removal]);
+    let removals = [
+        format!("rmdir {group}/below"),
+        format!("rmdir /run/ringfence/bpf/{trial}"),
+        format!("rmdir /run/ringfence/{trial}"),
+    ];
+    let removals: Vec<&str> = removals.iter().map(String::as_str).collect();
+    let tidied = outside(&fence, &removals);
     standing.end()?;
     agree("inside", &names, &tried?, &vec![DENIED; names.len()])?;
     agree("inside", &["reading"], &reading?, &[OK])?;
     agree("outside", &names, &meanwhile?, &vec![OK; names.len()])?;
-    agree("outside", &[&removal], &tidied?, &[OK])
+    agree("outside", &removals, &tidied?, &[OK; 3])
 }

@@ -26,7 +26,7 @@ fn starts_and_says_its_version() -> Verdict {
 
 fn starts_for_an_ordinary_user() -> Verdict {
     Ringfence::with(["--version"])
-        .as_ordinary_user()
+        .by_ordinary_user()
         .run()?
         .succeeds()?;
     Ok(())

@@ -93,6 +93,25 @@ fn the_whole_example_gives_what_its_words_say() {
     assert_eq!(policy.limits.cpu_percent, Some(150));
 }
 
+#[test]
+fn every_part_of_the_kernel_and_every_group_of_calls_is_in_the_reference() {
+    let document = text("docs/profile.md");
+    let rows: Vec<&str> = document
+        .lines()
+        .skip_while(|line| *line != "| name | what it opens |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let parts: Vec<String> = ringfence_abi::surface::ALL
+        .iter()
+        .map(|surface| format!("| `{}` | {} |", surface.name, surface.text))
+        .collect();
+    assert_eq!(rows, parts);
+    for group in ringfence::profile::syscall::groups() {
+        assert!(document.contains(&format!("`{group}`")), "{group}");
+    }
+}
+
 /// The paths between back quotes in a cell of a table.
 fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()

@@ -423,7 +423,7 @@ fn gains(arena: &Arena) -> Attempt {
 fn regains(arena: &Arena) -> Attempt {
     let file = arena.open("nobodys");
     fs::write(&file, "x")?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o0))?;
     // Who may read a file of mode 0 has CAP_DAC_OVERRIDE.
     let status = Command::new("/bin/cat")
         .arg(&file)

@@ -1,4 +1,4 @@
-//! Who a task is: cgroups, namespaces, mounts, and ways to start a task that nobody has labelled.
+//! Who a task is: cgroups, namespaces, and ways to start a task that nobody has labelled.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,7 +10,7 @@ use super::arena::Arena;
 use super::case::{Attempt, Case, Stop, World, absent, escaped, nothing, past_the_check};
 use super::files::steal;
 use super::mounts::mount;
-use super::system::{NULL, c, call, descriptor, ended, in_child, leave, open, open_at, place};
+use super::system::{c, call, descriptor, ended, in_child, leave, open, place};
 
 /// The chapter.
 pub(super) fn cases() -> Vec<Case> {
@@ -268,10 +268,10 @@ fn enters_by_descriptor(arena: &Arena) -> Attempt {
 }
 
 /// The code of a child that got the secret.
-fn told(got: Attempt) -> i32 {
+fn told(got: &Attempt) -> i32 {
     match got {
         Ok(_) => 100,
-        Err(Stop::Refused(errno)) => errno,
+        Err(Stop::Refused(errno)) => *errno,
         Err(_) => 101,
     }
 }
@@ -292,7 +292,7 @@ fn as_daemon(arena: &Arena) -> Attempt {
         if unsafe { libc::fork() } == 0 {
             // Written aside and moved, so that nobody reads half of it.
             let draft = arena.open("draft");
-            let written = fs::write(&draft, told(steal(arena.closed("secret"))).to_string());
+            let written = fs::write(&draft, told(&steal(arena.closed("secret"))).to_string());
             let moved = written.and_then(|()| fs::rename(&draft, &report));
             leave(i32::from(moved.is_err()));
         }
@@ -316,7 +316,7 @@ fn from_thread(arena: &Arena) -> Attempt {
             for _ in 0..4 {
                 thread::spawn(|| {
                     loop {
-                        thread::yield_now()
+                        thread::yield_now();
                     }
                 });
             }
@@ -358,7 +358,7 @@ fn as_sibling(arena: &Arena) -> Attempt {
     ];
     if call(libc::SYS_clone, &words)? == 0 {
         let draft = arena.open("draft");
-        let written = fs::write(&draft, told(steal(arena.closed("secret"))).to_string());
+        let written = fs::write(&draft, told(&steal(arena.closed("secret"))).to_string());
         let moved = written.and_then(|()| fs::rename(&draft, &report));
         leave(i32::from(moved.is_err()));
     }
@@ -374,7 +374,7 @@ fn as_sibling(arena: &Arena) -> Attempt {
 extern "C" fn shared(arena: *mut std::ffi::c_void) -> i32 {
     // SAFETY: the parent waits for us, and keeps it.
     let arena = unsafe { &*arena.cast::<Arena>() };
-    told(steal(arena.closed("secret")))
+    told(&steal(arena.closed("secret")))
 }
 
 fn as_shared(arena: &Arena) -> Attempt {

@@ -1,4 +1,4 @@
-//! The kernel's own interfaces: mounts, namespaces, programs in the kernel, the machine as a whole.
+//! The kernel's own interfaces: programs in the kernel, modules, keys, clocks, devices, the machine as a whole.
 //!
 //! Acts that would hurt are asked for with arguments that the kernel rejects after it has asked who may: "permitted, then
 //! EINVAL" is an escape.
@@ -9,8 +9,7 @@ use std::os::fd::OwnedFd;
 
 use super::arena::Arena;
 use super::case::{Attempt, Case, Stop, absent, escaped, past_the_check};
-use super::files::{secret_in, steal};
-use super::system::{NULL, Word, c, call, descriptor, map, open, open_at, place, read};
+use super::system::{NULL, Word, call, descriptor, open, place};
 
 /// The chapter.
 pub(super) fn cases() -> Vec<Case> {

@@ -1,9 +1,8 @@
-//! Changes of what may only be read, and of what is closed: content, names, mode, owner, times, attributes.
+//! Changes of what may only be read, and of what is closed: mode, owner, times, attributes; watches and leases.
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::{PermissionsExt, chown};
 
 use super::arena::Arena;
 use super::case::{Attempt, Case, absent, escaped, nothing};
@@ -187,9 +186,9 @@ fn sets_flags(arena: &Arena) -> Attempt {
         libc::SYS_ioctl,
         &[(&file).into(), GET.into(), place(&mut flags)],
     )
-    .or_else(|error| match error.raw_os_error() {
-        Some(libc::ENOTTY) => Err(std::io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
-        _ => Err(error),
+    .map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOTTY) => std::io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+        _ => error,
     })?;
     flags |= NO_DUMP;
     call(
@@ -353,7 +352,7 @@ fn takes_lease(arena: &Arena) -> Attempt {
 fn overrides_mode(arena: &Arena) -> Attempt {
     let file = arena.open("others");
     fs::write(&file, "x")?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o0))?;
     open(&file, libc::O_RDONLY)?;
     escaped("opened a file of mode 0")
 }

@@ -1,7 +1,6 @@
 //! Mounts and roots: other names of a closed file, and files without a name that a rule could be about.
 
 use std::fs;
-use std::io;
 use std::os::fd::AsRawFd;
 
 use super::arena::Arena;

@@ -215,10 +215,16 @@ fn fast_open(arena: &Arena) -> Attempt {
     escaped("sent")
 }
 
+// The numbers are small, and the fields of addresses shorter than the constants of the library.
+#[expect(clippy::cast_possible_truncation)]
+const FAMILY_INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation)]
+const FAMILY_UNIX: libc::sa_family_t = libc::AF_UNIX as libc::sa_family_t;
+
 fn loopback(port: u16) -> libc::sockaddr_in {
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
     libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_family: FAMILY_INET,
         sin_port: address.port().to_be(),
         sin_addr: libc::in_addr {
             s_addr: u32::from(*address.ip()).to_be(),
@@ -247,10 +253,11 @@ fn other_families(_: &Arena) -> Attempt {
         ] {
             match descriptor(libc::SYS_socket, &[family.into(), kind.into(), 0.into()]) {
                 Ok(_) => made.push(family),
-                Err(error) => match error.raw_os_error() {
-                    Some(errno @ (libc::EACCES | libc::EPERM)) => last = errno,
-                    _ => {}
-                },
+                Err(error) => {
+                    if let Some(errno @ (libc::EACCES | libc::EPERM)) = error.raw_os_error() {
+                        last = errno;
+                    }
+                }
             }
         }
     }
@@ -286,7 +293,7 @@ fn listens(_: &Arena) -> Attempt {
 fn sends_many(arena: &Arena) -> Attempt {
     let socket = UnixDatagram::unbound()?;
     let mut name = libc::sockaddr_un {
-        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        sun_family: FAMILY_UNIX,
         sun_path: [0; 108],
     };
     let path = arena.stage.join("closed/datagram");

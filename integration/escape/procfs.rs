@@ -149,7 +149,7 @@ fn single() -> [Case; 14] {
         Case::least("P5m", "reads a closed file by the victim's root", |arena| {
             by_root(arena)
         }),
-        Case::wide("P5n", "reads by the victim's root", |arena| by_root(arena)),
+        Case::wide("P5n", "reads by the victim's root", by_root),
         Case::wide("P5o", "reads by the victim's working directory", |arena| {
             steal(arena.of_victim("cwd/secret"))
         }),

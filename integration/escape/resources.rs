@@ -195,7 +195,9 @@ fn hog(mebibytes: usize) -> Attempt {
         };
         for page in (0..mebibytes << 20).step_by(4096) {
             // SAFETY: inside of the mapping.
-            unsafe { memory.add(page).write_volatile(1) };
+            let byte = unsafe { memory.add(page) };
+            // SAFETY: mapped to be written, and nobody else's.
+            unsafe { byte.write_volatile(1) };
         }
         leave(0)
     }

@@ -155,8 +155,10 @@ impl Ring {
 
     /// A word of the queues.
     fn word(&self, offset: u32) -> &AtomicU32 {
-        // SAFETY: the kernel gave the offset, and the mapping stays.
-        unsafe { &*self.queue.add(offset as usize).cast::<AtomicU32>() }
+        // SAFETY: the kernel gave the offset.
+        let word = unsafe { self.queue.add(offset as usize) };
+        // SAFETY: the mapping stays, and the kernel aligns its words.
+        unsafe { &*word.cast::<AtomicU32>() }
     }
 
     /// Lets the kernel do it, and gives its answer.

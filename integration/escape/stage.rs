@@ -146,7 +146,7 @@ impl Stage {
             (User::Root, _) => {}
             // Only root can load the programs, so it is root who starts something for a user.
             (User::Nobody, Engine::BpfLsm) => options.extend(["--user", "65534"]),
-            (User::Nobody, Engine::Fallback) => run = run.as_ordinary_user(),
+            (User::Nobody, Engine::Fallback) => run = run.by_ordinary_user(),
         }
         let run = run
             .and(options)
@@ -345,6 +345,7 @@ fn leak(command: &mut Command, folder: &Folder) -> Result<(), Failed> {
     let socket = TcpStream::connect(listener.local_addr()?)?;
     std::thread::spawn(move || listener.accept().map(|(mut peer, _)| peer.read(&mut [0])));
     // SAFETY: the child calls dup2 and nothing else; the files are moved into the closure and stay open.
+    #[expect(clippy::multiple_unsafe_ops_per_block)]
     unsafe {
         command.pre_exec(move || {
             let sources = [file.as_raw_fd(), directory.as_raw_fd(), socket.as_raw_fd()];

@@ -1,6 +1,6 @@
-//! Tasks outside: traced, read, signalled, slowed down, and what they share with everybody of their user.
+//! Tasks outside: traced, read, signalled, slowed down.
 
-use std::ffi::{CString, c_long};
+use std::ffi::c_long;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -301,7 +301,6 @@ fn supervisor() -> io::Result<i32> {
         .rsplit(')')
         .next()
         .and_then(|rest| rest.split_whitespace().nth(1));
-
     above
         .and_then(|number| number.parse().ok())
         .ok_or_else(|| io::Error::other("no parent"))
@@ -310,18 +309,14 @@ fn supervisor() -> io::Result<i32> {
 fn signals_supervisor(_: &Arena) -> Attempt {
     // Read where /proc may be; a fence that hides it gives nothing.
     call(libc::SYS_kill, &[supervisor()?.into(), 0.into()])?;
-
     escaped("permitted")
 }
 
 /// A pipe whose reader is told by a signal, sent to whom we name.
 fn by_owner_of(arena: &Arena, owner: i32) -> Attempt {
     const SET_SIGNAL: i32 = 10;
-
     let (reader, writer) = std::io::pipe()?;
-
     let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
-
     reaches(arena, || {
         let control = |command: i32, value: i32| {
             call(
@@ -342,19 +337,14 @@ fn by_owner(arena: &Arena) -> Attempt {
 
 fn by_owner_group(arena: &Arena) -> Attempt {
     let group = call(libc::SYS_getpgid, &[arena.victim.pid.into()])?;
-
     by_owner_of(arena, -i32::try_from(group).map_err(io::Error::other)?)
 }
 
 fn by_notice(arena: &Arena) -> Attempt {
     const SET_SIGNAL: i32 = 10;
-
     const NOTIFY: i32 = 1026;
-
     const CREATED: u32 = 4;
-
     let folder = open(arena.open("."), libc::O_RDONLY | libc::O_DIRECTORY)?;
-
     reaches(arena, || {
         let control = |command: i32, value: u32| {
             call(
@@ -371,22 +361,17 @@ fn by_notice(arena: &Arena) -> Attempt {
 
 fn joins_group(arena: &Arena) -> Attempt {
     let group = call(libc::SYS_getpgid, &[arena.victim.pid.into()])?;
-
     call(libc::SYS_setpgid, &[0.into(), group.into()])?;
-
     signals(arena, libc::SYS_kill, &[0.into(), SIGNAL.into()])
 }
 
 fn moves(arena: &Arena) -> Attempt {
     let mut processors = [0u64; 16];
-
     let pid = arena.victim.pid;
-
     call(
         libc::SYS_sched_getaffinity,
         &[pid.into(), 128.into(), place(&mut processors)],
     )?;
-
     past_the_check(
         call(
             libc::SYS_sched_setaffinity,
@@ -398,19 +383,15 @@ fn moves(arena: &Arena) -> Attempt {
 
 fn limits(arena: &Arena) -> Attempt {
     let pid = arena.victim.pid;
-
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-
     let files = libc::RLIMIT_NOFILE;
-
     call(
         libc::SYS_prlimit64,
         &[pid.into(), files.into(), NULL, place(&mut limit)],
     )?;
-
     past_the_check(
         call(
             libc::SYS_prlimit64,
@@ -422,34 +403,26 @@ fn limits(arena: &Arena) -> Attempt {
 
 fn types(arena: &Arena) -> Attempt {
     const UNLOCK: u32 = 0x4004_5431;
-
     const NUMBER: u32 = 0x8004_5430;
-
     let keys = match open("/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY) {
         Ok(keys) => keys,
         Err(error) if arena.fenced => return Err(error.into()),
         Err(error) => return absent(format!("no terminal: {error}")),
     };
-
     let (mut locked, mut number) = (0i32, 0i32);
-
     call(
         libc::SYS_ioctl,
         &[(&keys).into(), UNLOCK.into(), place(&mut locked)],
     )?;
-
     call(
         libc::SYS_ioctl,
         &[(&keys).into(), NUMBER.into(), place(&mut number)],
     )?;
-
     let terminal = open(format!("/dev/pts/{number}"), libc::O_RDWR | libc::O_NOCTTY)?;
-
     let mut letter = [b'x'];
-
     call(
         libc::SYS_ioctl,
         &[(&terminal).into(), libc::TIOCSTI.into(), place(&mut letter)],
     )?;
-
-    call(libc::SYS_shmdt, &[address.into()])?;
+    escaped("typed")
+}

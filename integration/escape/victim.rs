@@ -69,22 +69,18 @@ fn stand(stage: &Path) -> std::io::Result<()> {
         .write(true)
         .open(stage.join("closed/victim/secret"))?;
     victim.descriptor = secret.into_raw_fd();
+    // A number says how often its place was taken: that of a first object is the same in every namespace.
+    for _ in 0..8 {
+        system_v(&mut victim)?;
+        remove_system_v(&victim)?;
+    }
     system_v(&mut victim)?;
     posix(&mut victim)?;
     unix(stage, &mut victim)?;
     internet(&mut victim)?;
     println!("{}", serde_json::to_string(&victim)?);
     stdin().read_to_end(&mut Vec::new())?;
-    for (number, id) in [
-        (libc::SYS_shmctl, victim.memory),
-        (libc::SYS_msgctl, victim.queue),
-    ] {
-        call(number, &[id.into(), libc::IPC_RMID.into(), system::NULL])?;
-    }
-    call(
-        libc::SYS_semctl,
-        &[victim.semaphore.into(), 0.into(), libc::IPC_RMID.into()],
-    )?;
+    remove_system_v(&victim)?;
     let queue = CString::new(victim.posix_queue)?;
     call(libc::SYS_mq_unlink, &[(&queue).into()])?;
     Ok(())
@@ -127,6 +123,20 @@ fn system_v(victim: &mut Victim) -> std::io::Result<()> {
         &[private.into(), 1.into(), mode.into()],
     )?);
     victim.queue = id(call(libc::SYS_msgget, &[private.into(), mode.into()])?);
+    Ok(())
+}
+
+fn remove_system_v(victim: &Victim) -> std::io::Result<()> {
+    for (number, id) in [
+        (libc::SYS_shmctl, victim.memory),
+        (libc::SYS_msgctl, victim.queue),
+    ] {
+        call(number, &[id.into(), libc::IPC_RMID.into(), system::NULL])?;
+    }
+    call(
+        libc::SYS_semctl,
+        &[victim.semaphore.into(), 0.into(), libc::IPC_RMID.into()],
+    )?;
     Ok(())
 }
 

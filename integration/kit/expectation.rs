@@ -71,8 +71,11 @@ impl Expectation {
     }
 }
 
+/// A test of the list itself, and its name.
+type Check = (&'static str, fn() -> super::Verdict);
+
 /// The tests of the list itself: this binary has a harness of its own, so they are trials like the others.
-pub(crate) fn checks() -> Vec<(&'static str, fn() -> super::Verdict)> {
+pub(crate) fn checks() -> Vec<Check> {
     vec![
         ("kit::a_line_is_for_its_floor_only", || {
             let list = Expectation::parse("# a\n\nvm-* files::*: no\n", "host")?;

@@ -9,7 +9,6 @@ use aya::programs::{LsmAttachType, ProgramType};
 
 /// One thing that a test cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "subjects to come need the rest")]
 pub(crate) enum Need {
     /// The superuser.
     Root,

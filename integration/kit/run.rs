@@ -61,7 +61,7 @@ impl Ringfence {
     }
 
     /// By somebody without any privilege. Needs root.
-    pub(crate) fn as_ordinary_user(mut self) -> Self {
+    pub(crate) fn by_ordinary_user(mut self) -> Self {
         self.ordinary = true;
         self
     }

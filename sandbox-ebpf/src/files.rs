@@ -12,7 +12,7 @@ use crate::{
     identity,
     kernel::{offset, read},
     outcome::Outcome,
-    owner,
+    owner, sockets,
     surface::{self, NOT_PERMITTED},
     verdict::{self, ALLOW, Object, Question},
 };
@@ -30,6 +30,7 @@ const DIRECTORY: u16 = 0o040_000;
 const REGULAR: u16 = 0o100_000;
 const CHARACTER: u16 = 0o020_000;
 const BLOCK: u16 = 0o060_000;
+const SOCKET: u16 = 0o140_000;
 
 /// `file_open`: every open but those with `O_PATH`, which give no access.
 #[inline(always)]
@@ -80,6 +81,9 @@ pub fn receive(context: &LsmContext) -> i32 {
         return ALLOW;
     };
     let file = context.arg::<u64>(0);
+    if kind(file) == Ok(SOCKET) {
+        return sockets::receive(label, file);
+    }
     let mode = read::<u32>(file + offset!(file_mode)).unwrap_or(MODE_READ | MODE_WRITE);
     let mut needed = 0;
     if mode & MODE_READ != 0 {

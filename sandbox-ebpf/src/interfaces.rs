@@ -24,10 +24,11 @@ const LINK_BY_ID: u32 = 30;
 #[inline(always)]
 pub fn bpf(context: &LsmContext) -> i32 {
     let command = context.arg::<u32>(0);
-    if matches!(command, OBJECT_GET | PROGRAM_BY_ID | MAP_BY_ID | LINK_BY_ID) {
+    let answer = surface::gate(BPF, operation::BPF, command);
+    if answer == ALLOW && matches!(command, OBJECT_GET | PROGRAM_BY_ID | MAP_BY_ID | LINK_BY_ID) {
         return never(operation::BPF, command);
     }
-    surface::gate(BPF, operation::BPF, command)
+    answer
 }
 
 /// Closed to every fenced task, whatever the profile opens.
@@ -43,7 +44,7 @@ pub fn never(operation: u16, detail: u32) -> i32 {
 #[inline(always)]
 pub fn load(id: u32) -> i32 {
     // `enum kernel_read_file_id` (include/linux/kernel_read_file.h): `READING_KEXEC_IMAGE`, `READING_KEXEC_INITRAMFS`.
-    // Were the numbers to change, another kernel's surface would open no less than these.
+    // A kernel with other numbers would ask for the larger of the two where the smaller is meant.
     let surface = if matches!(id, 3 | 4) { KEXEC } else { MODULES };
     surface::gate(surface, operation::LOAD, id)
 }

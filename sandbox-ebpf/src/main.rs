@@ -36,7 +36,7 @@ use aya_ebpf::{
     programs::{LsmContext, RawTracePointContext},
 };
 use ringfence_abi::{
-    event::operation,
+    event::operation, rights,
     surface::{
         CHROOT, CLOCK, IO_URING, KEYRING, MODULES, MOUNT, PERF, QUOTA, SYSLOG, TUN, USERNS,
     },
@@ -87,9 +87,10 @@ hooks! {
     path_link => |context| names::link(&context);
     path_rename => |context| names::rename(&context);
 
-    path_truncate => |context| metadata::by_path(&context, operation::TRUNCATE);
-    path_chmod => |context| metadata::by_path(&context, operation::CHMOD);
-    path_chown => |context| metadata::by_path(&context, operation::CHOWN);
+    path_truncate => |context| metadata::by_path(&context, operation::TRUNCATE, rights::WRITE);
+    path_chmod => |context| metadata::by_path(&context, operation::CHMOD, rights::WRITE);
+    path_chown => |context| metadata::by_path(&context, operation::CHOWN, rights::WRITE);
+    path_notify => |context| metadata::by_path(&context, operation::WATCH, rights::READ);
     inode_setxattr => |context| metadata::change(context.arg(1), operation::SET_XATTR);
     inode_removexattr => |context| metadata::change(context.arg(1), operation::REMOVE_XATTR);
     inode_set_acl => |context| metadata::change(context.arg(1), operation::SET_XATTR);

@@ -20,7 +20,7 @@ use crate::{
     outcome::Outcome,
     pseudo,
     scratch::Slot,
-    special,
+    special, surface,
     verdict::{self, ALLOW, Object, Question},
     walk,
 };
@@ -33,11 +33,11 @@ const TIMES: u32 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 17;
 
 /// `path_truncate`, `path_chmod`, `path_chown`: the first argument is the path.
 #[inline(always)]
-pub fn by_path(context: &LsmContext, operation: u16) -> i32 {
+pub fn by_path(context: &LsmContext, operation: u16, needed: u8) -> i32 {
     let Some(label) = identity::current() else {
         return ALLOW;
     };
-    let question = Question { label, operation, needed: rights::WRITE };
+    let question = Question { label, operation, needed };
     verdict::of(question, Object::of_path(context.arg::<u64>(0)))
 }
 
@@ -85,7 +85,6 @@ struct Search {
     next: u64,
     end: u64,
     needed: u8,
-    closed: u8,
     allowed: u8,
     seen: u8,
     granted: u8,
@@ -99,6 +98,13 @@ fn by_dentry(question: Question, dentry: u64) -> i32 {
     if special::acts_for_another() == Ok(true) {
         return ALLOW;
     }
+    if question.needed & rights::WRITE != 0 {
+        match pseudo::closed_to(question.needed, question.label, dentry) {
+            Ok(Surfaces::NONE) => {}
+            Ok(surface) => return surface::refuse(question.label, surface, question.operation, 0),
+            Err(outcome) => return verdict::failed(question, outcome),
+        }
+    }
     verdict::with_slot(question.label, |slot| match search(slot, question, dentry) {
         Ok(search) if search.allowed != 0 => ALLOW,
         Ok(search) if search.seen != 0 => verdict::refuse(
@@ -110,11 +116,11 @@ fn by_dentry(question: Question, dentry: u64) -> i32 {
             false,
         ),
         Ok(search) => {
-            let mode = verdict::mode_for(question.label, Outcome(search.cause));
+            let mode = verdict::mode_of(question.label);
             verdict::refuse(slot, question, search.cause, 0, mode, false)
         }
         Err(outcome) => {
-            let mode = verdict::mode_for(question.label, outcome);
+            let mode = verdict::mode_of(question.label);
             verdict::refuse(slot, question, outcome.0, 0, mode, false)
         }
     })
@@ -133,10 +139,6 @@ fn search(slot: *mut Slot, question: Question, dentry: u64) -> Result<Search, Ou
         // A circular list before 6.18, one that ends in NULL since (fs/mount.h).
         end: if is_circular() { list } else { 0 },
         needed: question.needed,
-        closed: u8::from(
-            question.needed & rights::WRITE != 0
-                && pseudo::closed_to_writing(question.label, dentry)? != Surfaces::NONE,
-        ),
         allowed: 0,
         seen: 0,
         granted: 0,
@@ -186,11 +188,6 @@ extern "C" fn look_at_one(_index: u64, search: *mut Search) -> i64 {
     if let Err(outcome) = walk::absolute(path, search.dentry, mount) {
         search.cause = outcome.0;
         return 0;
-    }
-    if search.closed != 0 {
-        // The path is there to be told; no other name of the object changes the answer.
-        search.cause = cause::CLOSED;
-        return 1;
     }
     match matching::rights(path, search.label) {
         Ok(answer) => {

@@ -5,13 +5,16 @@ use ringfence_abi::{
     event::{cause, operation},
     policy::{Label, MODE_AUDIT},
     rights,
+    surface::Surfaces,
 };
 
 use crate::{
     files, identity,
     matching::Answer,
     outcome::Outcome,
+    pseudo,
     scratch::Slot,
+    surface,
     verdict::{self, ACROSS, ALLOW, Object, Question},
 };
 
@@ -101,11 +104,17 @@ fn both(
     old_needed: u8,
     fits: impl FnOnce(&Answers) -> bool,
 ) -> i32 {
+    // Both names lie in one file system; procfs, whose entries are not all alike, has neither renames nor links.
+    match new.and_then(|new| pseudo::closed_to(rights::WRITE, question.label, new.dentry)) {
+        Ok(Surfaces::NONE) => {}
+        Ok(surface) => return surface::refuse(question.label, surface, question.operation, 0),
+        Err(outcome) => return verdict::failed(question, outcome),
+    }
     verdict::with_slot(question.label, |slot| {
         match ask_both(slot, question.label, old, new) {
             Ok(answers) => judge_both(slot, question, &answers, old_needed, fits),
             Err(outcome) => {
-                let mode = verdict::mode_for(question.label, outcome);
+                let mode = verdict::mode_of(question.label);
                 verdict::refuse(slot, question, outcome.0, 0, mode, false)
             }
         }

@@ -1,8 +1,9 @@
 //! File systems that are the kernel's: to write there is to set the kernel, wherever it is mounted and whatever the path
-//! rules say.
+//! rules say, and to read what procfs says of a task outside is to look at that task.
 
 use ringfence_abi::{
     policy::Label,
+    rights,
     surface::{CGROUP, KERNEL_FILES, PTRACE, SCHEDULER, Surfaces},
 };
 
@@ -35,11 +36,24 @@ const FUSE_CONTROL: u64 = 0x6573_5543;
 const NFS_SERVER: u64 = 0x6e66_7364;
 const XEN: u64 = 0xabba_1974;
 
-/// The surface that has to be opened before the object behind `dentry` can be written; none if there is none or it is.
+/// The surface that has to be opened before the object behind `dentry` can be used with the rights `needed`; none if there
+/// is none or it is.
 #[inline(always)]
-pub fn closed_to_writing(label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
+pub fn closed_to(needed: u8, label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
     let superblock = read::<u64>(dentry + offset!(dentry_superblock))?;
-    let needed = match read::<u64>(superblock + offset!(superblock_magic))? {
+    let magic = read::<u64>(superblock + offset!(superblock_magic))?;
+    if needed & rights::WRITE != 0 {
+        return closed_to_writing(magic, label, dentry);
+    }
+    if magic == PROC && is_another_tasks(label, dentry)? && !surface::open(label, PTRACE) {
+        return Ok(PTRACE);
+    }
+    Ok(Surfaces::NONE)
+}
+
+#[inline(always)]
+fn closed_to_writing(magic: u64, label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
+    let needed = match magic {
         CGROUP_1 | CGROUP_2 => CGROUP,
         PROC => in_proc(label, dentry)?,
         BPF | SECURITY | DEBUG | TRACE | SYSFS | EFI_VARIABLES | BINARY_FORMATS | SELINUX | SMACK
@@ -55,26 +69,43 @@ pub fn closed_to_writing(label: Label, dentry: u64) -> Result<Surfaces, Outcome>
 /// In procfs, a task may write what is its own fence's: but no task's memory, which goes past read-only mappings.
 #[inline(always)]
 fn in_proc(label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
-    let inode = read::<u64>(dentry + offset!(dentry_inode))?;
-    if inode == 0 {
-        return Ok(KERNEL_FILES);
-    }
-    // `PROC_I` (fs/proc/internal.h): of a task's own files, `pid` says whose they are; of all others it is NULL.
-    let process = inode.wrapping_sub(offset!(process_file_inode));
-    let pid = read::<u64>(process + offset!(process_file_pid))?;
+    let pid = whose(dentry)?;
     if pid == 0 {
         return Ok(KERNEL_FILES);
     }
     if is_memory(dentry)? {
         return Ok(PTRACE);
     }
-    match task_of(pid)? {
-        0 => Ok(Surfaces::NONE),
-        task if identity::of(task).is_some_and(|other| other.fence == label.fence) => {
-            Ok(Surfaces::NONE)
-        }
-        _ => Ok(SCHEDULER),
+    Ok(if is_outside(label, task_of(pid)?) { SCHEDULER } else { Surfaces::NONE })
+}
+
+/// Whether an object of procfs is about a task outside the fence: what it shows to everybody, its command line for one,
+/// is nothing to fenced tasks.
+#[inline(always)]
+fn is_another_tasks(label: Label, dentry: u64) -> Result<bool, Outcome> {
+    let pid = whose(dentry)?;
+    if pid == 0 {
+        return Ok(false);
     }
+    Ok(is_outside(label, task_of(pid)?))
+}
+
+/// A task that is gone is nowhere.
+#[inline(always)]
+fn is_outside(label: Label, task: u64) -> bool {
+    task != 0 && identity::of(task).is_none_or(|other| other.fence != label.fence)
+}
+
+/// The `struct pid` that an object of procfs is about; 0 if it is about none.
+#[inline(always)]
+fn whose(dentry: u64) -> Result<u64, Outcome> {
+    let inode = read::<u64>(dentry + offset!(dentry_inode))?;
+    if inode == 0 {
+        return Ok(0);
+    }
+    // `PROC_I` (fs/proc/internal.h): of a task's own files, `pid` says whose they are; of all others it is NULL.
+    let process = inode.wrapping_sub(offset!(process_file_inode));
+    read::<u64>(process + offset!(process_file_pid))
 }
 
 /// The task with this `struct pid`; 0 if it is gone.

@@ -1,7 +1,12 @@
 //! Sockets: without a network there are Unix sockets only, and those are the way to every service of the host.
 
 use aya_ebpf::programs::LsmContext;
-use ringfence_abi::{event::operation, policy::MODE_OFF, rights, surface::Surfaces};
+use ringfence_abi::{
+    event::operation,
+    policy::{Label, MODE_OFF},
+    rights,
+    surface::Surfaces,
+};
 
 use crate::{
     identity,
@@ -32,6 +37,33 @@ pub fn create(context: &LsmContext) -> i32 {
     }
     surface::refuse(label, Surfaces::NONE, operation::SOCKET, family);
     DENY
+}
+
+/// A socket that somebody hands over: where there is no network, it must not bring one. A Unix socket is what it came by.
+#[inline(always)]
+pub fn receive(label: Label, file: u64) -> i32 {
+    if matching::network_mode(label) == MODE_OFF {
+        return ALLOW;
+    }
+    match family(file) {
+        Ok(family) if u32::from(family) == UNIX => ALLOW,
+        Ok(family) => {
+            surface::refuse(label, Surfaces::NONE, operation::RECEIVE, u32::from(family));
+            DENY
+        }
+        Err(outcome) => {
+            let question = Question { label, operation: operation::RECEIVE, needed: rights::ALL };
+            verdict::failed(question, outcome)
+        }
+    }
+}
+
+/// The address family of a socket's file (net/socket.c: `sock_alloc_file` keeps the `struct socket` in `private_data`).
+#[inline(always)]
+fn family(file: u64) -> Result<u16, Outcome> {
+    let socket = read::<u64>(file + offset!(file_private))?;
+    let sock = read::<u64>(socket + offset!(socket_sock))?;
+    read::<u16>(sock + offset!(sock_family))
 }
 
 /// `unix_stream_connect(sock, other, newsk)`: `other` is the listener's `struct sock`.

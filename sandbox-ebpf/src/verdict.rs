@@ -2,7 +2,7 @@
 
 use ringfence_abi::{
     event::cause,
-    policy::{Label, MODE_AUDIT, MODE_ENFORCE, MODE_OFF},
+    policy::{Label, MODE_AUDIT, MODE_OFF},
     rights,
     surface::Surfaces,
 };
@@ -119,8 +119,8 @@ fn judge(slot: *mut Slot, question: Question, object: Object) -> Result<Judged, 
         }
         return Err(outcome);
     }
-    if question.needed & rights::WRITE != 0 {
-        let closed = pseudo::closed_to_writing(question.label, object.dentry)?;
+    if question.needed & (rights::READ | rights::WRITE) != 0 {
+        let closed = pseudo::closed_to(question.needed, question.label, object.dentry)?;
         if closed != Surfaces::NONE {
             return Ok(Judged::Closed(closed));
         }
@@ -142,7 +142,7 @@ fn conclude(slot: *mut Slot, question: Question, judged: Result<Judged, Outcome>
         Ok(Judged::Fine) => return ALLOW,
         Ok(Judged::Closed(surface)) => return report_closed(slot, question, surface),
         Ok(Judged::Not { cause, granted, mode }) => (cause, granted, mode),
-        Err(outcome) => (outcome.0, 0, mode_for(question.label, outcome)),
+        Err(outcome) => (outcome.0, 0, mode_of(question.label)),
     };
     refuse(slot, question, cause, granted, mode, false)
 }
@@ -193,10 +193,10 @@ pub fn report_closed(slot: *mut Slot, question: Question, surface: Surfaces) -> 
     DENY
 }
 
-/// The mode under which `outcome` is denied: what is closed is so in every mode, else that of the file section.
+/// The mode of a fence's file section; enforced if the policy cannot be found.
 #[inline(always)]
-pub fn mode_for(label: Label, outcome: Outcome) -> u8 {
-    if outcome.0 == cause::CLOSED { MODE_ENFORCE } else { matching::mode(label) }
+pub fn mode_of(label: Label) -> u8 {
+    matching::mode(label)
 }
 
 /// Walks and matches without a verdict: for rename and link, which compare two answers.
@@ -207,10 +207,6 @@ pub fn ask(
     object: Object,
 ) -> Result<Answer, Outcome> {
     walk::absolute(path, object.dentry, walk::mount_of(object.vfsmount))?;
-    // Both names of a rename or link are written.
-    if pseudo::closed_to_writing(label, object.dentry)? != Surfaces::NONE {
-        return Err(Outcome(cause::CLOSED));
-    }
     matching::rights(path, label)
 }
 
@@ -224,7 +220,7 @@ pub fn refused(question: Question, object: Object, cause: u8) -> i32 {
             Ok(()) => cause,
             Err(outcome) => outcome.0,
         };
-        refuse(slot, question, cause, 0, matching::mode(question.label), false)
+        refuse(slot, question, cause, 0, mode_of(question.label), false)
     })
 }
 

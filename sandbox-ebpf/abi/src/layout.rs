@@ -55,6 +55,7 @@ layout! {
     required file_flags = "file" "f_flags";
     required file_mode = "file" "f_mode";
     required file_inode = "file" "f_inode";
+    required file_private = "file" "private_data";
     required path_mount = "path" "mnt";
     required path_dentry = "path" "dentry";
     required dentry_parent = "dentry" "d_parent";
@@ -89,6 +90,7 @@ layout! {
     required unix_address = "unix_sock" "addr";
     required unix_path = "unix_sock" "path";
     required socket_sock = "socket" "sk";
+    required sock_family = "sock" "__sk_common.skc_family";
     required task_filesystem = "task_struct" "fs";
     required filesystem_directory = "fs_struct" "pwd";
     required task_files = "task_struct" "files";

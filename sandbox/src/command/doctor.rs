@@ -34,6 +34,8 @@ struct EngineReport {
     remedy: Option<String>,
     /// What it would enforce of the built-in profile.
     protections: Vec<Standing>,
+    /// What it does not stop whatever the profile says, and no protection promises.
+    not_stopped: &'static [&'static str],
 }
 
 /// Writes the table to `out`, or JSON.
@@ -85,6 +87,7 @@ fn examine() -> Result<Report, Failure> {
         },
         reason,
         remedy,
+        not_stopped: &[],
     };
     let fallback = match confine::standings(&policy, Engine::Fallback, &probe, place.user.as_ref())
     {
@@ -102,6 +105,7 @@ fn examine() -> Result<Report, Failure> {
                 }),
                 remedy: None,
                 protections,
+                not_stopped: confine::NOT_STOPPED_BY_FALLBACK,
             }
         }
         Err(error) => EngineReport {
@@ -110,6 +114,7 @@ fn examine() -> Result<Report, Failure> {
             reason: Some(error.to_string()),
             remedy: None,
             protections: Vec::new(),
+            not_stopped: confine::NOT_STOPPED_BY_FALLBACK,
         },
     };
     Ok(Report {
@@ -178,6 +183,12 @@ fn table(report: &Report) -> String {
                     .map(|remedy| format!("      way out: {remedy}")),
             );
         }
+        lines.extend(
+            engine
+                .not_stopped
+                .iter()
+                .map(|what| format!("  not stopped: {what}")),
+        );
     }
     lines.join("\n") + "\n"
 }

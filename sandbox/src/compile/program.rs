@@ -10,7 +10,7 @@ use super::explain::Explainer;
 use super::section::Section;
 use super::{Bound, Error, automaton};
 use crate::policy::{Automaton, Mode};
-use crate::profile::{self, Right};
+use crate::profile::Right;
 
 /// `state` with the rank in it replaced by the number of the program. Where denials are enforced a path that cannot be
 /// executed enters no program.
@@ -32,10 +32,13 @@ pub(super) fn automata(explainer: &Explainer) -> Result<Vec<Automaton>, Error> {
         .collect::<Result<Vec<_>, _>>()?;
     for (number, section) in explainer.sections.iter().enumerate().skip(1) {
         let around = &automata[usize::from(section.parent)];
-        if !accepts(around, |state| {
+        let entered = accepts(around, |state| {
             usize::from(rights::program(state)) == number
-        }) {
-            return Err(never_entered(explainer, section));
+        });
+        if let Some(path) = explainer.path(section)
+            && !entered
+        {
+            return Err(never_entered(explainer, section, path));
         }
     }
     for writer in 0..explainer.sections.len() {
@@ -107,12 +110,7 @@ fn refuse_twins(explainer: &Explainer) -> Result<(), Error> {
     Ok(())
 }
 
-fn never_entered(explainer: &Explainer, section: &Section) -> Error {
-    let Some(path) = explainer.path(section) else {
-        return Error::Profile(profile::Error::Empty {
-            file: explainer.profile.clone(),
-        });
-    };
+fn never_entered(explainer: &Explainer, section: &Section, path: &Bound) -> Error {
     let around = &explainer.sections[usize::from(section.parent)];
     // Whether anything that its path covers may be executed, whichever section that enters.
     let reachable = [(Mark::Program(1), path)].into_iter();

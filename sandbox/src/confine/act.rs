@@ -64,9 +64,9 @@ pub(super) fn perform(step: &Step) -> Result<(), c_int> {
             check(unsafe { libc::syscall(libc::SYS_keyctl, 1, ptr::null::<c_void>()) })
         }
         Step::UserNamespace(map) => user_namespace(map),
-        Step::MountNamespace => {
+        Step::MountNamespace { ipc } => {
             // SAFETY: takes flags only.
-            check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into())
+            check(unsafe { libc::unshare(libc::CLONE_NEWNS | ipc_flag(*ipc)) }.into())
         }
         Step::Mounts(plan) => plan.enter(),
         Step::Limit {
@@ -145,9 +145,14 @@ fn signals(ignored: u64) -> Result<(), c_int> {
     check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) }.into())
 }
 
+fn ipc_flag(ipc: bool) -> c_int {
+    if ipc { libc::CLONE_NEWIPC } else { 0 }
+}
+
 fn user_namespace(map: &UserMap) -> Result<(), c_int> {
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | ipc_flag(map.ipc);
     // SAFETY: takes flags only.
-    check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }.into())?;
+    check(unsafe { libc::unshare(flags) }.into())?;
     // Without privilege outside, a group map is taken only once setgroups is given up (user_namespaces(7)).
     write_file(c"/proc/self/setgroups", b"deny")?;
     write_file(c"/proc/self/uid_map", &map.uid_map)?;

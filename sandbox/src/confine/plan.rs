@@ -149,8 +149,13 @@ fn fallback_steps(steps: &mut Vec<Step>, derived: Option<Derived>, probe: &Probe
     let derived = derived?;
     if let Some(mounts) = derived.mounts {
         steps.push(match probe.namespaces {
-            Namespaces::User => Step::UserNamespace(Box::new(UserMap::own(probe.uid, probe.gid))),
-            _ => Step::MountNamespace,
+            Namespaces::User => {
+                let map = UserMap::own(probe.uid, probe.gid, derived.own_ipc);
+                Step::UserNamespace(Box::new(map))
+            }
+            _ => Step::MountNamespace {
+                ipc: derived.own_ipc,
+            },
         });
         steps.push(Step::Mounts(Box::new(mounts)));
     }
@@ -285,6 +290,7 @@ fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
         sockets,
         open,
         fallback,
+        shares_ipc: fallback && matches!(probe.namespaces, Namespaces::None { .. }),
     }
 }
 

@@ -96,12 +96,12 @@ fn namespaces(uid: u32, gid: u32) -> Result<Namespaces, Error> {
     const SYS_ADMIN: u64 = 1 << 21;
     let mut answer = libc::EPERM;
     if capabilities::permitted() & SYS_ADMIN != 0 {
-        answer = attempt(&[Step::MountNamespace, everything()])?;
+        answer = attempt(&[Step::MountNamespace { ipc: true }, everything()])?;
         if answer == 0 {
             return Ok(Namespaces::Mount);
         }
     }
-    let map = UserMap::own(uid, gid);
+    let map = UserMap::own(uid, gid, true);
     match attempt(&[Step::UserNamespace(Box::new(map)), everything()])? {
         0 => Ok(Namespaces::User),
         errno if answer == libc::EPERM => Ok(Namespaces::None { errno }),

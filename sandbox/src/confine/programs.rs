@@ -4,6 +4,7 @@
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 use ringfence_abi::surface::{PTRACE, SCHEDULER, SIGNALS, Surfaces};
 
+use crate::policy::Difference as FileDifference;
 use crate::policy::{Grade, Mode, NetworkPolicy, Policy, ProgramPolicy, Protection, Standing};
 
 /// Surfaces that are about tasks; the others are about system calls and the kernel.
@@ -18,11 +19,24 @@ struct Difference {
     less: bool,
 }
 
-/// `standing` of the policy at large, as it is with the programs that the engine does not tell apart.
-pub(super) fn at_large(standing: Standing, policy: &Policy) -> Standing {
-    let mut standing = standing;
-    for program in &policy.programs {
-        let difference = difference(standing.protection, policy, program);
+/// How the file rights of each program differ from those at large.
+pub(super) fn differences(policy: &Policy) -> Vec<FileDifference> {
+    let at_large = &policy.files.automaton;
+    let programs = policy.programs.iter();
+    programs
+        .map(|program| program.files.automaton.difference(at_large))
+        .collect()
+}
+
+/// `standing` of the policy at large, as it is with the programs that the engine does not tell apart; `differences` is
+/// what [`differences`] gave.
+pub(super) fn at_large(
+    mut standing: Standing,
+    policy: &Policy,
+    differences: &[FileDifference],
+) -> Standing {
+    for (program, found) in policy.programs.iter().zip(differences) {
+        let difference = difference(standing.protection, policy, program, *found);
         if difference.less {
             worsen(
                 &mut standing,
@@ -57,11 +71,16 @@ fn worsen(standing: &mut Standing, grade: Grade, reason: &str) {
     });
 }
 
-fn difference(protection: Protection, policy: &Policy, program: &ProgramPolicy) -> Difference {
+fn difference(
+    protection: Protection,
+    policy: &Policy,
+    program: &ProgramPolicy,
+    found: FileDifference,
+) -> Difference {
     match protection {
-        Protection::FilesRead => files(READ, policy, program),
-        Protection::FilesWrite | Protection::FilesMetadata => files(WRITE, policy, program),
-        Protection::Exec => files(EXEC, policy, program),
+        Protection::FilesRead => files(READ, policy, program, found),
+        Protection::FilesWrite | Protection::FilesMetadata => files(WRITE, policy, program, found),
+        Protection::Exec => files(EXEC, policy, program, found),
         Protection::Network => Difference {
             more: program.network == NetworkPolicy::Open && policy.network == NetworkPolicy::None,
             less: program.network == NetworkPolicy::None && policy.network == NetworkPolicy::Open,
@@ -74,15 +93,12 @@ fn difference(protection: Protection, policy: &Policy, program: &ProgramPolicy) 
     }
 }
 
-fn files(right: u8, policy: &Policy, program: &ProgramPolicy) -> Difference {
+fn files(right: u8, policy: &Policy, program: &ProgramPolicy, found: FileDifference) -> Difference {
     match (policy.files.mode, program.files.mode) {
-        (Mode::Enforce, Mode::Enforce) => {
-            let difference = program.files.automaton.difference(&policy.files.automaton);
-            Difference {
-                more: difference.more & right != 0,
-                less: difference.less & right != 0,
-            }
-        }
+        (Mode::Enforce, Mode::Enforce) => Difference {
+            more: found.more & right != 0,
+            less: found.less & right != 0,
+        },
         (at_large, own) => Difference {
             more: at_large == Mode::Enforce && own != Mode::Enforce,
             less: at_large != Mode::Enforce && own == Mode::Enforce,

@@ -18,7 +18,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use ringfence_abi::surface::Surfaces;
 
 use super::error::Error;
-use super::syscalls::{self, Closed, ClosedWhen};
+use super::syscalls::{self, Closed, ClosedWhen, Refused};
 use crate::policy::Syscalls;
 
 /// Most instructions of a program (include/uapi/linux/bpf_common.h, `BPF_MAXINSNS`).
@@ -50,6 +50,8 @@ pub(super) struct Wanted {
     pub(super) open: Surfaces,
     /// Whether to close what the fallback engine cannot judge.
     pub(super) fallback: bool,
+    /// Whether IPC objects of others have to be kept out of reach by closing the calls.
+    pub(super) shares_ipc: bool,
 }
 
 /// A program in the kernel's form.
@@ -168,7 +170,10 @@ impl Program {
 
 fn tables(wanted: Wanted) -> impl Iterator<Item = &'static [Closed]> {
     let fallback = wanted.fallback.then_some(syscalls::CLOSED_IN_FALLBACK);
-    [syscalls::CLOSED].into_iter().chain(fallback)
+    let shared = wanted
+        .shares_ipc
+        .then_some(syscalls::CLOSED_WITHOUT_IPC_NAMESPACE);
+    [syscalls::CLOSED].into_iter().chain(fallback).chain(shared)
 }
 
 fn conditions(wanted: Wanted) -> Vec<ClosedWhen> {
@@ -225,11 +230,11 @@ fn close(filter: &mut ScmpFilterContext, rule: &Closed) -> Result<bool, Error> {
 }
 
 fn close_when(filter: &mut ScmpFilterContext, rule: &ClosedWhen) -> Result<(), Error> {
-    let compare = ScmpArgCompare::new(
-        rule.argument,
-        ScmpCompareOp::MaskedEqual(rule.mask),
-        rule.value,
-    );
+    let (operation, value) = match rule.refused {
+        Refused::Masked { mask, value } => (ScmpCompareOp::MaskedEqual(mask), value),
+        Refused::AllBut(value) => (ScmpCompareOp::NotEqual, value),
+    };
+    let compare = ScmpArgCompare::new(rule.argument, operation, value);
     add_when(filter, rule.name, rule.errno, compare)
 }
 

@@ -1,7 +1,9 @@
 //! What a launch would really enforce, protection by protection, with the reason wherever it is not the policy.
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
-use ringfence_abi::surface::{MOUNT, PTRACE, SIGNALS};
+use ringfence_abi::surface::{
+    CGROUP, IO_URING, IPC, KERNEL_FILES, MOUNT, PTRACE, SCHEDULER, SIGNALS,
+};
 
 use super::Engine;
 use super::fallback::{self, Derived, Gaps};
@@ -25,6 +27,10 @@ pub(super) fn of(
     derived: Option<&Derived>,
     uid: u32,
 ) -> Vec<Standing> {
+    let differences = match engine {
+        Engine::BpfLsm => Vec::new(),
+        Engine::Fallback => programs::differences(policy),
+    };
     Protection::ALL
         .into_iter()
         .map(|protection| match protection {
@@ -33,7 +39,7 @@ pub(super) fn of(
         })
         .map(|standing| match engine {
             Engine::BpfLsm => standing,
-            Engine::Fallback => programs::at_large(standing, policy),
+            Engine::Fallback => programs::at_large(standing, policy, &differences),
         })
         .collect()
 }
@@ -55,7 +61,7 @@ fn one(
             exact(protection, &[Backend::Capabilities])
         }
         (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection),
-        (Protection::Syscalls, ..) => syscalls(policy, engine, probe),
+        (Protection::Syscalls, ..) => syscalls(policy, probe, derived),
         (Protection::Network, Engine::BpfLsm, _) => {
             exact(protection, &[Backend::BpfLsm, Backend::Seccomp])
         }
@@ -190,6 +196,13 @@ fn network(policy: &Policy, probe: &Probe) -> Standing {
     let protection = Protection::Network;
     match policy.network {
         NetworkPolicy::Open => exact(protection, &[]),
+        NetworkPolicy::None if policy.kernel.contains(IO_URING) => Standing {
+            grade: Grade::Weaker,
+            reason: "`io-uring` is open in the profile, and no filter sees the sockets that are made through a ring"
+                .to_owned(),
+            remedy: Some(KERNEL_REMEDY.to_owned()),
+            ..exact(protection, &[Backend::Seccomp])
+        },
         _ if !probe.seccomp => no_seccomp(protection),
         NetworkPolicy::None if fallback::judges_unix_sockets(probe.landlock_abi) => {
             exact(protection, &[Backend::Seccomp, Backend::Landlock])
@@ -215,33 +228,64 @@ fn network(policy: &Policy, probe: &Probe) -> Standing {
     }
 }
 
-fn syscalls(policy: &Policy, engine: Engine, probe: &Probe) -> Standing {
-    let exact = exact(Protection::Syscalls, &[Backend::Seccomp]);
-    if engine == Engine::Fallback && probe.landlock_abi > 0 && policy.kernel.contains(MOUNT) {
-        return stricter(
-            Protection::Syscalls,
-            &[Backend::Seccomp, Backend::Landlock],
-            &["`mount` is open in the profile, and Landlock keeps mounts as they are".to_owned()],
+fn syscalls(policy: &Policy, probe: &Probe, derived: Option<&Derived>) -> Standing {
+    let protection = Protection::Syscalls;
+    let Some(derived) = derived else {
+        return exact(protection, &[Backend::Seccomp]);
+    };
+    let gaps = derived.gaps.as_ref();
+    let closed = !policy.kernel.contains(KERNEL_FILES.union(CGROUP));
+    if closed && derived.mounts.is_none() && gaps.is_none_or(|gaps| gaps.settings) {
+        return Standing {
+            backends: vec![Backend::Seccomp],
+            ..no_mounts(
+                protection,
+                "the kernel's settings in /proc/sys, /sys and the cgroup file systems can be written where permission \
+                 bits let it",
+                probe,
+                derived,
+            )
+        };
+    }
+    let mut backends = vec![Backend::Seccomp];
+    let mut reasons = Vec::new();
+    if derived.mounts.is_some() {
+        backends.push(Backend::Mounts);
+    }
+    if !policy.kernel.contains(KERNEL_FILES) && gaps.is_some_and(|gaps| gaps.settings) {
+        reasons.push("nothing in /proc can be written".to_owned());
+    }
+    if probe.landlock_abi > 0 && policy.kernel.contains(MOUNT) {
+        backends.push(Backend::Landlock);
+        reasons.push(
+            "`mount` is open in the profile, and Landlock keeps mounts as they are".to_owned(),
         );
     }
-    exact
+    stricter(protection, &backends, &reasons)
 }
 
 fn processes(policy: &Policy, probe: &Probe) -> Standing {
     let protection = Protection::Processes;
-    let reasons: Vec<_> = policy
-        .kernel
-        .contains(PTRACE)
-        .then(|| {
+    let mut reasons = Vec::new();
+    if policy.kernel.contains(PTRACE) {
+        reasons.push(
             "`ptrace` is open in the profile, and Landlock keeps tasks outside from being traced"
-                .to_owned()
-        })
-        .into_iter()
-        .collect();
+                .to_owned(),
+        );
+    }
+    if !policy.kernel.contains(SCHEDULER) {
+        reasons.push(
+            "a task sets priority, scheduling and limits of itself alone, and names itself by 0"
+                .to_owned(),
+        );
+    }
+    if !policy.kernel.contains(IPC) && matches!(probe.namespaces, Namespaces::None { .. }) {
+        reasons.push("System V IPC and POSIX message queues are closed".to_owned());
+    }
     match probe.landlock_abi {
         0 => absent(protection, "this kernel has no Landlock"),
         _ if policy.kernel.contains(SIGNALS) => {
-            stricter(protection, &[Backend::Landlock], &reasons)
+            stricter(protection, &[Backend::Landlock, Backend::Seccomp], &reasons)
         }
         abi if abi < ABI_SCOPE => Standing {
             grade: Grade::Weaker,
@@ -251,7 +295,7 @@ fn processes(policy: &Policy, probe: &Probe) -> Standing {
             remedy: Some("use Linux 6.12 or newer, or --user with a user of its own".to_owned()),
             ..exact(protection, &[Backend::Landlock])
         },
-        _ => stricter(protection, &[Backend::Landlock], &reasons),
+        _ => stricter(protection, &[Backend::Landlock, Backend::Seccomp], &reasons),
     }
 }
 

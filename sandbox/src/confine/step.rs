@@ -27,7 +27,10 @@ pub(super) enum Step {
     /// Makes a user namespace with the caller as its only user, and a mount namespace in it.
     UserNamespace(Box<UserMap>),
     /// Makes a mount namespace.
-    MountNamespace,
+    MountNamespace {
+        /// Whether an IPC namespace is made as well.
+        ipc: bool,
+    },
     /// Makes everything read-only and not executable but what is listed.
     Mounts(Box<MountPlan>),
     /// Limits a resource of each process.
@@ -94,12 +97,15 @@ pub(super) struct UserMap {
     pub(super) uid_map: Vec<u8>,
     pub(super) gid_map: Vec<u8>,
     pub(super) uid: u32,
+    /// Whether an IPC namespace is made as well.
+    pub(super) ipc: bool,
 }
 
 impl UserMap {
     /// Maps one user and group to themselves: the command sees its own ids, everybody else's as `nobody`.
-    pub(super) fn own(uid: u32, gid: u32) -> Self {
+    pub(super) fn own(uid: u32, gid: u32, ipc: bool) -> Self {
         Self {
+            ipc,
             uid_map: format!("{uid} {uid} 1\n").into_bytes(),
             gid_map: format!("{gid} {gid} 1\n").into_bytes(),
             uid,
@@ -179,7 +185,8 @@ impl fmt::Display for Step {
             Self::UserNamespace(map) => {
                 write!(out, "user and mount namespace of uid {}", map.uid)
             }
-            Self::MountNamespace => out.write_str("mount namespace"),
+            Self::MountNamespace { ipc: false } => out.write_str("mount namespace"),
+            Self::MountNamespace { ipc: true } => out.write_str("mount and IPC namespace"),
             Self::Mounts(plan) => plan.fmt(out),
             Self::Limit { name, value, .. } => write!(out, "limit {name} to {value}"),
             Self::Bounding { kept } => {

@@ -5,8 +5,9 @@
 //! capability elsewhere. Here stands what manages the kernel, makes namespaces, or goes round those judgements.
 
 use ringfence_abi::surface::{
-    BPF, CHROOT, CLOCK, FILE_HANDLES, IO_URING, KEXEC, KEYRING, MEMORY_EXEC, MODULES, MOUNT,
-    NAMESPACES, PERF, QUOTA, SYSLOG, SYSTEM, Surfaces, TERMINAL_INPUT, TUN, USERFAULTFD, USERNS,
+    BPF, CHROOT, CLOCK, FILE_HANDLES, IO_URING, IPC, KEXEC, KEYRING, MEMORY_EXEC, MODULES, MOUNT,
+    NAMESPACES, PERF, QUOTA, SCHEDULER, SYSLOG, SYSTEM, Surfaces, TERMINAL_INPUT, TUN, USERFAULTFD,
+    USERNS,
 };
 
 /// One system call that is closed whatever its arguments.
@@ -21,20 +22,32 @@ pub(super) struct Closed {
     pub(super) opened_by: Option<Surfaces>,
 }
 
-/// One system call that is closed for some arguments: `argument & mask == value`.
+/// One system call that is closed for some arguments.
 pub(super) struct ClosedWhen {
     /// The kernel's name.
     pub(super) name: &'static str,
     /// Argument, from 0.
     pub(super) argument: u32,
-    /// Bits that are looked at.
-    pub(super) mask: u64,
-    /// What they must be to be refused.
-    pub(super) value: u64,
+    /// What it must be to be refused.
+    pub(super) refused: Refused,
     /// The caller is told this.
     pub(super) errno: i32,
     /// What opens it if all of it is open; nothing does if it is `None`.
     pub(super) opened_by: Option<Surfaces>,
+}
+
+/// Which values of an argument are refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refused {
+    /// Those of which these bits are this.
+    Masked {
+        /// Bits that are looked at.
+        mask: u64,
+        /// What they are.
+        value: u64,
+    },
+    /// All but this one.
+    AllBut(u64),
 }
 
 impl Closed {
@@ -238,6 +251,32 @@ pub(super) const CLOSED_IN_FALLBACK: &[Closed] = &[
     closed("listxattrat", ENOSYS),
 ];
 
+/// Closed besides under the fallback engine where it has no IPC namespace: objects of the same user would be in reach.
+pub(super) const CLOSED_WITHOUT_IPC_NAMESPACE: &[Closed] = &[
+    shared("shmget"),
+    shared("shmat"),
+    shared("shmctl"),
+    shared("semget"),
+    shared("semop"),
+    shared("semtimedop"),
+    shared("semctl"),
+    shared("msgget"),
+    shared("msgsnd"),
+    shared("msgrcv"),
+    shared("msgctl"),
+    // All of them behind one number, on 32-bit x86.
+    shared("ipc"),
+    shared("mq_open"),
+    shared("mq_unlink"),
+];
+
+const fn shared(name: &'static str) -> Closed {
+    Closed {
+        errno: ENOSYS,
+        ..unless(IPC, name)
+    }
+}
+
 /// Every flag that makes a namespace, as clone(2) takes them, and what opens it.
 const NAMESPACE_FLAGS: [(i32, Surfaces); 7] = [
     (libc::CLONE_NEWNS, NAMESPACES),
@@ -265,9 +304,18 @@ const fn when(name: &'static str, argument: u32, mask: u64, value: u64, errno: i
     ClosedWhen {
         name,
         argument,
-        mask,
-        value,
+        refused: Refused::Masked { mask, value },
         errno,
+        opened_by: None,
+    }
+}
+
+const fn all_but(name: &'static str, argument: u32, value: u64) -> ClosedWhen {
+    ClosedWhen {
+        name,
+        argument,
+        refused: Refused::AllBut(value),
+        errno: EPERM,
         opened_by: None,
     }
 }
@@ -320,6 +368,33 @@ fn personality() -> impl Iterator<Item = ClosedWhen> {
 
 /// Closed besides under the fallback engine for some arguments.
 pub(super) fn closed_when_in_fallback() -> Vec<ClosedWhen> {
+    let mut rules = memory_files();
+    rules.extend(other_tasks());
+    rules
+}
+
+/// Calls that set something of a task by its number: a filter cannot tell a number inside from one outside, so what is
+/// left is 0, the caller itself.
+fn other_tasks() -> impl Iterator<Item = ClosedWhen> {
+    const IOPRIO_WHO_PROCESS: u64 = 1;
+    [
+        all_but("setpriority", 0, libc::PRIO_PROCESS.into()),
+        all_but("setpriority", 1, 0),
+        all_but("ioprio_set", 0, IOPRIO_WHO_PROCESS),
+        all_but("ioprio_set", 1, 0),
+        all_but("sched_setscheduler", 0, 0),
+        all_but("sched_setparam", 0, 0),
+        all_but("sched_setattr", 0, 0),
+        all_but("sched_setaffinity", 0, 0),
+        all_but("prlimit64", 0, 0),
+        all_but("migrate_pages", 0, 0),
+        all_but("move_pages", 0, 0),
+    ]
+    .into_iter()
+    .map(|rule| rule.unless(SCHEDULER))
+}
+
+fn memory_files() -> Vec<ClosedWhen> {
     // A file in memory is on no mount of ours, so only its own seal keeps it from being executed.
     vec![when("memfd_create", 1, MFD_NOEXEC_SEAL, 0, EACCES).unless(MEMORY_EXEC)]
 }

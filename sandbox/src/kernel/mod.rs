@@ -24,5 +24,6 @@ pub use engine::Engine;
 pub use error::Error;
 pub use fence::{Fence, Totals};
 pub use host::Host;
+pub use pins::STATE;
 pub use selftest::Cgroup;
 pub use stream::Events;

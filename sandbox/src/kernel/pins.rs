@@ -21,7 +21,7 @@ use nix::{
 use super::Error;
 
 /// Run-time state of all fences on this host.
-pub(super) const STATE: &str = "/run/ringfence";
+pub const STATE: &str = "/run/ringfence";
 /// What the names of programs' pins begin with.
 const PROGRAM: &str = "program_";
 

@@ -33,12 +33,14 @@ pub struct Cgroup {
 }
 
 /// What the child tries, in order, each with what must come of it.
-const ACTS: [(&str, &str); 5] = [
+const ACTS: [(&str, &str); 7] = [
     ("exec", "deny"),
     ("open", "deny"),
     ("unlink", "deny"),
     ("kill", "deny"),
     ("reading an allowed directory", "allow"),
+    ("bpf", "deny"),
+    ("a socket", "deny"),
 ];
 const NOT_IN_CGROUP: i32 = 100;
 
@@ -163,6 +165,16 @@ fn try_all(tasks: RawFd, file: &CStr) -> i32 {
     // SAFETY: a constant string.
     if unsafe { libc::open(c"/".as_ptr(), libc::O_RDONLY) } < 0 {
         return 5;
+    }
+    // SAFETY: a request without attributes, which the kernel refuses as such where nobody else does.
+    let asked = unsafe { libc::syscall(libc::SYS_bpf, 0, std::ptr::null::<u8>(), 0) };
+    if asked >= 0 || last_error() != libc::EPERM {
+        return 6;
+    }
+    // SAFETY: constants.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0) };
+    if socket >= 0 || last_error() != libc::EACCES {
+        return 7;
     }
     0
 }

@@ -164,6 +164,22 @@ impl Rule {
         )
     }
 
+    /// A rule of ringfence's own about `path` and all that is below, for `reason`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CommandLineRule`] if the path cannot be a pattern.
+    pub fn built_in_below(right: Right, path: &[u8], reason: &str) -> Result<Self, Error> {
+        let text = format!("{}{{,/**}}", pattern::escape(path));
+        let patterns = Pattern::parse(text.as_bytes()).map_err(|fault| Error::CommandLineRule {
+            rule: text.clone(),
+            message: fault.message,
+            help: fault.help,
+        })?;
+        let origin = Origin::BuiltIn(reason.to_owned());
+        Ok(Self::new(right, text.as_bytes(), patterns, origin))
+    }
+
     /// The text for people: bytes that are not UTF-8 replaced.
     #[must_use]
     pub fn shown(&self) -> String {

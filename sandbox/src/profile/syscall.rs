@@ -52,7 +52,7 @@ pub fn kind(name: &str) -> &'static str {
 }
 
 /// The groups, by name.
-pub(super) fn groups() -> impl Iterator<Item = &'static str> {
+pub fn groups() -> impl Iterator<Item = &'static str> {
     GROUPS.keys().copied().filter(|name| *name != NO_GROUP)
 }
 

@@ -29,9 +29,22 @@ pub(crate) fn house() -> Result<Tally> {
         "-D",
         "warnings",
     ];
+    // A target that cargo does not test by itself is not among all of them.
+    let of_integration = [
+        "clippy",
+        "--quiet",
+        "--package",
+        "ringfence",
+        "--test",
+        "integration",
+        "--",
+        "-D",
+        "warnings",
+    ];
     for (name, words) in [
         ("rustfmt", &["fmt", "--all", "--check"][..]),
         ("clippy", &lints[..]),
+        ("clippy of integration", &of_integration[..]),
     ] {
         say(name);
         match lines(cargo(words), |_| {})? {

@@ -59,8 +59,9 @@ pub struct Options {
 pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let place = Place::find(options.user.as_deref())?;
     let probe = Probe::new()?;
-    let prepared = prepare::prepare(options, &place)?;
     let mut enforcer = Enforcer::choose(options.engine, &probe)?;
+    let events = narrator::open(options)?;
+    let prepared = prepare::prepare(options, &place)?;
     let request = prepare::request(options, &place);
     let plan = Plan::new(&request, &prepared.policy, enforcer.engine(), &probe)?;
     let refused = prepared.policy.degradation.refused(plan.standings());
@@ -70,7 +71,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     if options.dry_run {
         return summary::dry_run(&plan, &enforcer, stderr).map(|()| 0);
     }
-    let mut narrator = Narrator::new(options, &prepared.explainer, stderr)?;
+    let mut narrator = Narrator::new(options, events, &prepared.explainer, stderr);
     narrator.standing(&enforcer, plan.standings());
     let mut record = Record::begin(options, &prepared, &enforcer, plan.standings());
     let launched = plan.launch()?;

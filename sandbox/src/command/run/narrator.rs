@@ -48,34 +48,34 @@ struct Line<'a> {
     source: Source,
 }
 
+/// Opens the file of events, if one is wanted. A dry run writes none.
+pub(super) fn open(options: &Options) -> Result<Option<File>, Failure> {
+    let Some(path) = options.events.as_ref().filter(|_| !options.dry_run) else {
+        return Ok(None);
+    };
+    let file = File::options().create(true).append(true).open(path);
+    file.map(Some).map_err(|source| Failure::File {
+        action: "write events to",
+        path: path.clone(),
+        source,
+    })
+}
+
 impl<'a> Narrator<'a> {
     pub(super) fn new(
         options: &Options,
+        events: Option<File>,
         explainer: &'a Explainer,
         stderr: &'a mut dyn Write,
-    ) -> Result<Self, Failure> {
-        let events = match &options.events {
-            Some(path) => Some(
-                File::options()
-                    .create(true)
-                    .append(true)
-                    .open(path)
-                    .map_err(|source| Failure::File {
-                        action: "write events to",
-                        path: path.clone(),
-                        source,
-                    })?,
-            ),
-            None => None,
-        };
-        Ok(Self {
+    ) -> Self {
+        Self {
             stderr,
             explainer,
             quiet: options.quiet,
             lines: 0,
             events,
             broken: None,
-        })
+        }
     }
 
     /// Names what is weaker than the profile asks for, in one line each, and why the best engine is not to be had where

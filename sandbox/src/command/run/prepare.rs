@@ -1,12 +1,18 @@
 //! From what was asked to a policy and a request.
 
-use std::{ffi::OsString, fs, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
-use super::Options;
+use super::{Options, record};
 use crate::{
     command::{Failure, look::look, place::Place},
     compile::{self, Explainer},
     confine::{Request, find_program},
+    kernel,
     policy::Policy,
     profile::{self, Effective, Right, Rule},
 };
@@ -25,6 +31,7 @@ pub(super) fn prepare(options: &Options, place: &Place) -> Result<Prepared, Fail
     if options.profiles.is_empty() {
         command_line.rules.extend(command_rules(options, place)?);
     }
+    command_line.rules.extend(own_places(options)?);
     let effective = profile::load(&options.profiles, command_line)?;
     let (policy, explainer) = compile::compile(&effective, &place.variables(), &look)?;
     Ok(Prepared {
@@ -32,6 +39,26 @@ pub(super) fn prepare(options: &Options, place: &Place) -> Result<Prepared, Fail
         policy,
         explainer,
     })
+}
+
+/// The programs' pins and what supervisors keep beside them, the records of runs, and the file of this run's events:
+/// whatever a profile lets be written, not these. A deny rule holds in every program of the profile.
+fn own_places(options: &Options) -> Result<Vec<Rule>, Failure> {
+    [
+        Some(PathBuf::from(kernel::STATE)),
+        record::state_directory(),
+        options.events.clone(),
+    ]
+    .into_iter()
+    .flatten()
+    // What is not there is not in use; rules are about what links lead to.
+    .filter_map(|path| fs::canonicalize(path).ok())
+    .map(|path| {
+        let reason = "the fence protects itself";
+        let path = path.as_os_str().as_bytes();
+        Ok(Rule::built_in_below(Right::Deny, path, reason)?)
+    })
+    .collect()
 }
 
 /// Under the default profile, the command itself may be read and executed: that is what was asked for. A profile that

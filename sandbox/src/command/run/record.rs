@@ -274,7 +274,7 @@ fn unreadable(path: &Path, source: io::Error) -> Failure {
 }
 
 /// Where state of the caller's lives (XDG Base Directory Specification).
-fn state_directory() -> Option<PathBuf> {
+pub(super) fn state_directory() -> Option<PathBuf> {
     let given = env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     given
         .filter(|given| given.is_absolute())

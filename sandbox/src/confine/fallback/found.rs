@@ -42,6 +42,8 @@ pub(in crate::confine) struct Gaps {
     pub(in crate::confine) unreadable_program: Option<PathBuf>,
     /// Whether something is listed of processes in /proc, whose directories come and go.
     pub(in crate::confine) processes: bool,
+    /// Whether something may be written where the kernel's settings are.
+    pub(in crate::confine) settings: bool,
     /// A directory in which not everything can be made, because what is denied in it does not exist, and how that is said.
     pub(in crate::confine) unmade: Option<(PathBuf, &'static str)>,
     /// A directory whose own mode may not be changed, but below which everything may be written.

@@ -6,6 +6,7 @@
 
 mod carve;
 mod found;
+mod interfaces;
 pub(super) mod mounts;
 mod reach;
 mod ruleset;
@@ -14,11 +15,20 @@ mod walk;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use ringfence_abi::surface::IPC;
+
 use super::error::Error;
 use super::probe::{Namespaces, Probe};
 use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
 use mounts::MountPlan;
+
+/// What this engine does not stop, and what no protection promises: Landlock has no right for it, and to close the calls
+/// would break most programs. The escape suite shows each.
+pub const NOT_STOPPED: &[&str] = &[
+    "where a symbolic link leads can be read, of any link that mode bits let the user reach",
+    "inotify tells of changes in any directory that mode bits let the user read",
+];
 
 /// What the fallback engine makes of a policy on this machine.
 #[derive(Debug)]
@@ -29,6 +39,8 @@ pub(super) struct Derived {
     pub(super) mounts: Option<MountPlan>,
     /// Where this is not what the policy says; `None` if the files section is not enforced.
     pub(super) gaps: Option<Gaps>,
+    /// Whether System V IPC and POSIX message queues of others are out of reach by a namespace.
+    pub(super) own_ipc: bool,
     /// Whether mounts were left out because there would be too many.
     pub(super) too_many_mounts: bool,
 }
@@ -38,36 +50,34 @@ pub(super) struct Derived {
 /// # Errors
 /// If there is no Landlock, or the rules need too much of the file system listed.
 pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result<Derived, Error> {
-    let files = policy.files.mode == Mode::Enforce;
-    if probe.landlock_abi == 0 {
-        if files {
-            return Err(Error::NoLandlock);
-        }
-        return Ok(Derived {
-            ruleset: None,
-            mounts: None,
-            gaps: None,
-            too_many_mounts: false,
-        });
-    }
-    if !files {
-        return Ok(Derived {
-            ruleset: Some(ruleset::without_files(probe.landlock_abi, policy.kernel)?),
-            mounts: None,
-            gaps: None,
-            too_many_mounts: false,
-        });
-    }
     let possible = !matches!(probe.namespaces, Namespaces::None { .. });
-    let found = walk::walk(&policy.files.automaton, possible, directory)?;
-    let ruleset = ruleset::build(probe.landlock_abi, policy.kernel, &found.grants)?;
-    let too_many_mounts = found.mounts.is_none();
-    Ok(Derived {
-        ruleset: Some(ruleset),
-        mounts: found.mounts.filter(|_| possible),
-        gaps: Some(found.gaps),
-        too_many_mounts,
-    })
+    let own_ipc = possible && !policy.kernel.contains(IPC);
+    let files = policy.files.mode == Mode::Enforce;
+    let mut derived = Derived {
+        ruleset: None,
+        mounts: possible.then(MountPlan::everything_open),
+        gaps: None,
+        own_ipc,
+        too_many_mounts: false,
+    };
+    if probe.landlock_abi == 0 && files {
+        return Err(Error::NoLandlock);
+    }
+    if probe.landlock_abi != 0 {
+        derived.ruleset = Some(if files {
+            let found = walk::walk(&policy.files.automaton, possible, directory)?;
+            derived.too_many_mounts = found.mounts.is_none();
+            derived.mounts = found.mounts.filter(|_| possible);
+            derived.gaps = Some(found.gaps);
+            ruleset::build(probe.landlock_abi, policy.kernel, &found.grants)?
+        } else {
+            ruleset::without_files(probe.landlock_abi, policy.kernel)?
+        });
+    }
+    if let Some(plan) = &mut derived.mounts {
+        interfaces::close(plan, policy.kernel)?;
+    }
+    Ok(derived)
 }
 
 /// Whether this Landlock judges connections to Unix sockets by path: from ABI 9 on.

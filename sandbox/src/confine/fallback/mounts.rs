@@ -36,6 +36,7 @@ pub(crate) struct MountPlan {
     everywhere: u64,
     places: Vec<Place>,
     hidden: Vec<Hidden>,
+    frozen: Vec<CString>,
 }
 
 #[derive(Debug)]
@@ -78,7 +79,13 @@ impl MountPlan {
             everywhere: attributes(writable, executable),
             places: Vec::new(),
             hidden: Vec::new(),
+            frozen: Vec::new(),
         }
+    }
+
+    /// The plan that leaves everything as it is.
+    pub(super) fn everything_open() -> Self {
+        Self::new(true, true)
     }
 
     /// The plan that lets nothing through, to find out whether such plans work here.
@@ -101,6 +108,16 @@ impl MountPlan {
         self.hidden.push(Hidden { path, kind, need });
     }
 
+    /// Makes the mount at `path` read-only, and the places in it for which `is_in_it` holds.
+    pub(super) fn freeze(&mut self, path: CString, is_in_it: impl Fn(&CStr) -> bool) {
+        for place in &mut self.places {
+            if is_in_it(&place.path) {
+                place.set |= RDONLY;
+            }
+        }
+        self.frozen.push(path);
+    }
+
     /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.
     pub(crate) fn enter(&self) -> Result<(), c_int> {
         for place in &self.places {
@@ -110,17 +127,31 @@ impl MountPlan {
             }
             place.clone.store(clone, Ordering::Relaxed);
         }
-        set(libc::AT_FDCWD, c"/".as_ptr(), 0, self.everywhere)?;
+        set(
+            libc::AT_FDCWD,
+            c"/".as_ptr(),
+            libc::AT_RECURSIVE,
+            self.everywhere,
+        )?;
         for place in &self.places {
             let clone = place.clone.swap(NONE, Ordering::Relaxed);
             if clone != NONE {
-                set(clone, c"".as_ptr(), libc::AT_EMPTY_PATH, place.set)?;
+                let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+                set(clone, c"".as_ptr(), flags, place.set)?;
                 attach(clone, &place.path)?;
                 // SAFETY: a descriptor that was opened above; the mount stays.
                 unsafe { libc::close(clone) };
             }
         }
-        self.cover()
+        self.cover()?;
+        for path in &self.frozen {
+            match set(libc::AT_FDCWD, path.as_ptr(), 0, RDONLY) {
+                // Out of this user's reach, or covered by now.
+                Ok(()) | Err(libc::ENOENT | libc::ENOTDIR | libc::EACCES) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
     }
 
     fn cover(&self) -> Result<(), c_int> {
@@ -161,6 +192,9 @@ impl fmt::Display for MountPlan {
         for hidden in &self.hidden {
             write!(out, ", {} hidden", hidden.path.to_string_lossy())?;
         }
+        for path in &self.frozen {
+            write!(out, ", {} ro", path.to_string_lossy())?;
+        }
         Ok(())
     }
 }
@@ -190,7 +224,7 @@ fn clone(path: &CStr) -> Result<i32, c_int> {
     }
 }
 
-/// Adds flags to a mount and all below it, and takes it out of every peer group.
+/// Adds flags to a mount, and takes it out of every peer group.
 fn set(at: i32, path: *const libc::c_char, flags: c_int, set: u64) -> Result<(), c_int> {
     let attributes = MountAttributes {
         set,
@@ -204,7 +238,7 @@ fn set(at: i32, path: *const libc::c_char, flags: c_int, set: u64) -> Result<(),
             libc::SYS_mount_setattr,
             at,
             path,
-            flags | libc::AT_RECURSIVE,
+            flags,
             &raw const attributes,
             size_of::<MountAttributes>(),
         )

@@ -23,8 +23,8 @@ use crate::policy::Automaton;
 
 /// Most directory entries that are looked at.
 const MOST_ENTRIES: usize = 50_000;
-/// Longest time to look at them.
-const MOST_TIME: Duration = Duration::from_secs(2);
+/// Longest time to look at them: on a busy machine, tens of times what it takes.
+const MOST_TIME: Duration = Duration::from_secs(10);
 /// Most places to mount: each takes a descriptor for a moment.
 const MOST_MOUNTS: usize = 512;
 /// Most directories to hide so that the ones around them can be listed.
@@ -53,6 +53,9 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     };
     let state = automaton.state(b"/");
     let root = walk.directory(Path::new("/"), state, state, Granted::default())?;
+    walk.gaps.settings = [b"/proc/".as_slice(), b"/sys/"]
+        .iter()
+        .any(|place| walk.reach.ahead(automaton.state(place)).any & WRITE != 0);
     let hidden = walk.hidden.len() + walk.carved.len();
     let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
     if !fits && walk.relies_on_mounts {

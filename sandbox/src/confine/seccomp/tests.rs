@@ -14,6 +14,7 @@ fn wanted(open: Surfaces) -> Wanted {
         sockets: Sockets::Unix,
         open,
         fallback: false,
+        shares_ipc: false,
     }
 }
 
@@ -99,6 +100,7 @@ fn every_closed_call_is_known_or_has_a_number() {
             let wanted = Wanted {
                 sockets,
                 fallback,
+                shares_ipc: fallback,
                 open: Surfaces::NONE,
             };
             let programs = Program::all(wanted, &Syscalls::Default).unwrap();
