@@ -49,8 +49,7 @@ const TELLING: [(&str, &str); 7] = [
 ];
 
 /// What the victim's folder tells only to who may trace it.
-const OF_VICTIM: [(&str, &str); 11] = [
-    ("P4b", "mem"),
+const OF_VICTIM: [(&str, &str); 10] = [
     ("P5", "environ"),
     ("P5a", "maps"),
     ("P5b", "smaps"),
