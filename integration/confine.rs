@@ -32,7 +32,7 @@ fn policy(rules: &[Rule]) -> Policy {
             mode: Mode::Enforce,
             automaton: automaton(rules),
         },
-        network: NetworkPolicy::None,
+        network: NetworkPolicy::none(),
         capabilities: Vec::new(),
         kernel: Surfaces::NONE,
         syscalls: Syscalls::Default,
@@ -442,14 +442,14 @@ fn programs_that_the_fallback_does_not_tell_apart_are_graded() {
         let said = found.reason.contains("/usr/bin/tool");
         (found.grade, said)
     };
-    policy.programs = vec![program(&wider, NetworkPolicy::Open)];
+    policy.programs = vec![program(&wider, NetworkPolicy::off())];
     assert_eq!(
         grade(&policy, Protection::FilesRead),
         (Grade::Stricter, true)
     );
     assert_eq!(grade(&policy, Protection::Network), (Grade::Stricter, true));
     assert!(!grade(&policy, Protection::FilesWrite).1);
-    policy.programs = vec![program(&[file("/root", READ)], NetworkPolicy::None)];
+    policy.programs = vec![program(&[file("/root", READ)], NetworkPolicy::none())];
     assert_eq!(grade(&policy, Protection::FilesRead), (Grade::Weaker, true));
     assert_eq!(grade(&policy, Protection::Exec), (Grade::Weaker, true));
     assert!(!grade(&policy, Protection::Network).1);

@@ -113,7 +113,7 @@ fn policy(folder: &Path) -> Policy {
     Policy {
         profile: "rights".to_owned(),
         files: files(&at_large),
-        network: NetworkPolicy::None,
+        network: NetworkPolicy::none(),
         capabilities: vec!["sys_ptrace".to_owned()],
         kernel: Surfaces::NONE,
         syscalls: Syscalls::Default,
@@ -121,7 +121,7 @@ fn policy(folder: &Path) -> Policy {
         programs: vec![ProgramPolicy {
             path: tool.clone(),
             files: files(&of_program),
-            network: NetworkPolicy::None,
+            network: NetworkPolicy::none(),
             kernel: Surfaces::NONE,
         }],
         limits: Limits::default(),

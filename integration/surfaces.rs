@@ -164,7 +164,7 @@ fn what_a_profile_opens_is_open_but_the_fences_own_maps() -> Verdict {
             mode: Mode::Off,
             automaton: Automaton::deny_all(),
         },
-        network: NetworkPolicy::Open,
+        network: NetworkPolicy::off(),
         capabilities: capability::NAMES.map(str::to_owned).to_vec(),
         kernel: all.fold(Surfaces::NONE, |all, one| all.union(one.bit)),
         syscalls: Syscalls::Default,

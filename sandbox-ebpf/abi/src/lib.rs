@@ -8,6 +8,7 @@ pub mod automaton;
 pub mod event;
 pub mod layout;
 pub mod limits;
+pub mod network;
 pub mod policy;
 pub mod rights;
 pub mod surface;

@@ -8,10 +8,10 @@ use crate::{
         Failure,
         run::{EngineChoice, Options},
     },
-    policy::{Demand, Limits, Mode, NetworkPolicy, Protection},
+    policy::{Demand, Limits, Mode, Protection},
     profile::{
-        CommandLine, Opening, Origin, Right, Rule, SyscallChoice, capability, kernel, limit,
-        syscall,
+        CommandLine, NetworkMode, Opening, Origin, Right, Rule, SyscallChoice, capability, kernel,
+        limit, syscall,
     },
 };
 
@@ -61,8 +61,8 @@ pub fn command_line(arguments: &RuleArguments, directory: &Path) -> Result<Comma
         rules,
         files_mode: arguments.audit.then_some(Mode::Audit),
         network: arguments.network.map(|network| match network {
-            NetworkArgument::None => NetworkPolicy::None,
-            NetworkArgument::Open => NetworkPolicy::Open,
+            NetworkArgument::None => NetworkMode::Enforce,
+            NetworkArgument::Open => NetworkMode::Off,
         }),
         capabilities: capabilities(&arguments.capabilities)?,
         kernel: kernel(&arguments.kernel)?,

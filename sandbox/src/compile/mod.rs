@@ -30,8 +30,8 @@ pub use glob::Glob;
 pub use resolve::{Entry, Link, Look, follow};
 pub use section::Section;
 
-use crate::policy::{Automaton, FilePolicy, Mode, Policy, ProgramPolicy, Syscalls};
-use crate::profile::{Effective, SyscallChoice, Variables, kernel, syscall};
+use crate::policy::{Automaton, FilePolicy, Mode, NetworkPolicy, Policy, ProgramPolicy, Syscalls};
+use crate::profile::{Effective, NetworkMode, SyscallChoice, Variables, kernel, syscall};
 use determinise::{GivenUp, MOST_STATES, MOST_STEPS, Mark, determinise};
 
 /// Compiles `effective` with the values of `variables`, looking at links with `look`.
@@ -57,7 +57,7 @@ pub fn compile(
     let policy = Policy {
         profile: effective.name.clone(),
         files: files.next().unwrap_or_default(),
-        network: effective.network,
+        network: network(effective.network),
         capabilities: effective.capabilities.clone(),
         kernel: kernel::opened(&effective.kernel),
         syscalls: match &effective.syscalls {
@@ -73,7 +73,7 @@ pub fn compile(
             .map(|(section, files)| ProgramPolicy {
                 path: explainer.path_of(section).unwrap_or_default(),
                 files,
-                network: section.network,
+                network: network(section.network),
                 kernel: section.kernel,
             })
             .collect(),
@@ -81,6 +81,13 @@ pub fn compile(
         degradation: effective.degradation.clone(),
     };
     Ok((policy, explainer))
+}
+
+fn network(mode: NetworkMode) -> NetworkPolicy {
+    match mode {
+        NetworkMode::Enforce => NetworkPolicy::none(),
+        NetworkMode::Off => NetworkPolicy::off(),
+    }
 }
 
 /// The half of [`compile`] that explains, for who does not run anything.

@@ -6,8 +6,8 @@ use ringfence_abi::rights::PROGRAMS;
 use ringfence_abi::surface::Surfaces;
 
 use super::Error;
-use crate::policy::{Mode, NetworkPolicy};
-use crate::profile::{Effective, Program, Right, Rule, kernel};
+use crate::policy::Mode;
+use crate::profile::{Effective, NetworkMode, Program, Right, Rule, kernel};
 
 /// What holds outside of every program, or in one.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Section {
     /// What a denial does.
     pub mode: Mode,
     /// The network.
-    pub network: NetworkPolicy,
+    pub network: NetworkMode,
     /// What of the kernel is open.
     pub kernel: Surfaces,
     /// Its own rules among the bound ones.
@@ -102,7 +102,7 @@ impl<'a> Layout<'a> {
         let (network, open) = if program.inherit {
             (around.network, around.kernel)
         } else {
-            (NetworkPolicy::None, Surfaces::NONE)
+            (NetworkMode::Enforce, Surfaces::NONE)
         };
         Section {
             path: Some(path),

@@ -273,18 +273,15 @@ fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
     let open = programs
         .clone()
         .fold(policy.kernel, |open, program| open.union(program.kernel));
-    let network = programs
-        .map(|program| program.network)
-        .find(|&network| network == NetworkPolicy::Open)
-        .unwrap_or(policy.network);
-    let sockets = match network {
-        NetworkPolicy::Open => Sockets::Any,
-        NetworkPolicy::None
-            if fallback && !by_path && !standings::tolerates_unix_sockets(policy) =>
-        {
-            Sockets::Pairs
-        }
-        NetworkPolicy::None => Sockets::Unix,
+    let mut networks = programs
+        .map(|program| &program.network)
+        .chain([&policy.network]);
+    let sockets = if networks.any(NetworkPolicy::is_off) {
+        Sockets::Any
+    } else if fallback && !by_path && !standings::tolerates_unix_sockets(policy) {
+        Sockets::Pairs
+    } else {
+        Sockets::Unix
     };
     Wanted {
         sockets,

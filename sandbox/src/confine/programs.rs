@@ -5,7 +5,7 @@ use ringfence_abi::rights::{EXEC, READ, WRITE};
 use ringfence_abi::surface::{PTRACE, SCHEDULER, SIGNALS, Surfaces};
 
 use crate::policy::Difference as FileDifference;
-use crate::policy::{Grade, Mode, NetworkPolicy, Policy, ProgramPolicy, Protection, Standing};
+use crate::policy::{Grade, Mode, Policy, ProgramPolicy, Protection, Standing};
 
 /// Surfaces that are about tasks; the others are about system calls and the kernel.
 const TASKS: Surfaces = PTRACE.union(SIGNALS).union(SCHEDULER);
@@ -82,8 +82,8 @@ fn difference(
         Protection::FilesWrite | Protection::FilesMetadata => files(WRITE, policy, program, found),
         Protection::Exec => files(EXEC, policy, program, found),
         Protection::Network => Difference {
-            more: program.network == NetworkPolicy::Open && policy.network == NetworkPolicy::None,
-            less: program.network == NetworkPolicy::None && policy.network == NetworkPolicy::Open,
+            more: program.network.is_off() && !policy.network.is_off(),
+            less: !program.network.is_off() && policy.network.is_off(),
         },
         Protection::Processes => surfaces(TASKS, policy, program),
         Protection::Syscalls => surfaces(Surfaces(!TASKS.0), policy, program),

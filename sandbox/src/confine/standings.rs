@@ -9,9 +9,7 @@ use super::Engine;
 use super::fallback::{self, Derived, Gaps};
 use super::probe::{Namespaces, Probe};
 use super::programs;
-use crate::policy::{
-    Backend, Demand, Grade, Limits, Mode, NetworkPolicy, Policy, Protection, Standing,
-};
+use crate::policy::{Backend, Demand, Grade, Limits, Mode, Policy, Protection, Standing};
 
 /// The first Landlock ABI that scopes signals and abstract Unix sockets (6.12).
 const ABI_SCOPE: u32 = 6;
@@ -194,20 +192,20 @@ fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
 
 fn network(policy: &Policy, probe: &Probe) -> Standing {
     let protection = Protection::Network;
-    match policy.network {
-        NetworkPolicy::Open => exact(protection, &[]),
-        NetworkPolicy::None if policy.kernel.contains(IO_URING) => Standing {
+    match () {
+        () if policy.network.is_off() => exact(protection, &[]),
+        () if policy.kernel.contains(IO_URING) => Standing {
             grade: Grade::Weaker,
             reason: "`io-uring` is open in the profile, and no filter sees the sockets that are made through a ring"
                 .to_owned(),
             remedy: Some(KERNEL_REMEDY.to_owned()),
             ..exact(protection, &[Backend::Seccomp])
         },
-        _ if !probe.seccomp => no_seccomp(protection),
-        NetworkPolicy::None if fallback::judges_unix_sockets(probe.landlock_abi) => {
+        () if !probe.seccomp => no_seccomp(protection),
+        () if fallback::judges_unix_sockets(probe.landlock_abi) => {
             exact(protection, &[Backend::Seccomp, Backend::Landlock])
         }
-        NetworkPolicy::None if tolerates_unix_sockets(policy) => Standing {
+        () if tolerates_unix_sockets(policy) => Standing {
             grade: Grade::Weaker,
             reason: "Unix sockets of services can be reached whatever their path".to_owned(),
             remedy: Some(
@@ -215,7 +213,7 @@ fn network(policy: &Policy, probe: &Probe) -> Standing {
             ),
             ..exact(protection, &[Backend::Seccomp])
         },
-        NetworkPolicy::None => Standing {
+        () => Standing {
             grade: Grade::Stricter,
             reason: "Unix sockets are closed too (but stream pairs), because this Landlock cannot \
                      tell whom they reach"

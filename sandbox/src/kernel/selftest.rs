@@ -85,7 +85,7 @@ fn policy() -> Policy {
             mode: Mode::Enforce,
             automaton: only_the_root(),
         },
-        network: NetworkPolicy::None,
+        network: NetworkPolicy::none(),
         capabilities: Vec::new(),
         kernel: Surfaces::NONE,
         syscalls: crate::policy::Syscalls::Default,

@@ -25,7 +25,7 @@ pub(super) struct Table {
 #[derive(Clone, Copy)]
 struct Part<'a> {
     files: &'a FilePolicy,
-    network: NetworkPolicy,
+    network: &'a NetworkPolicy,
     kernel: Surfaces,
 }
 
@@ -36,12 +36,12 @@ struct Part<'a> {
 pub(super) fn all_of(policy: &Policy) -> Result<Vec<Table>, Error> {
     let at_large = Part {
         files: &policy.files,
-        network: policy.network,
+        network: &policy.network,
         kernel: policy.kernel,
     };
     let programs = policy.programs.iter().map(|program| Part {
         files: &program.files,
-        network: program.network,
+        network: &program.network,
         kernel: program.kernel,
     });
     let parts: Vec<_> = [at_large].into_iter().chain(programs).collect();
@@ -128,15 +128,8 @@ fn encode(
     value.extend_from_slice(&automaton.start.to_ne_bytes());
     value.extend_from_slice(&part.kernel.0.to_ne_bytes());
     value.extend_from_slice(&capabilities.to_ne_bytes());
-    value.push(match part.files.mode {
-        Mode::Enforce => MODE_ENFORCE,
-        Mode::Audit => MODE_AUDIT,
-        Mode::Off => MODE_OFF,
-    });
-    value.push(match part.network {
-        NetworkPolicy::None => MODE_ENFORCE,
-        NetworkPolicy::Open => MODE_OFF,
-    });
+    value.push(mode(part.files.mode));
+    value.push(mode(part.network.mode));
     value.extend_from_slice(&Header::DENY_ALL.reserved);
     value.extend_from_slice(&classes);
     value.extend_from_slice(&automaton.classes);
@@ -146,6 +139,14 @@ fn encode(
     }
     value.resize(bytes, 0);
     value
+}
+
+const fn mode(mode: Mode) -> u8 {
+    match mode {
+        Mode::Enforce => MODE_ENFORCE,
+        Mode::Audit => MODE_AUDIT,
+        Mode::Off => MODE_OFF,
+    }
 }
 
 /// The bytes of a table's value in a size class.

@@ -4,9 +4,11 @@ use ringfence_abi::surface::Surfaces;
 use serde::Serialize;
 
 mod automaton;
+mod network;
 mod protection;
 
 pub use automaton::{Automaton, Difference};
+pub use network::{NetworkPolicy, Sni};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.
@@ -80,15 +82,6 @@ pub struct FilePolicy {
     pub mode: Mode,
     /// Path to rights.
     pub automaton: Automaton,
-}
-
-/// What is known of the network so far: all or nothing, the less first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NetworkPolicy {
-    /// No socket but Unix sockets.
-    None,
-    /// The section is off: sockets are not restricted.
-    Open,
 }
 
 /// Which system calls there are: what a fence closes it closes under either.

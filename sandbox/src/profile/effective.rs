@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::NetworkMode;
 use super::error::Error;
 use super::kernel::Opening;
 use super::layer::{Layer, OwnVariable, Program, Sections, SyscallChoice};
@@ -11,7 +12,7 @@ use super::pattern::{Pattern, Token};
 use super::rule::Rule;
 use super::source::Fault;
 use super::variables::Variables;
-use crate::policy::{Degradation, Demand, Limits, Mode, NetworkPolicy, Protection};
+use crate::policy::{Degradation, Demand, Limits, Mode, Protection};
 
 /// What the command line says beside profiles.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +22,7 @@ pub struct CommandLine {
     /// Mode of the file section.
     pub files_mode: Option<Mode>,
     /// The network.
-    pub network: Option<NetworkPolicy>,
+    pub network: Option<NetworkMode>,
     /// Capabilities that are kept beside those of the profiles, as [`super::capability::named`] returns them.
     pub capabilities: Vec<&'static str>,
     /// Surfaces of the kernel that are opened beside those of the profiles.
@@ -50,7 +51,7 @@ pub struct Effective {
     /// Every rule, in order.
     pub rules: Vec<Rule>,
     /// The network.
-    pub network: NetworkPolicy,
+    pub network: NetworkMode,
     /// Capabilities that are kept: sorted, in lower case without `cap_`.
     pub capabilities: Vec<String>,
     /// Surfaces of the kernel that are opened.
@@ -82,7 +83,7 @@ impl Effective {
             lineage: Vec::new(),
             files_mode: sections.files_mode.unwrap_or_default(),
             rules: sections.rules,
-            network: sections.network.unwrap_or(NetworkPolicy::None),
+            network: sections.network.unwrap_or(NetworkMode::Enforce),
             capabilities: Vec::new(),
             kernel: sections.kernel,
             syscalls: SyscallChoice::Default,

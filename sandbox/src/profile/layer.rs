@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::NetworkMode;
 use super::kernel::Opening;
 use super::rule::Rule;
 use super::source::Place;
-use crate::policy::{Demand, Limits, Mode, NetworkPolicy, Protection};
+use crate::policy::{Demand, Limits, Mode, Protection};
 
 /// One file's words. `None` and empty mean that the file does not speak of it.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub struct Sections {
     /// Rules about files.
     pub rules: Vec<Rule>,
     /// The network.
-    pub network: Option<NetworkPolicy>,
+    pub network: Option<NetworkMode>,
     /// Surfaces of the kernel that are opened.
     pub kernel: Vec<Opening>,
     /// Programs with rights of their own; of two that cover the same path the first holds.

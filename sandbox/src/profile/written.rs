@@ -9,7 +9,7 @@ use super::effective::Effective;
 use super::kernel::Opening;
 use super::layer::{Program, SyscallChoice};
 use super::rule::{Right, Rule};
-use crate::policy::{Limits, Mode, NetworkPolicy};
+use crate::policy::{Limits, Mode};
 
 impl Effective {
     /// The same as a profile file, rules as they were written.
@@ -87,13 +87,8 @@ fn files_section(mode: Option<Mode>, rules: &[Rule]) -> FilesSection {
     }
 }
 
-fn network_section(network: NetworkPolicy) -> NetworkSection {
-    NetworkSection {
-        mode: match network {
-            NetworkPolicy::None => NetworkMode::Enforce,
-            NetworkPolicy::Open => NetworkMode::Off,
-        },
-    }
+const fn network_section(mode: NetworkMode) -> NetworkSection {
+    NetworkSection { mode }
 }
 
 fn kernel_section(openings: &[Opening]) -> Option<KernelSection> {

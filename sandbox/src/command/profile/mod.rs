@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 use super::look::look;
 use crate::compile::{self, Explainer, explainer};
-use crate::policy::NetworkPolicy;
+use crate::profile::NetworkMode;
 use crate::profile::{self, CommandLine, Effective, Variables};
 
 /// Why a verb failed.
@@ -86,10 +86,10 @@ pub fn list(out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
-const fn network_word(network: NetworkPolicy) -> &'static str {
+const fn network_word(network: NetworkMode) -> &'static str {
     match network {
-        NetworkPolicy::None => "enforce",
-        NetworkPolicy::Open => "off",
+        NetworkMode::Enforce => "enforce",
+        NetworkMode::Off => "off",
     }
 }
 

@@ -14,7 +14,8 @@ use super::layer::{Extension, Layer, OwnVariable};
 use super::quantity;
 use super::source::{Place, Source};
 use super::tree::{Content, Entry, Node};
-use crate::policy::{Demand, NetworkPolicy, Protection};
+use crate::policy::{Demand, Protection};
+use crate::profile::NetworkMode;
 use value::{list, meaning, one_line, section, text, unknown, word};
 
 /// The version of the language that this reads.
@@ -184,7 +185,7 @@ fn variables(place: &Place, node: Node) -> Result<Vec<OwnVariable>, Error> {
         .collect()
 }
 
-fn network(place: &Place, node: Node) -> Result<NetworkPolicy, Error> {
+fn network(place: &Place, node: Node) -> Result<NetworkMode, Error> {
     let mut network = None;
     for entry in section(place, node, "network")? {
         match entry.key.as_str() {
@@ -196,10 +197,10 @@ fn network(place: &Place, node: Node) -> Result<NetworkPolicy, Error> {
                         "write `mode = \"enforce\"` for no network, or `mode = \"off\"`",
                     ));
                 }
-                let modes = [NetworkPolicy::None, NetworkPolicy::Open];
+                let modes = [NetworkMode::Enforce, NetworkMode::Off];
                 network = Some(word(&entry.node, "mode", &modes, |mode| match mode {
-                    NetworkPolicy::None => "enforce",
-                    NetworkPolicy::Open => "off",
+                    NetworkMode::Enforce => "enforce",
+                    NetworkMode::Off => "off",
                 })?);
             }
             "connect" | "listen" | "unix" => {
@@ -223,7 +224,7 @@ fn network(place: &Place, node: Node) -> Result<NetworkPolicy, Error> {
         }
     }
     // A section without a mode does not come here: it is empty, or has an unknown key.
-    Ok(network.unwrap_or(NetworkPolicy::None))
+    Ok(network.unwrap_or(NetworkMode::Enforce))
 }
 
 fn limits(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error> {

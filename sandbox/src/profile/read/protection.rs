@@ -10,7 +10,8 @@ use super::super::source::Place;
 use super::super::tree::{Content, Node};
 use super::value::{meaning, section, unknown, word};
 use super::{DEMANDS, FILES_GROUP, protection_keys};
-use crate::policy::{Demand, Mode, NetworkPolicy, Protection};
+use crate::policy::{Demand, Mode, Protection};
+use crate::profile::NetworkMode;
 use ringfence_abi::surface::{PTRACE, SCHEDULER, SIGNALS};
 
 /// The word for a protection that is not wanted.
@@ -78,7 +79,7 @@ fn turn_off(layer: &mut Layer, key: &str, place: &Place) -> Result<(), Error> {
     let sections = &mut layer.sections;
     let agrees = match key {
         "files" => *sections.files_mode.get_or_insert(Mode::Off) == Mode::Off,
-        "network" => *sections.network.get_or_insert(NetworkPolicy::Open) == NetworkPolicy::Open,
+        "network" => *sections.network.get_or_insert(NetworkMode::Off) == NetworkMode::Off,
         "privilege-gain" => *layer.process.privilege_gain.get_or_insert(true),
         _ => {
             let origin = Origin::Profile {

@@ -1,0 +1,124 @@
+//! What the network automaton is asked, as bytes: one automaton beside that of the files answers for addresses, ports,
+//! host names and Unix sockets, so that the cost of an answer does not grow with the number of rules.
+//!
+//! ```text
+//! CONNECT   address (16 bytes) protocol port (2 bytes, big endian)    may this peer be reached
+//! LISTEN    address (16 bytes) protocol port                          may this address be bound for others to reach
+//! NAME      lower-case host name without a final dot, NUL             -- a state, from which goes on:
+//!           protocol port                                             may an address that this name led to be reached
+//! UNIX      path                                                      may the socket of that path be reached
+//! ABSTRACT  name, any bytes                                           may the socket of that abstract name be reached
+//! ```
+//!
+//! An IPv4 address is written as IPv6 maps it, `::ffff:a.b.c.d`. A deny rule about addresses holds whatever name led
+//! there: that is why [`DENY`] is told from the absence of [`ALLOW`].
+
+/// First byte of a question about a peer's address.
+pub const CONNECT: u8 = 1;
+/// First byte of a question about an address of the fence's own.
+pub const LISTEN: u8 = 2;
+/// First byte of a question about a host name.
+pub const NAME: u8 = 3;
+/// First byte of a question about a Unix socket that has a path.
+pub const UNIX: u8 = 4;
+/// First byte of a question about a Unix socket that has an abstract name.
+pub const ABSTRACT: u8 = 5;
+
+/// Accepted with this: a rule allows it.
+pub const ALLOW: u8 = 1;
+/// Accepted with this: a rule denies it, and nothing else can allow it. Never together with [`ALLOW`].
+pub const DENY: u8 = 2;
+
+/// `IPPROTO_ICMP` of include/uapi/linux/in.h; its port is 0.
+pub const ICMP: u8 = 1;
+/// `IPPROTO_TCP`. `IPPROTO_MPTCP` is asked as this.
+pub const TCP: u8 = 6;
+/// `IPPROTO_UDP`. QUIC is this.
+pub const UDP: u8 = 17;
+/// `IPPROTO_ICMPV6` of include/uapi/linux/in6.h; its port is 0.
+pub const ICMP6: u8 = 58;
+
+/// Bytes of a question about an address.
+pub const ADDRESS_QUESTION: usize = 20;
+
+/// The question whether `address` may be reached or bound: `kind` is [`CONNECT`] or [`LISTEN`].
+#[inline(always)]
+#[must_use]
+pub fn address_question(
+    kind: u8,
+    address: [u8; 16],
+    protocol: u8,
+    port: u16,
+) -> [u8; ADDRESS_QUESTION] {
+    let mut question = [0; ADDRESS_QUESTION];
+    question[0] = kind;
+    question[1..17].copy_from_slice(&address);
+    question[17] = protocol;
+    question[18..].copy_from_slice(&port.to_be_bytes());
+    question
+}
+
+/// What follows the state of a name.
+#[inline(always)]
+#[must_use]
+pub const fn port_question(protocol: u8, port: u16) -> [u8; 3] {
+    let port = port.to_be_bytes();
+    [protocol, port[0], port[1]]
+}
+
+/// Different sets of ports that the names of one address may open. A state of a minimised automaton is one such set, so
+/// that more names than this may share an address; where more sets do, the resolver does not answer.
+pub const STATES: usize = 8;
+
+/// An address that a name has led to, in one of the policies of a fence.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GrantKey {
+    /// The policy: [`crate::policy::table`].
+    pub table: u32,
+    /// The address, IPv4 as IPv6 maps it.
+    pub address: [u8; 16],
+}
+
+/// Until when it may be reached, and on which ports.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`) after which it counts no more.
+    pub expires: u64,
+    /// States of the policy's network automaton after the names; [`crate::automaton::DEAD`] where there is none.
+    pub states: [u32; STATES],
+}
+
+/// Where the fence's own resolver listens, to which its name queries are sent instead of where they were going.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// Its IPv4 address, network byte order, for UDP and TCP alike.
+    pub address4: [u8; 4],
+    /// Its IPv6 address; zero where the host has none.
+    pub address6: [u8; 16],
+    /// Its port, host byte order; 0 where the fence has no resolver.
+    pub port: u16,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// The other side of a connection, or the side that is bound, as an event carries it in place of a path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Address, IPv4 as IPv6 maps it.
+    pub address: [u8; 16],
+    /// Port, host byte order.
+    pub port: u16,
+    /// Protocol: [`TCP`], [`UDP`] and so on, 255 where it fits no byte.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+const _: () = assert!(size_of::<GrantKey>() == 20);
+const _: () = assert!(size_of::<Grant>() == 40);
+const _: () = assert!(size_of::<Resolver>() == 24);
+const _: () = assert!(size_of::<Peer>() == 20);
