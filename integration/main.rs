@@ -19,6 +19,7 @@ mod programs;
 mod refusal;
 mod rights;
 mod sections;
+mod stress;
 mod surfaces;
 mod terminal;
 mod untrusted;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     refusal::register(&mut suite);
     rights::register(&mut suite);
     sections::register(&mut suite);
+    stress::register(&mut suite);
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);

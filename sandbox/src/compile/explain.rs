@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::bind::Bound;
 use super::section::Section;
 use crate::policy::Mode;
-use crate::profile::{Right, pattern};
+use crate::profile::{Origin, Right, pattern};
 
 /// The rules of one run, to be asked.
 #[derive(Debug)]
@@ -55,6 +55,9 @@ pub struct Deciding {
     pub covers: String,
     /// Where it was written.
     pub origin: String,
+    /// It is part of every fence.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub built_in: bool,
     /// Why, in its author's words.
     pub because: Option<String>,
     /// A denial by it is no news.
@@ -166,6 +169,7 @@ impl Explainer {
             .filter(|_| right != Right::Deny);
         let allowed = denying.is_none() && allowing.is_some();
         let hint = match &denying {
+            Some(rule) if rule.built_in => Some("no profile can change it".to_owned()),
             Some(rule) => Some(format!(
                 "a deny rule beats every allow rule; change it at {}",
                 rule.origin
@@ -204,6 +208,7 @@ impl Explainer {
                 text: bound.rule.shown(),
                 covers: cover.glob.text(),
                 origin: bound.rule.origin.to_string(),
+                built_in: matches!(bound.rule.origin, Origin::BuiltIn(_)),
                 because: bound.rule.because.clone(),
                 expected: bound.rule.expected,
             })
