@@ -46,6 +46,10 @@ fn act(verb: Verb) -> Result<u8, Failure> {
             let options = cli::run_options(*arguments, &directory()?)?;
             command::run::run(&options, &mut io::stderr())
         }
+        Verb::Learn(arguments) => {
+            let options = cli::learn_options(*arguments)?;
+            command::learn::learn(&options, &mut out, &mut io::stderr())
+        }
         Verb::Why(arguments) => {
             command::why::why(arguments.filter.as_deref(), arguments.json, &mut out).map(|()| 0)
         }

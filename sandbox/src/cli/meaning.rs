@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
-use super::{EngineArgument, LimitArguments, NetworkArgument, RuleArguments, RunArguments};
+use super::{
+    EngineArgument, LearnArguments, LimitArguments, NetworkArgument, RuleArguments, RunArguments,
+};
 use crate::{
     command::{
-        Failure,
+        Failure, learn,
         run::{EngineChoice, Options},
     },
+    learn::Level,
     policy::{Demand, Limits, Mode, Protection},
     profile::{
         CommandLine, NetworkMode, Opening, Origin, Right, Rule, SyscallChoice, capability, kernel,
@@ -37,6 +40,30 @@ pub fn run_options(arguments: RunArguments, directory: &Path) -> Result<Options,
         quiet: arguments.quiet,
         events: arguments.events,
         dry_run: arguments.dry_run,
+    })
+}
+
+/// The options of `ringfence learn`.
+///
+/// # Errors
+/// If the time makes no sense.
+pub fn learn_options(arguments: LearnArguments) -> Result<learn::Options, Failure> {
+    let seconds = arguments.time.as_deref();
+    Ok(learn::Options {
+        seconds: seconds.map(|text| limit("time", text)).transpose()?,
+        command: arguments.command,
+        output: arguments.output,
+        merge: arguments.merge,
+        trace: arguments.trace,
+        base: arguments.base,
+        level: match (arguments.tight, arguments.loose) {
+            (true, _) => Level::Tight,
+            (_, true) => Level::Loose,
+            _ => Level::Default,
+        },
+        accept_secrets: arguments.accept_secrets,
+        allow_loss: arguments.allow_loss,
+        user: arguments.user,
     })
 }
 

@@ -2,7 +2,7 @@
 
 mod meaning;
 
-pub use meaning::{command_line, run_options};
+pub use meaning::{command_line, learn_options, run_options};
 
 use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
 
@@ -27,6 +27,11 @@ pub enum Verb {
     /// own, 128+n if signal n ended it, 124 if its time was up, 125 if the fence could not stand, 126 if the command
     /// cannot be run, 127 if it was not found.
     Run(Box<RunArguments>),
+    /// Run a command without a fence, record what it does, and write the profile that allows just that
+    ///
+    /// Needs root. Exit codes: the command's own, 3 if the recording is not whole, 125 if nothing could be recorded, 126 and
+    /// 127 as for run.
+    Learn(Box<LearnArguments>),
     /// Explain the denials of the last run
     Why(WhyArguments),
     /// Show what can be enforced here, by what, and how to turn on what is off
@@ -156,6 +161,44 @@ pub enum EngineArgument {
     BpfLsm,
     /// Landlock, mounts and seccomp.
     Fallback,
+}
+
+/// `ringfence learn`.
+#[derive(Debug, Args)]
+pub struct LearnArguments {
+    /// Write the profile here; without it, to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Take what is learned into this profile, which is replaced unless --output names another
+    #[arg(long, value_name = "FILE")]
+    pub merge: Option<PathBuf>,
+    /// Extend this shipped profile in any case
+    #[arg(long, value_name = "PROFILE")]
+    pub base: Vec<String>,
+    /// Allow nothing but what was seen
+    #[arg(long, conflicts_with = "loose")]
+    pub tight: bool,
+    /// Allow whole trees, and what shipped profiles that cover some of it allow
+    #[arg(long)]
+    pub loose: bool,
+    /// Allow secrets like anything else, instead of asking
+    #[arg(long)]
+    pub accept_secrets: bool,
+    /// Be content with a recording that is not whole
+    #[arg(long)]
+    pub allow_loss: bool,
+    /// End the command after this time, as in 10m
+    #[arg(long = "for", value_name = "TIME")]
+    pub time: Option<String>,
+    /// Write what was recorded here, as lines of JSON
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Run as this user: name, uid, or uid:gid; under sudo the invoking user is the default
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// `ringfence why`.

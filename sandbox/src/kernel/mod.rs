@@ -5,6 +5,8 @@
 //! returns the [`Fence`]: from then on, a task that executes a program in the fence's cgroup is fenced, and so is all that
 //! it starts. [`Fence::events`] gives its denials.
 //!
+//! [`Recorder`] is apart from all that: programs that watch what a command does, for as long as `learn` runs.
+//!
 //! aya is known in this room only.
 
 mod collect;
@@ -16,6 +18,8 @@ mod layout;
 mod map;
 mod misses;
 mod pins;
+mod reader;
+mod recorder;
 mod selftest;
 mod stream;
 mod table;
@@ -25,5 +29,6 @@ pub use error::Error;
 pub use fence::{Fence, Totals};
 pub use host::Host;
 pub use pins::STATE;
+pub use recorder::Recorder;
 pub use selftest::Cgroup;
 pub use stream::Events;

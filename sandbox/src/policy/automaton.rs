@@ -65,6 +65,23 @@ impl Automaton {
         automaton::rights_of(&self.words, state)
     }
 
+    /// The rights that `path` or some path below it has.
+    #[must_use]
+    pub fn below(&self, path: &[u8]) -> u8 {
+        let path = if path == b"/" { b"" } else { path };
+        let inside = self.step(self.state(path), b"/");
+        let alphabet = alphabet(|byte| (self.classes[usize::from(byte)], 0));
+        let mut rights = self.rights(path);
+        let mut seen = HashSet::from([inside]);
+        let mut open = vec![inside];
+        while let Some(state) = open.pop() {
+            rights |= self.rights_of(state);
+            let next = alphabet.iter().map(|byte| self.step(state, &[*byte]));
+            open.extend(next.filter(|&next| seen.insert(next)));
+        }
+        rights
+    }
+
     /// What paths can be accepted with: the rights and program of every state that one leads to, each once.
     #[must_use]
     pub fn accepts(&self) -> BTreeSet<u8> {
