@@ -61,6 +61,9 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
         }
         ProfileVerb::Test {
             path,
+            connect,
+            listen,
+            unix,
             rights,
             programs,
             profiles,
@@ -84,8 +87,11 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
                 request(&rules)?,
                 &Question {
                     programs: programs.into_iter().map(PathBuf::from).collect(),
-                    path: path.into(),
+                    path: path.map(PathBuf::from),
                     rights: asked,
+                    connect,
+                    listen,
+                    unix,
                 },
                 &directory()?,
                 json,
