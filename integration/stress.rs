@@ -12,7 +12,7 @@ const SECONDS: &str = "RINGFENCE_STRESS_SECONDS";
 /// What a kernel says of itself when something is wrong.
 ///
 /// A stall of RCU is not among them: it says that a kernel thread was not run for some time, which real-time stressors on
-/// emulated processors bring about. Who is at fault stands in what follows it, and that may not be a program of a fence.
+/// emulated processors bring about, without any fence too (seen with 7.3). Who is at fault stands in what follows it, and that may not be a program of a fence.
 const COMPLAINTS: [&str; 7] = [
     "WARNING:",
     "BUG:",

@@ -54,7 +54,7 @@ fn act(verb: Verb) -> Result<u8, Failure> {
             command::why::why(arguments.filter.as_deref(), arguments.json, &mut out).map(|()| 0)
         }
         Verb::Doctor(arguments) => command::doctor::doctor(arguments.json, &mut out).map(|()| 0),
-        Verb::Profile(verb) => profile(verb, &mut out),
+        Verb::Profile(verb) => profile(*verb, &mut out),
     }
 }
 
@@ -65,6 +65,9 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
         }
         ProfileVerb::Test {
             path,
+            connect,
+            listen,
+            unix,
             rights,
             programs,
             profiles,
@@ -88,8 +91,11 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
                 request(&rules)?,
                 &Question {
                     programs: programs.into_iter().map(PathBuf::from).collect(),
-                    path: path.into(),
+                    path: path.map(PathBuf::from),
                     rights: asked,
+                    connect,
+                    listen,
+                    unix,
                 },
                 &directory()?,
                 json,

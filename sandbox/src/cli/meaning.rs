@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
 use super::{
     EngineArgument, LearnArguments, LimitArguments, NetworkArgument, RuleArguments, RunArguments,
+    SniArgument,
 };
 use crate::{
     command::{
@@ -11,10 +12,10 @@ use crate::{
         run::{EngineChoice, Options},
     },
     learn::Level,
-    policy::{Demand, Limits, Mode, Protection},
+    policy::{Demand, Limits, Mode, Protection, Sni},
     profile::{
-        CommandLine, NetworkMode, Opening, Origin, Right, Rule, SyscallChoice, capability, kernel,
-        limit, syscall,
+        CommandLine, NetworkChoice, NetworkRight, NetworkRule, Opening, Origin, Right, Rule,
+        SyscallChoice, capability, kernel, limit, syscall,
     },
 };
 
@@ -88,8 +89,15 @@ pub fn command_line(arguments: &RuleArguments, directory: &Path) -> Result<Comma
         rules,
         files_mode: arguments.audit.then_some(Mode::Audit),
         network: arguments.network.map(|network| match network {
-            NetworkArgument::None => NetworkMode::Enforce,
-            NetworkArgument::Open => NetworkMode::Off,
+            NetworkArgument::None => NetworkChoice::None,
+            NetworkArgument::Open => NetworkChoice::Open,
+        }),
+        network_mode: arguments.audit.then_some(Mode::Audit),
+        network_rules: network_rules(arguments, directory)?,
+        sni: arguments.sni.map(|sni| match sni {
+            SniArgument::Required => Sni::Required,
+            SniArgument::IfPresent => Sni::IfPresent,
+            SniArgument::Off => Sni::Off,
         }),
         capabilities: capabilities(&arguments.capabilities)?,
         kernel: kernel(&arguments.kernel)?,
@@ -98,6 +106,22 @@ pub fn command_line(arguments: &RuleArguments, directory: &Path) -> Result<Comma
         limits: Limits::default(),
         demands: demands(&arguments.best_effort)?,
     })
+}
+
+fn network_rules(arguments: &RuleArguments, directory: &Path) -> Result<Vec<NetworkRule>, Failure> {
+    let lists: [(NetworkRight, &[OsString]); 4] = [
+        (NetworkRight::Connect, &arguments.connect),
+        (NetworkRight::Listen, &arguments.listen),
+        (NetworkRight::Unix, &arguments.unix),
+        (NetworkRight::Deny, &arguments.deny_network),
+    ];
+    let mut rules = Vec::new();
+    for (right, texts) in lists {
+        for text in texts {
+            rules.push(NetworkRule::from_command_line(right, text, directory)?);
+        }
+    }
+    Ok(rules)
 }
 
 fn capabilities(names: &[String]) -> Result<Vec<&'static str>, Failure> {

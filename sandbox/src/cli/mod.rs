@@ -38,7 +38,7 @@ pub enum Verb {
     Doctor(DoctorArguments),
     /// Show, test and describe profiles
     #[command(subcommand)]
-    Profile(ProfileVerb),
+    Profile(Box<ProfileVerb>),
 }
 
 /// Rules of the command line, added to those of the profiles.
@@ -60,6 +60,21 @@ pub struct RuleArguments {
     /// Deny, whatever else allows it
     #[arg(long, value_name = "PATH")]
     pub deny: Vec<OsString>,
+    /// Allow to reach a peer, as in example.com:443 or udp://10.0.0.0/8:53
+    #[arg(long, value_name = "PEER", conflicts_with = "network")]
+    pub connect: Vec<OsString>,
+    /// Allow to bind an address, as in 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "network")]
+    pub listen: Vec<OsString>,
+    /// Allow to reach a Unix socket: a path, or an abstract name with a leading @
+    #[arg(long, value_name = "SOCKET")]
+    pub unix: Vec<OsString>,
+    /// Deny a peer or a Unix socket, whatever else allows it
+    #[arg(long, value_name = "PEER")]
+    pub deny_network: Vec<OsString>,
+    /// Whether the name that a TLS client asks for is compared with the rules
+    #[arg(long, value_name = "WHEN")]
+    pub sni: Option<SniArgument>,
     /// Keep a capability
     #[arg(long = "capability", value_name = "NAME", value_delimiter = ',')]
     pub capabilities: Vec<String>,
@@ -86,10 +101,21 @@ pub struct RuleArguments {
 /// What the network is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum NetworkArgument {
-    /// No sockets but Unix sockets.
+    /// No sockets but Unix sockets, whatever profiles allow.
     None,
     /// Not restricted.
     Open,
+}
+
+/// Whether the name that a TLS client asks for is compared with the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SniArgument {
+    /// A connection to a name begins with a TLS greeting that says an allowed one.
+    Required,
+    /// A TLS greeting that says a name says an allowed one.
+    IfPresent,
+    /// It is not looked at.
+    Off,
 }
 
 /// Limits of the fence.
@@ -231,10 +257,20 @@ pub enum ProfileVerb {
         #[arg(long)]
         json: bool,
     },
-    /// Which rule decides about a path; exit code 0 if allowed, 1 if denied
+    /// Which rule decides about a path, a peer or a socket; exit code 0 if allowed, 1 if denied
     Test {
         /// The path, as the kernel would resolve it
-        path: OsString,
+        #[arg(required_unless_present_any = ["connect", "listen", "unix"])]
+        path: Option<OsString>,
+        /// A peer in place of a path: a name or an address with its port
+        #[arg(long, value_name = "PEER", conflicts_with_all = ["path", "read", "write", "exec"])]
+        connect: Vec<String>,
+        /// An address of one's own, with its port
+        #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["path", "read", "write", "exec"])]
+        listen: Vec<String>,
+        /// A Unix socket: its path, or its abstract name with a leading @
+        #[arg(long, value_name = "SOCKET", conflicts_with_all = ["path", "read", "write", "exec"])]
+        unix: Vec<OsString>,
         /// Rights to test.
         #[command(flatten)]
         rights: TestedRights,

@@ -5,6 +5,7 @@ use ringfence_abi::rights;
 use serde::Serialize;
 
 use super::bind::Bound;
+use super::network::BoundNetwork;
 use super::section::Section;
 use crate::policy::Mode;
 use crate::profile::{Origin, Right, pattern};
@@ -16,6 +17,8 @@ pub struct Explainer {
     pub profile: String,
     /// The rules with all that they cover, and the paths of programs among them.
     pub rules: Vec<Bound>,
+    /// The rules about the network.
+    pub network: Vec<BoundNetwork>,
     /// The profile at large, and its programs by their number.
     pub sections: Vec<Section>,
 }
@@ -47,8 +50,8 @@ pub struct Explanation {
 /// The rule that decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Deciding {
-    /// What it grants or takes.
-    pub right: Right,
+    /// What it grants or takes: the key of the list that it is in.
+    pub right: &'static str,
     /// As it was written.
     pub text: String,
     /// What of it covers the path, variables filled in.
@@ -67,7 +70,7 @@ pub struct Deciding {
 /// The least that allows one path, and nothing more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Suggestion {
-    /// A line for the `[files]` section, that of the program if there is one.
+    /// A line for the `[files]` or `[network]` section, that of the program if there is one.
     pub profile: String,
     /// Arguments for the command line, quoted for a shell. `None` inside a program that inherits nothing: what the command
     /// line says does not hold there.
@@ -140,13 +143,13 @@ impl Explainer {
     }
 
     /// Whether what the command line allows holds in `section`: it is added to the profile at large.
-    fn takes_flags(&self, section: &Section) -> bool {
+    pub(super) fn takes_flags(&self, section: &Section) -> bool {
         let around = || &self.sections[usize::from(section.parent)];
         section.path.is_none() || (section.inherit && self.takes_flags(around()))
     }
 
     /// A number that no program has stands for the profile at large: an explanation decides nothing.
-    fn section(&self, program: u8) -> &Section {
+    pub(super) fn section(&self, program: u8) -> &Section {
         self.sections
             .get(usize::from(program))
             .unwrap_or(&self.sections[0])
@@ -204,7 +207,7 @@ impl Explainer {
         of_right.find_map(|bound| {
             let cover = bound.covers.iter().find(|cover| cover.covers(path))?;
             Some(Deciding {
-                right,
+                right: right.name(),
                 text: bound.rule.shown(),
                 covers: cover.glob.text(),
                 origin: bound.rule.origin.to_string(),
