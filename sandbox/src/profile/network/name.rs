@@ -167,6 +167,6 @@ mod tests {
         assert!(refused("example.*").contains("last label"));
         assert!(refused("**").contains("last label"));
         assert!(refused(&format!("{}.com", "a".repeat(64))).contains("63"));
-        assert!(refused(&"a.".repeat(127)).contains("253"));
+        assert!(refused(&"a.".repeat(128)).contains("253"));
     }
 }
