@@ -14,6 +14,7 @@ mod files;
 mod kit;
 mod launch;
 mod names;
+mod network;
 mod outside;
 mod programs;
 mod refusal;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     version::register(&mut suite);
     files::register(&mut suite);
     names::register(&mut suite);
+    network::register(&mut suite);
     exec::register(&mut suite);
     untrusted::register(&mut suite);
     outside::register(&mut suite);

@@ -86,6 +86,11 @@ pub enum Error {
         /// What should have come of it.
         wanted: &'static str,
     },
+    /// Rules about addresses cannot be kept.
+    #[error(
+        "the kernel refuses the programs on cgroups that rules about addresses and hosts need (CONFIG_CGROUP_BPF)"
+    )]
+    NoNetwork,
     /// There are too many fences.
     #[error("there are {0} fences already, which is all that there is room for")]
     TooMany(u32),

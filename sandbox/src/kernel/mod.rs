@@ -1,12 +1,14 @@
-//! The kernel room: the BPF LSM engine.
+//! The kernel room: the BPF LSM engine, and what stands beside the fallback engine.
 //!
 //! [`Host`] says whether this kernel and this user can have it. [`Engine::open`] finds the programs that an earlier run
 //! has pinned, or loads, attaches and pins them once and tests them. [`Engine::install`] puts one policy into the maps and
 //! returns the [`Fence`]: from then on, a task that executes a program in the fence's cgroup is fenced, and so is all that
-//! it starts. [`Fence::events`] gives its denials.
+//! it starts. [`Fence::events`] gives its denials. [`Engine::open_watch`] is for another engine: it tells of what that denies, and
+//! judges addresses on the fence's cgroup.
 //!
 //! aya is known in this room only.
 
+mod attach;
 mod collect;
 mod engine;
 mod error;
@@ -15,6 +17,7 @@ mod host;
 mod layout;
 mod map;
 mod misses;
+mod names;
 mod pins;
 mod selftest;
 mod stream;
@@ -24,6 +27,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use fence::{Fence, Totals};
 pub use host::Host;
+pub use names::Grants;
 pub use pins::STATE;
 pub use selftest::Cgroup;
 pub use stream::Events;

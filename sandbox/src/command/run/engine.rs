@@ -105,6 +105,11 @@ impl Enforcer {
         }
     }
 
+    /// Whether it judges addresses on the fence's cgroup, or below the hooks.
+    pub(super) fn has_network(&self) -> bool {
+        self.kernel().is_some_and(kernel::Engine::has_network)
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::BpfLsm(_) => "bpf-lsm",
@@ -133,7 +138,14 @@ impl Enforcer {
                 _ => return Ok(None),
             },
         };
-        let mut fence = engine.install(policy, cgroup.ok_or_else(no_cgroup)?.id())?;
+        let cgroup = cgroup.ok_or_else(no_cgroup)?;
+        let mut fence = engine.install(
+            policy,
+            &kernel::Cgroup {
+                directory: cgroup.directory().to_owned(),
+                id: cgroup.id(),
+            },
+        )?;
         let Some(events) = fence.events() else {
             return Err(Failure::Argument("the fence has no events".to_owned()));
         };

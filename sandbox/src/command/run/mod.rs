@@ -58,8 +58,9 @@ pub struct Options {
 /// If the fence cannot stand or the command cannot be started; nothing runs then.
 pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let place = Place::find(options.user.as_deref())?;
-    let probe = Probe::new()?;
+    let mut probe = Probe::new()?;
     let mut enforcer = Enforcer::choose(options.engine, &probe)?;
+    probe.cgroup_programs = probe.cgroup.is_some() && enforcer.has_network();
     let events = narrator::open(options)?;
     let prepared = prepare::prepare(options, &place)?;
     let request = prepare::request(options, &place);
