@@ -44,6 +44,7 @@ def mapped(address, port):
 
 def fast_open(address, port):
     made = stream(family_of(address))
+    made.settimeout(None)
     made.sendto(b"x", FAST_OPEN, (address, int(port)))
     if made.recv(1) != b"x":
         raise OSError(errno.EIO, "")
@@ -130,16 +131,20 @@ class Message(ctypes.Structure):
         ("name", ctypes.c_char_p), ("name_length", ctypes.c_uint),
         ("parts", ctypes.POINTER(Part)), ("part_count", ctypes.c_size_t),
         ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int), ("sent", ctypes.c_uint),
+        ("flags", ctypes.c_int),
     ]
+
+
+class Sent(ctypes.Structure):
+    _fields_ = [("message", Message), ("sent", ctypes.c_uint)]
 
 
 def udp_many(address, first, other):
     """Two messages at once, of which the second goes elsewhere."""
     made = datagram()
     part = Part(b"x", 1)
-    messages = (Message * 2)()
-    for message, port in zip(messages, (first, other)):
+    messages = (Sent * 2)()
+    for message, port in zip((sent.message for sent in messages), (first, other)):
         name = struct.pack("=H", 2) + struct.pack(">H", int(port)) + socket.inet_aton(address) + bytes(8)
         message.name, message.name_length = name, 16
         message.parts, message.part_count = ctypes.pointer(part), 1

@@ -87,6 +87,11 @@ fn go(context: &SockAddrContext, version: Version, operation: u16) -> i32 {
     if hooks_judge() {
         return GO_ON;
     }
+    if is_resolver(&peers::resolver(label), &peer) && was_redirected(context) {
+        // A connected socket of IPv6 whose peer has an address of IPv4 names it in each message (net/ipv6/udp.c,
+        // `udpv6_sendmsg`).
+        return GO_ON;
+    }
     let mut answer = peers::may_reach(label, &peer);
     if answer == Answer::NO && operation == operation::SEND && peer.protocol == UDP {
         answer = Answer::of(peers::is_known(label, &peer, own_port(address), HEARD));
@@ -164,6 +169,13 @@ pub fn hide(context: &SockAddrContext, version: Version) -> i32 {
     let original = unsafe { *original };
     set(address, version, original.address, original.port);
     GO_ON
+}
+
+/// Whether a query of this socket has been sent to the resolver.
+#[inline(always)]
+fn was_redirected(context: &SockAddrContext) -> bool {
+    // SAFETY: the context's socket.
+    !unsafe { REDIRECTED.get_ptr_mut(context) }.is_null()
 }
 
 /// Whether this is where the fence's resolver listens.
