@@ -19,7 +19,10 @@ pub(super) fn register(both: &mut impl FnMut(&str, fn(Judge) -> Verdict)) {
     both("reaches_what_a_rule_allows_and_nothing_else", reaches);
     both("a_denial_names_the_peer", names_the_peer);
     both("audit_lets_through_and_reports", audits);
-    both("an_address_that_a_name_led_to_is_reached_until_it_expires", grants);
+    both(
+        "an_address_that_a_name_led_to_is_reached_until_it_expires",
+        grants,
+    );
     both("other_kinds_of_sockets_are_not_made", other_kinds);
 }
 
@@ -110,7 +113,10 @@ fn reaches(judge: Judge) -> Verdict {
         }
     }
     // The port of one protocol is not that of another, a rule about one address none about another.
-    acts.push((format!("tcp 127.0.0.3 {}", world.elsewhere.port()), "denied"));
+    acts.push((
+        format!("tcp 127.0.0.3 {}", world.elsewhere.port()),
+        "denied",
+    ));
     let came = |servers: &[Server; 2]| servers[1].came();
     scene.tries(&acts)?;
     // Each act has run twice, and only the ones without a fence have arrived.
@@ -119,10 +125,20 @@ fn reaches(judge: Judge) -> Verdict {
         .filter(|(_, end)| *end == "denied")
         .map(|(act, _)| act)
         .collect();
-    let before = [came(&world.tcp), came(&world.tcp6), came(&world.udp), came(&world.udp6)];
+    let before = [
+        came(&world.tcp),
+        came(&world.tcp6),
+        came(&world.udp),
+        came(&world.udp6),
+    ];
     lines(scene.inside(&again))?;
     std::thread::sleep(Duration::from_millis(100));
-    let after = [came(&world.tcp), came(&world.tcp6), came(&world.udp), came(&world.udp6)];
+    let after = [
+        came(&world.tcp),
+        came(&world.tcp6),
+        came(&world.udp),
+        came(&world.udp6),
+    ];
     scene.end()?;
     match before == after {
         true => Ok(()),
@@ -150,8 +166,8 @@ fn names_the_peer(judge: Judge) -> Verdict {
                 })
         })
     };
-    let right = seen(operation::CONNECT, "127.0.0.1", tcp, TCP)
-        && seen(operation::SEND, "::1", udp, UDP);
+    let right =
+        seen(operation::CONNECT, "127.0.0.1", tcp, TCP) && seen(operation::SEND, "::1", udp, UDP);
     match right {
         true => Ok(()),
         false => Err(format!("{events:#?}").into()),
@@ -240,7 +256,10 @@ fn grants(judge: Judge) -> Verdict {
     scene.tries(&acts("ok", "denied"))?;
     grants.revoke(0, address)?;
     scene.tries(&acts("denied", "denied"))?;
-    if grants.grant(0, address, &[1; 9], Duration::from_secs(600)).is_ok() {
+    if grants
+        .grant(0, address, &[1; 9], Duration::from_secs(600))
+        .is_ok()
+    {
         return Err("nine states were granted".into());
     }
     scene.end()?;

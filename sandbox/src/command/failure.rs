@@ -43,6 +43,12 @@ pub enum Failure {
         /// Why not.
         source: io::Error,
     },
+    /// The fence's resolver.
+    #[error("the fence's resolver cannot be started: {source}")]
+    Resolver {
+        /// Why not.
+        source: io::Error,
+    },
     /// An argument that makes no sense.
     #[error("{0}")]
     Argument(String),

@@ -51,7 +51,7 @@ pub struct Program {
 }
 
 /// The other side of a connection, or the side that is bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// Address; one of IPv4 as such.
     pub address: IpAddr,

@@ -109,8 +109,8 @@ pub(super) fn attach(
     if needed.is_empty() {
         return Ok(());
     }
-    let directory = File::open(&cgroup.directory)
-        .map_err(|error| Error::state(&cgroup.directory, error))?;
+    let directory =
+        File::open(&cgroup.directory).map_err(|error| Error::state(&cgroup.directory, error))?;
     for (name, kind) in needed {
         let refused = |reason: String| Error::Program {
             hook: name.to_owned(),

@@ -307,14 +307,15 @@ fn put_in_place(pins: &Pins, name: &str, program: &mut Program) -> Result<(), Er
         Ok(()) => {}
         // VERIFIER: its words are kept where somebody looks for them.
         Err(error) if std::env::var_os("RINGFENCE_TRACE_LOAD").is_some() => {
-            return Err(Error::Program { hook: name.to_owned(), reason: spell(&error) });
+            return Err(Error::Program {
+                hook: name.to_owned(),
+                reason: spell(&error),
+            });
         }
         Err(_) => return Ok(()),
     }
     let path = pins.program(name);
-    program
-        .pin(&path)
-        .map_err(|error| Error::pin(&path, error))
+    program.pin(&path).map_err(|error| Error::pin(&path, error))
 }
 
 /// An error with its causes: aya keeps the verifier's words in them.
@@ -364,7 +365,10 @@ impl Maps {
     }
 }
 
-pub(super) fn open<M: TryFrom<Map, Error: std::fmt::Display>>(pins: &Pins, name: &str) -> Result<M, Error> {
+pub(super) fn open<M: TryFrom<Map, Error: std::fmt::Display>>(
+    pins: &Pins,
+    name: &str,
+) -> Result<M, Error> {
     let path = pins.map(name);
     let data = MapData::from_pin(&path).map_err(|error| Error::pin(&path, error))?;
     let map = Map::from_map_data(data).map_err(|error| Error::pin(&path, error))?;

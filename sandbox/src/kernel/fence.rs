@@ -151,7 +151,11 @@ impl Fence {
             .map_err(|error| Error::map("open", "EVENTS", error))?;
         self.events = Some(ring);
         maps.cgroups
-            .insert(self.cgroup.id, label(Label::new(self.id, self.size_class)), 0)
+            .insert(
+                self.cgroup.id,
+                label(Label::new(self.id, self.size_class)),
+                0,
+            )
             .map_err(|error| Error::map("write", "CGROUPS", spell(&error)))
     }
 
@@ -234,7 +238,9 @@ impl Fence {
 /// Whether any policy of the fence has a rule about an address or a host.
 fn is_reached(policy: &Policy) -> bool {
     let programs = policy.programs.iter().map(|program| &program.network);
-    programs.chain([&policy.network]).any(|network| network.reaches)
+    programs
+        .chain([&policy.network])
+        .any(|network| network.reaches)
 }
 
 /// Removes every entry of a fence; entries that are not there are fine.

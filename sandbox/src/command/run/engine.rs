@@ -110,6 +110,22 @@ impl Enforcer {
         self.kernel().is_some_and(kernel::Engine::has_network)
     }
 
+    /// What opens addresses that names have led to.
+    pub(super) fn grants(&self, watch: &Watch) -> Result<kernel::Grants, Failure> {
+        let engine = self.kernel().ok_or(kernel::Error::NoNetwork)?;
+        Ok(watch.fence.grants(engine)?)
+    }
+
+    /// Sends the fence's name queries to `resolver`.
+    pub(super) fn resolve_by(
+        &mut self,
+        watch: &Watch,
+        resolver: ringfence_abi::network::Resolver,
+    ) -> Result<(), Failure> {
+        let engine = self.kernel_mut().ok_or(kernel::Error::NoNetwork)?;
+        Ok(watch.fence.set_resolver(engine, resolver)?)
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::BpfLsm(_) => "bpf-lsm",

@@ -57,6 +57,12 @@ impl NamePattern {
         Ok(Self { any_labels, labels })
     }
 
+    /// Whether it stands for more than one name.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.any_labels || self.labels.iter().any(|label| label.contains('*'))
+    }
+
     /// Whether `name`, in lower case and without a final dot, is one of those that it stands for.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
