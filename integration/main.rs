@@ -18,6 +18,7 @@ mod network;
 mod outside;
 mod programs;
 mod refusal;
+mod resolver;
 mod rights;
 mod sections;
 mod surfaces;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     files::register(&mut suite);
     names::register(&mut suite);
     network::register(&mut suite);
+    resolver::register(&mut suite);
     exec::register(&mut suite);
     untrusted::register(&mut suite);
     outside::register(&mut suite);

@@ -50,7 +50,7 @@ fn act(verb: Verb) -> Result<u8, Failure> {
             command::why::why(arguments.filter.as_deref(), arguments.json, &mut out).map(|()| 0)
         }
         Verb::Doctor(arguments) => command::doctor::doctor(arguments.json, &mut out).map(|()| 0),
-        Verb::Profile(verb) => profile(verb, &mut out),
+        Verb::Profile(verb) => profile(*verb, &mut out),
     }
 }
 

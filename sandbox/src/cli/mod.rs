@@ -33,7 +33,7 @@ pub enum Verb {
     Doctor(DoctorArguments),
     /// Show, test and describe profiles
     #[command(subcommand)]
-    Profile(ProfileVerb),
+    Profile(Box<ProfileVerb>),
 }
 
 /// Rules of the command line, added to those of the profiles.

@@ -65,7 +65,7 @@ impl Events {
         }
         self.waiting.push_back(event);
         // Where it is full it is readable already.
-        self.bell.write(&[0]).ok();
+        self.bell.write_all(&[0]).ok();
     }
 
     pub(super) fn take(&mut self) -> (Vec<QueryEvent>, u64) {

@@ -99,10 +99,7 @@ fn servers(text: &str) -> Vec<SocketAddr> {
         let mut words = line.split_whitespace();
         (words.next() == Some("nameserver")).then(|| words.next())?
     });
-    let servers: Vec<_> = lines
-        .filter_map(|word| address(word))
-        .take(MOST_SERVERS)
-        .collect();
+    let servers: Vec<_> = lines.filter_map(address).take(MOST_SERVERS).collect();
     if servers.is_empty() {
         return vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))];
     }
