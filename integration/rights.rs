@@ -5,8 +5,7 @@
 use std::path::Path;
 
 use ringfence::policy::{
-    Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, ProgramPolicy,
-    Syscalls,
+    Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, ProgramPolicy, Syscalls,
 };
 use ringfence_abi::{
     rights::{EXEC, READ, WRITE},

@@ -32,8 +32,12 @@ const BY_CGROUP: &[Need] = &[Need::Root, Need::Cgroup];
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
     let mut both = |name: &str, test: fn(Judge) -> Verdict| {
-        suite.test(format!("network::hooks::{name}"), BY_HOOKS, move || test(Judge::Hooks));
-        suite.test(format!("network::cgroup::{name}"), BY_CGROUP, move || test(Judge::Cgroup));
+        suite.test(format!("network::hooks::{name}"), BY_HOOKS, move || {
+            test(Judge::Hooks)
+        });
+        suite.test(format!("network::cgroup::{name}"), BY_CGROUP, move || {
+            test(Judge::Cgroup)
+        });
     };
     reach::register(&mut both);
     serve::register(&mut both);
@@ -46,7 +50,7 @@ pub(crate) fn register(suite: &mut Suite) {
 struct Scene {
     fence: ByHand,
     prober: PathBuf,
-    folder: Folder,
+    _folder: Folder,
 }
 
 impl Scene {
@@ -57,7 +61,11 @@ impl Scene {
             Judge::Hooks => ByHand::new(policy)?,
             Judge::Cgroup => ByHand::beside_fallback(policy)?,
         };
-        Ok(Self { fence, prober, folder })
+        Ok(Self {
+            fence,
+            prober,
+            _folder: folder,
+        })
     }
 
     /// The prober inside.
@@ -84,14 +92,21 @@ impl Scene {
         for (position, (act, expected)) in acts.iter().enumerate() {
             let end = |lines: &[String]| lines.get(position).cloned().unwrap_or_default();
             let (free, fenced) = (end(&without), end(&inside));
-            let is_absent = ["EAFNOSUPPORT", "EPROTONOSUPPORT", "ESOCKTNOSUPPORT", "ENOPROTOOPT"]
-                .contains(&free.as_str());
+            let is_absent = [
+                "EAFNOSUPPORT",
+                "EPROTONOSUPPORT",
+                "ESOCKTNOSUPPORT",
+                "ENOPROTOOPT",
+            ]
+            .contains(&free.as_str());
             let right = match is_absent {
                 true => fenced != "ok",
                 false => free == "ok" && fenced == *expected,
             };
             if !right {
-                wrong.push(format!("`{act}`: {fenced}, not {expected}; without a fence: {free}"));
+                wrong.push(format!(
+                    "`{act}`: {fenced}, not {expected}; without a fence: {free}"
+                ));
             }
         }
         match wrong.is_empty() {

@@ -34,7 +34,9 @@ impl Server {
                         came.fetch_add(1, Ordering::Relaxed);
                         let mut byte = [0];
                         stream.set_nonblocking(false).ok();
-                        stream.set_read_timeout(Some(Duration::from_millis(500))).ok();
+                        stream
+                            .set_read_timeout(Some(Duration::from_millis(500)))
+                            .ok();
                         // Whoever goes away again is not answered.
                         if stream.read_exact(&mut byte).is_ok() {
                             stream.write_all(&byte).ok();
@@ -56,7 +58,9 @@ impl Server {
                 let mut byte = [0];
                 if let Ok((length, sender)) = socket.recv_from(&mut byte) {
                     came.fetch_add(1, Ordering::Relaxed);
-                    socket.send_to(answer.unwrap_or(&byte[..length]), sender).ok();
+                    socket
+                        .send_to(answer.unwrap_or(&byte[..length]), sender)
+                        .ok();
                 }
             }
         }))
@@ -66,7 +70,10 @@ impl Server {
         address: SocketAddr,
         serve: impl FnOnce(&AtomicU32, &AtomicBool) + Send + 'static,
     ) -> Self {
-        let (came, over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (came, over) = (
+            Arc::new(AtomicU32::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (count, end) = (came.clone(), over.clone());
         Self {
             address,

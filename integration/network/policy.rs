@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use ringfence::policy::{
-    Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls,
-};
+use ringfence::policy::{Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls};
 use ringfence_abi::network::{ABSTRACT, CONNECT, LISTEN, NAME, UNIX};
 use ringfence_abi::surface::Surfaces;
 

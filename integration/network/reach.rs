@@ -6,20 +6,23 @@ use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
-use ringfence::policy::Mode;
+use ringfence::policy::{FilePolicy, Mode, ProgramPolicy};
 use ringfence_abi::event::operation;
 use ringfence_abi::network::{ALLOW, DENY, ICMP, TCP, UDP};
 
 use super::outside::Server;
 use super::policy::{Rule, connect, name, policy};
 use super::{BY_HOOKS, Judge, Scene, lines};
-use crate::kit::{Suite, Verdict};
+use crate::kit::{Folder, PYTHON, Suite, Verdict, prefixes};
 
 pub(super) fn register(both: &mut impl FnMut(&str, fn(Judge) -> Verdict)) {
     both("reaches_what_a_rule_allows_and_nothing_else", reaches);
     both("a_denial_names_the_peer", names_the_peer);
     both("audit_lets_through_and_reports", audits);
-    both("an_address_that_a_name_led_to_is_reached_until_it_expires", grants);
+    both(
+        "an_address_that_a_name_led_to_is_reached_until_it_expires",
+        grants,
+    );
     both("other_kinds_of_sockets_are_not_made", other_kinds);
 }
 
@@ -30,6 +33,47 @@ pub(super) fn register_by_hooks(suite: &mut Suite) {
         BY_HOOKS,
         inherits,
     );
+    suite.test(
+        "network::hooks::a_program_reaches_what_its_own_rules_allow",
+        BY_HOOKS,
+        of_a_program,
+    );
+}
+
+/// At large one peer may be reached, and by one program another.
+fn of_a_program() -> Verdict {
+    let world = World::new()?;
+    let folder = Folder::new()?;
+    let tool = folder.script("tool", "#!/bin/sh\nexec \"$@\"\n")?;
+    let [large, own] = [0, 1].map(|which: usize| world.tcp[which].port());
+    let rule = |port| connect("127.0.0.1", Some((TCP, port)), ALLOW);
+    let mut policy = policy(Mode::Enforce, &[rule(large)]);
+    // The accept byte of a path that enters the first program.
+    let marks = FilePolicy {
+        mode: Mode::Off,
+        automaton: prefixes(&[(tool.as_os_str().as_encoded_bytes(), 1 << 3)]),
+    };
+    policy.files = marks.clone();
+    policy.programs = vec![ProgramPolicy {
+        path: tool.display().to_string(),
+        files: marks,
+        network: super::policy::policy(Mode::Enforce, &[rule(own)]).network,
+        kernel: policy.kernel,
+    }];
+    let scene = Scene::new(Judge::Hooks, &policy)?;
+    let acts = [large, own].map(|port| format!("tcp 127.0.0.1 {port}"));
+    let at_large = lines(scene.inside(&acts))?;
+    let mut command = scene.fence.entered(tool.to_str().ok_or("a path of text")?);
+    command.args([PYTHON, "-I"]).arg(&scene.prober).args(&acts);
+    let in_program = lines(command)?;
+    let programs: Vec<_> = scene.end()?.iter().map(|event| event.program).collect();
+    let right = at_large == ["ok", "denied"]
+        && in_program == ["denied", "ok"]
+        && programs == [0, 1];
+    match right {
+        true => Ok(()),
+        false => Err(format!("{at_large:?}, {in_program:?}, {programs:?}").into()),
+    }
 }
 
 /// What is there, and rules that allow the first of each two.
@@ -110,7 +154,10 @@ fn reaches(judge: Judge) -> Verdict {
         }
     }
     // The port of one protocol is not that of another, a rule about one address none about another.
-    acts.push((format!("tcp 127.0.0.3 {}", world.elsewhere.port()), "denied"));
+    acts.push((
+        format!("tcp 127.0.0.3 {}", world.elsewhere.port()),
+        "denied",
+    ));
     let came = |servers: &[Server; 2]| servers[1].came();
     scene.tries(&acts)?;
     // Each act has run twice, and only the ones without a fence have arrived.
@@ -119,10 +166,20 @@ fn reaches(judge: Judge) -> Verdict {
         .filter(|(_, end)| *end == "denied")
         .map(|(act, _)| act)
         .collect();
-    let before = [came(&world.tcp), came(&world.tcp6), came(&world.udp), came(&world.udp6)];
+    let before = [
+        came(&world.tcp),
+        came(&world.tcp6),
+        came(&world.udp),
+        came(&world.udp6),
+    ];
     lines(scene.inside(&again))?;
     std::thread::sleep(Duration::from_millis(100));
-    let after = [came(&world.tcp), came(&world.tcp6), came(&world.udp), came(&world.udp6)];
+    let after = [
+        came(&world.tcp),
+        came(&world.tcp6),
+        came(&world.udp),
+        came(&world.udp6),
+    ];
     scene.end()?;
     match before == after {
         true => Ok(()),
@@ -150,8 +207,8 @@ fn names_the_peer(judge: Judge) -> Verdict {
                 })
         })
     };
-    let right = seen(operation::CONNECT, "127.0.0.1", tcp, TCP)
-        && seen(operation::SEND, "::1", udp, UDP);
+    let right =
+        seen(operation::CONNECT, "127.0.0.1", tcp, TCP) && seen(operation::SEND, "::1", udp, UDP);
     match right {
         true => Ok(()),
         false => Err(format!("{events:#?}").into()),
@@ -240,7 +297,10 @@ fn grants(judge: Judge) -> Verdict {
     scene.tries(&acts("ok", "denied"))?;
     grants.revoke(0, address)?;
     scene.tries(&acts("denied", "denied"))?;
-    if grants.grant(0, address, &[1; 9], Duration::from_secs(600)).is_ok() {
+    if grants
+        .grant(0, address, &[1; 9], Duration::from_secs(600))
+        .is_ok()
+    {
         return Err("nine states were granted".into());
     }
     scene.end()?;

@@ -14,7 +14,10 @@ use crate::kit::Verdict;
 
 pub(super) fn register(both: &mut impl FnMut(&str, fn(Judge) -> Verdict)) {
     both("name_queries_go_to_the_resolver_and_nowhere_else", queries);
-    both("without_a_resolver_port_53_is_a_port_like_any_other", no_resolver);
+    both(
+        "without_a_resolver_port_53_is_a_port_like_any_other",
+        no_resolver,
+    );
 }
 
 /// Says who it is to everybody who comes over TCP.
@@ -44,7 +47,10 @@ const QUERIES: [&str; 6] = [
 ];
 
 fn queries(judge: Judge) -> Verdict {
-    let servers = [Server::udp("127.0.0.1", Some(b"resolver"))?, Server::udp("::1", Some(b"resolver"))?];
+    let servers = [
+        Server::udp("127.0.0.1", Some(b"resolver"))?,
+        Server::udp("::1", Some(b"resolver"))?,
+    ];
     let rules = [connect("127.0.0.9", Some((TCP, 9)), ALLOW)];
     let mut scene = Scene::new(judge, &policy(Mode::Enforce, &rules))?;
     let same_port = loop {
@@ -74,17 +80,21 @@ fn queries(judge: Judge) -> Verdict {
         .map(|((act, said), expected)| format!("`{act}`: {said}, not {expected}"))
         .collect();
     // The resolver itself is nobody's to reach but by its queries; other ports of a name server are no queries.
-    scene.tries(&[(format!("udp 127.0.0.1 {}", same_port.port()), "denied")]).err().inspect(
-        |error| {
+    scene
+        .tries(&[(format!("udp 127.0.0.1 {}", same_port.port()), "denied")])
+        .err()
+        .inspect(|error| {
             let text = format!("{error:?}");
             // Without a fence it answers with something else than what it got.
             if !text.contains("denied, not denied") {
                 wrong.push(text);
             }
-        },
-    );
+        });
     let tcp = name_server(1)?;
-    scene.fence.resolve_by(Resolver { port: tcp, ..resolver })?;
+    scene.fence.resolve_by(Resolver {
+        port: tcp,
+        ..resolver
+    })?;
     let said = lines(scene.inside(&["query 192.0.2.1 53 tcp".to_owned()]))?;
     if said != ["ok"] {
         wrong.push(format!("over TCP: {said:?}"));
@@ -99,7 +109,11 @@ fn queries(judge: Judge) -> Verdict {
 fn no_resolver(judge: Judge) -> Verdict {
     let rules = [connect("127.0.0.9", Some((UDP, 9)), ALLOW)];
     let scene = Scene::new(judge, &policy(Mode::Enforce, &rules))?;
-    let acts = ["query 192.0.2.1 53", "query 192.0.2.1 53 connected", "query 192.0.2.1 53 tcp"];
+    let acts = [
+        "query 192.0.2.1 53",
+        "query 192.0.2.1 53 connected",
+        "query 192.0.2.1 53 tcp",
+    ];
     let said = lines(scene.inside(&acts.map(str::to_owned)))?;
     scene.end()?;
     match said.iter().all(|end| end == "denied") && said.len() == acts.len() {

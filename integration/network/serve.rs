@@ -18,15 +18,26 @@ const SECONDS: Duration = Duration::from_secs(3);
 
 pub(super) fn register(both: &mut impl FnMut(&str, fn(Judge) -> Verdict)) {
     both("listens_where_a_rule_allows_and_answers", listens);
-    both("a_rule_about_port_0_is_about_ports_that_the_kernel_chooses", chosen);
+    both(
+        "a_rule_about_port_0_is_about_ports_that_the_kernel_chooses",
+        chosen,
+    );
     both("nobody_comes_in_where_no_rule_allows_it", closed);
-    both("answers_the_datagrams_of_a_port_that_may_be_bound", datagrams);
-    both("no_datagram_comes_in_to_a_port_that_may_not_be_bound", no_datagrams);
+    both(
+        "answers_the_datagrams_of_a_port_that_may_be_bound",
+        datagrams,
+    );
+    both(
+        "no_datagram_comes_in_to_a_port_that_may_not_be_bound",
+        no_datagrams,
+    );
 }
 
 /// A port that nobody has now.
 fn free_port() -> Result<u16, Failed> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 /// What comes of an act that says where it listens, of somebody outside who goes there, and the end of the act.
@@ -35,10 +46,7 @@ fn visit(
     act: String,
     visit: impl FnOnce(u16) -> std::io::Result<()>,
 ) -> Result<(Result<(), String>, String), Failed> {
-    let mut child = scene
-        .inside(&[act])
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = scene.inside(&[act]).stdout(Stdio::piped()).spawn()?;
     let mut out = BufReader::new(child.stdout.take().ok_or("no standard output")?);
     let mut line = String::new();
     out.read_line(&mut line)?;
@@ -81,7 +89,11 @@ fn is(found: &(Result<(), String>, String), visited: bool, end: &str) -> Verdict
 fn listens(judge: Judge) -> Verdict {
     let (open, shut) = (free_port()?, free_port()?);
     let scene = scene(judge, &[listen("127.0.0.1", Some((TCP, open)), ALLOW)])?;
-    is(&visit(&scene, format!("serves 127.0.0.1 {open}"), by_tcp)?, true, "ok")?;
+    is(
+        &visit(&scene, format!("serves 127.0.0.1 {open}"), by_tcp)?,
+        true,
+        "ok",
+    )?;
     scene.tries(&[
         (format!("listens 127.0.0.1 {open}"), "ok"),
         (format!("listens 127.0.0.1 {shut}"), "denied"),
@@ -102,7 +114,11 @@ fn listens(judge: Judge) -> Verdict {
 fn chosen(judge: Judge) -> Verdict {
     let shut = free_port()?;
     let scene = scene(judge, &[listen("127.0.0.1", Some((TCP, 0)), ALLOW)])?;
-    is(&visit(&scene, "serves 127.0.0.1 0".to_owned(), by_tcp)?, true, "ok")?;
+    is(
+        &visit(&scene, "serves 127.0.0.1 0".to_owned(), by_tcp)?,
+        true,
+        "ok",
+    )?;
     scene.tries(&[
         ("listens 127.0.0.1 0".to_owned(), "ok"),
         (format!("listens 127.0.0.1 {shut}"), "denied"),
@@ -150,7 +166,11 @@ fn closed(judge: Judge) -> Verdict {
 fn datagrams(judge: Judge) -> Verdict {
     let (open, shut) = (free_port()?, free_port()?);
     let scene = scene(judge, &[listen("127.0.0.1", Some((UDP, open)), ALLOW)])?;
-    is(&visit(&scene, format!("answers 127.0.0.1 {open}"), by_udp)?, true, "ok")?;
+    is(
+        &visit(&scene, format!("answers 127.0.0.1 {open}"), by_udp)?,
+        true,
+        "ok",
+    )?;
     scene.tries(&[
         (format!("binds 127.0.0.1 {shut}"), "denied"),
         ("binds 127.0.0.1 0".to_owned(), "ok"),
@@ -167,7 +187,9 @@ fn no_datagrams(judge: Judge) -> Verdict {
     let scene = scene(judge, &[listen("127.0.0.2", Some((UDP, 1)), ALLOW)])?;
     let sent = visit(&scene, "is-alone 127.0.0.1 0".to_owned(), |port| {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.send_to(b"x", (Ipv4Addr::LOCALHOST, port)).map(|_| ())
+        socket
+            .send_to(b"x", (Ipv4Addr::LOCALHOST, port))
+            .map(|_| ())
     })?;
     scene.end()?;
     is(&sent, true, "silence")

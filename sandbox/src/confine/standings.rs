@@ -15,8 +15,7 @@ use crate::policy::{Backend, Demand, Grade, Limits, Mode, Policy, Protection, St
 const ABI_SCOPE: u32 = 6;
 /// The first Landlock ABI that sees truncation by path (6.2).
 const ABI_TRUNCATE: u32 = 3;
-const NO_CGROUP_PROGRAMS: &str =
-    "rules about addresses and hosts need programs on a cgroup, and so root and a cgroup v2 hierarchy";
+const NO_CGROUP_PROGRAMS: &str = "rules about addresses and hosts need programs on a cgroup, and so root and a cgroup v2 hierarchy";
 const KERNEL_REMEDY: &str = "use a kernel that is booted with `bpf` in lsm= and run as root";
 
 /// The standings of `policy` for a command of user `uid`; `derived` is there for the fallback engine only.
@@ -235,8 +234,10 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
     match () {
         () if policy.kernel.contains(IO_URING) => Standing {
             grade: Grade::Weaker,
-            reason: "`io-uring` is open in the profile, and no filter sees the sockets that are made through a ring"
-                .to_owned(),
+            reason: format!(
+                "`io-uring` is open in the profile, and no filter sees the sockets{} that are made through a ring",
+                if probe.cgroup_programs { " of other families than those of the internet" } else { "" }
+            ),
             remedy: Some(KERNEL_REMEDY.to_owned()),
             ..exact(protection, &[Backend::Seccomp])
         },

@@ -1,17 +1,9 @@
 //! Addresses that names have led to: what the resolver grants before it answers.
 
-use std::{
-    net::IpAddr,
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use aya::maps::{HashMap, MapData};
-use ringfence_abi::{
-    automaton::DEAD,
-    network::STATES,
-    policy::table,
-    rights::PROGRAMS,
-};
+use ringfence_abi::{automaton::DEAD, network::STATES, policy::table, rights::PROGRAMS};
 
 use super::{Error, engine, pins::Pins};
 
@@ -44,7 +36,11 @@ impl Grants {
         time: Duration,
     ) -> Result<(), Error> {
         if states.len() > STATES || program > PROGRAMS {
-            return Err(Error::map("write", "NAMES", "it has more than there is room for"));
+            return Err(Error::map(
+                "write",
+                "NAMES",
+                "it has more than there is room for",
+            ));
         }
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let expires = since_boot()?.saturating_add(time);

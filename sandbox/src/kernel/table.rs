@@ -150,7 +150,11 @@ fn encode(
     let files = part.files.map(|files| &files.automaton);
     let file_words = files.map_or(&[][..], |files| &files.words);
     let network = &part.network.automaton;
-    value.extend_from_slice(&files.map_or(automaton::DEAD, |files| files.start).to_ne_bytes());
+    value.extend_from_slice(
+        &files
+            .map_or(automaton::DEAD, |files| files.start)
+            .to_ne_bytes(),
+    );
     value.extend_from_slice(&part.kernel.0.to_ne_bytes());
     value.extend_from_slice(&capabilities.to_ne_bytes());
     value.push(part.files.map_or(MODE_ENFORCE, |files| mode(files.mode)));

@@ -90,8 +90,7 @@ fn masked(argument: u32, mask: u64, value: u64) -> ScmpArgCompare {
 }
 
 fn close_when(filter: &mut ScmpFilterContext, compare: &[ScmpArgCompare]) -> Result<(), Error> {
-    let syscall =
-        ScmpSyscall::from_name("socket").map_err(|source| refused("socket", source))?;
+    let syscall = ScmpSyscall::from_name("socket").map_err(|source| refused("socket", source))?;
     filter
         .add_rule_conditional(ScmpAction::Errno(libc::EACCES), syscall, compare)
         .map_err(|source| refused("socket", source))?;
