@@ -67,9 +67,8 @@ fn of_a_program() -> Verdict {
     command.args([PYTHON, "-I"]).arg(&scene.prober).args(&acts);
     let in_program = lines(command)?;
     let programs: Vec<_> = scene.end()?.iter().map(|event| event.program).collect();
-    let right = at_large == ["ok", "denied"]
-        && in_program == ["denied", "ok"]
-        && programs == [0, 1];
+    let right =
+        at_large == ["ok", "denied"] && in_program == ["denied", "ok"] && programs == [0, 1];
     match right {
         true => Ok(()),
         false => Err(format!("{at_large:?}, {in_program:?}, {programs:?}").into()),
