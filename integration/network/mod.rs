@@ -50,7 +50,7 @@ pub(crate) fn register(suite: &mut Suite) {
 struct Scene {
     fence: ByHand,
     prober: PathBuf,
-    folder: Folder,
+    _folder: Folder,
 }
 
 impl Scene {
@@ -64,7 +64,7 @@ impl Scene {
         Ok(Self {
             fence,
             prober,
-            folder,
+            _folder: folder,
         })
     }
 

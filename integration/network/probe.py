@@ -255,7 +255,8 @@ def received(path):
 def passed():
     """A socket of the fence's own, from one task to another."""
     one, other = socket.socketpair()
-    socket.send_fds(one, [b"x"], [stream(socket.AF_INET).fileno()])
+    gift = stream(socket.AF_INET)
+    socket.send_fds(one, [b"x"], [gift.fileno()])
     _, handles, _, _ = socket.recv_fds(other, 1, 1)
     if not handles:
         raise OSError(errno.EACCES, "")

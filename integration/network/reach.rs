@@ -6,14 +6,14 @@ use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
-use ringfence::policy::Mode;
+use ringfence::policy::{FilePolicy, Mode, ProgramPolicy};
 use ringfence_abi::event::operation;
 use ringfence_abi::network::{ALLOW, DENY, ICMP, TCP, UDP};
 
 use super::outside::Server;
 use super::policy::{Rule, connect, name, policy};
 use super::{BY_HOOKS, Judge, Scene, lines};
-use crate::kit::{Suite, Verdict};
+use crate::kit::{Folder, PYTHON, Suite, Verdict, prefixes};
 
 pub(super) fn register(both: &mut impl FnMut(&str, fn(Judge) -> Verdict)) {
     both("reaches_what_a_rule_allows_and_nothing_else", reaches);
@@ -33,6 +33,46 @@ pub(super) fn register_by_hooks(suite: &mut Suite) {
         BY_HOOKS,
         inherits,
     );
+    suite.test(
+        "network::hooks::a_program_reaches_what_its_own_rules_allow",
+        BY_HOOKS,
+        of_a_program,
+    );
+}
+
+/// At large one peer may be reached, and by one program another.
+fn of_a_program() -> Verdict {
+    let world = World::new()?;
+    let folder = Folder::new()?;
+    let tool = folder.script("tool", "#!/bin/sh\nexec \"$@\"\n")?;
+    let [large, own] = [0, 1].map(|which: usize| world.tcp[which].port());
+    let rule = |port| connect("127.0.0.1", Some((TCP, port)), ALLOW);
+    let mut policy = policy(Mode::Enforce, &[rule(large)]);
+    // The accept byte of a path that enters the first program.
+    let marks = FilePolicy {
+        mode: Mode::Off,
+        automaton: prefixes(&[(tool.as_os_str().as_encoded_bytes(), 1 << 3)]),
+    };
+    policy.files = marks.clone();
+    policy.programs = vec![ProgramPolicy {
+        path: tool.display().to_string(),
+        files: marks,
+        network: super::policy::policy(Mode::Enforce, &[rule(own)]).network,
+        kernel: policy.kernel,
+    }];
+    let scene = Scene::new(Judge::Hooks, &policy)?;
+    let acts = [large, own].map(|port| format!("tcp 127.0.0.1 {port}"));
+    let at_large = lines(scene.inside(&acts))?;
+    let mut command = scene.fence.entered(tool.to_str().ok_or("a path of text")?);
+    command.args([PYTHON, "-I"]).arg(&scene.prober).args(&acts);
+    let in_program = lines(command)?;
+    let programs: Vec<_> = scene.end()?.iter().map(|event| event.program).collect();
+    let right =
+        at_large == ["ok", "denied"] && in_program == ["denied", "ok"] && programs == [0, 1];
+    match right {
+        true => Ok(()),
+        false => Err(format!("{at_large:?}, {in_program:?}, {programs:?}").into()),
+    }
 }
 
 /// What is there, and rules that allow the first of each two.

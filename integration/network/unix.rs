@@ -1,14 +1,19 @@
 //! Unix sockets, by the hooks: by path, by abstract name, of the fence's own, and what comes by them.
 
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use ringfence::policy::{FilePolicy, Mode};
 use ringfence_abi::event::operation;
-use ringfence_abi::network::{ALLOW, DENY};
+use ringfence_abi::network::{ALLOW, DENY, TCP};
 use ringfence_abi::rights::WRITE;
 
-use super::policy::{named, policy, unix};
+use super::outside::Server;
+use super::policy::{connect, named, policy, unix};
 use super::{BY_HOOKS, Judge, Scene};
 use crate::kit::{Suite, Verdict, prefixes};
 
@@ -23,6 +28,49 @@ pub(super) fn register(suite: &mut Suite) {
         BY_HOOKS,
         by_mode,
     );
+    suite.test(
+        "network::hooks::a_socket_from_outside_is_not_received_and_one_of_the_fence_is",
+        BY_HOOKS,
+        receives,
+    );
+}
+
+/// A helper outside hands over a socket that it has connected.
+fn receives() -> Verdict {
+    let folder = crate::kit::Folder::new()?;
+    let path = folder.at("helper");
+    let listener = UnixListener::bind(&path)?;
+    let server = Server::tcp("127.0.0.1")?;
+    let port = server.port();
+    let helper = std::thread::spawn(move || -> std::io::Result<()> {
+        for _ in 0..2 {
+            let (friend, _) = listener.accept()?;
+            let gift = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+            let handles = [gift.as_raw_fd()];
+            sendmsg::<()>(
+                friend.as_raw_fd(),
+                &[IoSlice::new(b"x")],
+                &[ControlMessage::ScmRights(&handles)],
+                MsgFlags::empty(),
+                None,
+            )?;
+        }
+        Ok(())
+    });
+    let shown = path.display().to_string();
+    // The peer that the gift is connected to may be reached: that is no reason to take it.
+    let rules = [
+        unix(&shown, ALLOW),
+        connect("127.0.0.1", Some((TCP, port)), ALLOW),
+    ];
+    let scene = Scene::new(Judge::Hooks, &policy(Mode::Enforce, &rules))?;
+    scene.tries(&[
+        (format!("received {shown}"), "denied"),
+        ("passed".to_owned(), "ok"),
+    ])?;
+    scene.end()?;
+    helper.join().map_err(|_| "the helper failed")??;
+    Ok(())
 }
 
 fn by_rules() -> Verdict {

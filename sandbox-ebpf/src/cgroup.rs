@@ -23,7 +23,7 @@ use crate::{
     outcome::Answer,
     peers,
     report::{self, Finding},
-    sockets::{DATAGRAM, STREAM},
+    sockets::{self, DATAGRAM, STREAM},
     verdict,
 };
 
@@ -79,6 +79,10 @@ fn go(context: &SockAddrContext, version: Version, operation: u16) -> i32 {
     let Some(label) = fence() else {
         return REFUSE;
     };
+    if hooks_judge() && sockets::restricted().is_none() {
+        // A program of the fence whose network is open.
+        return GO_ON;
+    }
     let address = context.sock_addr;
     let peer = named(address, version);
     if peers::is_query(label, &peer) {

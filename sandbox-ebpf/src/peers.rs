@@ -6,7 +6,7 @@ use ringfence_abi::{
         ALLOW, CONNECT, DENY, Flow, GrantKey, LISTEN, Peer, Resolver, TCP, UDP, address_question,
         port_question, reached,
     },
-    policy::{Label, MODE_AUDIT, NO_TABLE},
+    policy::{Label, MODE_AUDIT, MODE_OFF, NO_TABLE},
     rights::PROGRAMS,
 };
 
@@ -146,6 +146,9 @@ extern "C" fn one_program(index: u64, search: *mut Search) -> i64 {
 
 #[inline(always)]
 fn may(label: Label, peer: &Peer, listens: bool) -> bool {
+    if matching::network_mode(label) == MODE_OFF {
+        return true;
+    }
     let answer = if listens { may_listen(label, peer) } else { may_reach(label, peer) };
     answer == Answer::YES
 }

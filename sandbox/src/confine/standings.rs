@@ -234,8 +234,14 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
     match () {
         () if policy.kernel.contains(IO_URING) => Standing {
             grade: Grade::Weaker,
-            reason: "`io-uring` is open in the profile, and no filter sees the sockets that are made through a ring"
-                .to_owned(),
+            reason: format!(
+                "`io-uring` is open in the profile, and no filter sees the sockets{} that are made through a ring",
+                if probe.cgroup_programs {
+                    " of other families than those of the internet"
+                } else {
+                    ""
+                }
+            ),
             remedy: Some(KERNEL_REMEDY.to_owned()),
             ..exact(protection, &[Backend::Seccomp])
         },

@@ -4,10 +4,10 @@
 //! go with it (kernel/bpf/cgroup.c, `cgroup_bpf_release`): nothing is left to collect.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::fd::{AsFd as _, AsRawFd as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::{maps::CgroupStorageKey, programs::ProgramInfo};
@@ -22,7 +22,7 @@ use aya_obj::generated::bpf_attach_type::{
 use super::{
     Cgroup, Error,
     engine::{Maps, Role},
-    pins::Pins,
+    pins::{Pins, STATE},
 };
 use crate::policy::{Mode, NetworkPolicy};
 
@@ -75,6 +75,19 @@ pub(super) fn is_for_cgroup(name: &str) -> bool {
 /// Whether all that a role needs is in place.
 pub(super) fn is_loaded(pins: &Pins, role: Role) -> bool {
     every(role).all(|(name, _)| pins.program(name).exists())
+}
+
+/// Why the kernel has refused one of them, if it has. It will not be otherwise before the next boot, which empties /run.
+pub(super) fn refusal(pins: &Pins) -> PathBuf {
+    let version = pins.version.file_name().unwrap_or_default();
+    let name = format!("refused-cgroup-{}", version.to_string_lossy());
+    Path::new(STATE).join(name)
+}
+
+/// The error of who needs them where they are not in place.
+pub(super) fn missing(pins: &Pins) -> Error {
+    let reason = fs::read_to_string(refusal(pins));
+    Error::NoNetwork(reason.unwrap_or_else(|_| "they are not there".to_owned()))
 }
 
 /// The programs of a role.

@@ -295,7 +295,8 @@ fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result
     Ok(())
 }
 
-/// Loads and pins a program for cgroups. A kernel that has none of them, or refuses one, can do all else.
+/// Loads and pins a program for cgroups. A kernel that has none of them, or refuses one, can do all else: what it says is
+/// kept for when they are needed.
 fn put_in_place(pins: &Pins, name: &str, program: &mut Program) -> Result<(), Error> {
     let loaded = match program {
         Program::CgroupSockAddr(program) => program.load(),
@@ -303,16 +304,10 @@ fn put_in_place(pins: &Pins, name: &str, program: &mut Program) -> Result<(), Er
         Program::CgroupSkb(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     };
-    match loaded {
-        Ok(()) => {}
-        // VERIFIER: its words are kept where somebody looks for them.
-        Err(error) if std::env::var_os("RINGFENCE_TRACE_LOAD").is_some() => {
-            return Err(Error::Program {
-                hook: name.to_owned(),
-                reason: spell(&error),
-            });
-        }
-        Err(_) => return Ok(()),
+    if let Err(error) = loaded {
+        let note = attach::refusal(pins);
+        let text = format!("{name}: {}", spell(&error));
+        return fs::write(&note, text).map_err(|error| Error::state(note, error));
     }
     let path = pins.program(name);
     program.pin(&path).map_err(|error| Error::pin(&path, error))

@@ -88,9 +88,9 @@ pub enum Error {
     },
     /// Rules about addresses cannot be kept.
     #[error(
-        "the kernel refuses the programs on cgroups that rules about addresses and hosts need (CONFIG_CGROUP_BPF)"
+        "rules about addresses and hosts need programs on a cgroup (CONFIG_CGROUP_BPF), which the kernel refuses: {0}"
     )]
-    NoNetwork,
+    NoNetwork(String),
     /// There are too many fences.
     #[error("there are {0} fences already, which is all that there is room for")]
     TooMany(u32),

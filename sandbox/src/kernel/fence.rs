@@ -23,7 +23,7 @@ use super::{
     pins::Pins,
     table::{self, Table},
 };
-use crate::policy::Policy;
+use crate::policy::{Mode, NetworkPolicy, Policy};
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
@@ -37,6 +37,8 @@ pub struct Fence {
     pub id: u32,
     cgroup: Cgroup,
     size_class: u8,
+    /// Whether the programs that redirect are on its cgroup.
+    redirects: bool,
     record: PathBuf,
     events: Option<RingBuf<MapData>>,
     _alive: Flock<File>,
@@ -74,13 +76,14 @@ impl Fence {
         };
         let is_reached = is_reached(policy);
         if is_reached && engine.role == Role::Judge && !engine.has_network() {
-            return Err(Error::NoNetwork);
+            return Err(attach::missing(&engine.pins));
         }
         let (id, alive, record) = reserve(engine, cgroup.id)?;
         let mut fence = Self {
             id,
             cgroup: cgroup.clone(),
             size_class: tables.first().map_or(0, |table| table.size_class),
+            redirects: false,
             record,
             events: None,
             _alive: alive,
@@ -102,24 +105,27 @@ impl Fence {
         }
     }
 
-    /// The programs on the cgroup. Those of one task's policy hold for all sockets, so the widest of the fence's policies says
-    /// which are needed.
-    fn attach(&self, engine: &mut Engine, policy: &Policy) -> Result<(), Error> {
+    /// The programs on the cgroup. They hold for all sockets, so the policy that needs most of them says which: one that reaches
+    /// anybody, else one that is in audit.
+    fn attach(&mut self, engine: &mut Engine, policy: &Policy) -> Result<(), Error> {
         let programs = policy.programs.iter().map(|program| &program.network);
         let programs = programs.filter(|_| engine.role == Role::Judge);
         let all: Vec<_> = [&policy.network].into_iter().chain(programs).collect();
-        // What one program may do without any judgement, the net below would hold back.
-        let widest = all
-            .iter()
-            .find(|network| network.is_off())
-            .or_else(|| all.iter().find(|network| network.reaches))
+        let restricted = |network: &&&NetworkPolicy| !network.is_off();
+        let first = |is: fn(&NetworkPolicy) -> bool| {
+            let mut restricted = all.iter().filter(restricted);
+            restricted.find(|network| is(network))
+        };
+        let most = first(|network| network.reaches)
+            .or_else(|| first(|network| network.mode == Mode::Audit))
             .unwrap_or(&all[0]);
+        self.redirects = most.reaches && !most.is_off();
         let label = label(Label::new(self.id, self.size_class));
         attach::attach(
             &engine.pins,
             &mut engine.maps,
             engine.role,
-            widest,
+            most,
             &self.cgroup,
             label,
         )
@@ -212,8 +218,8 @@ impl Fence {
     /// # Errors
     /// Where the programs that redirect are not in place, or the map cannot be written.
     pub fn set_resolver(&self, engine: &mut Engine, resolver: Resolver) -> Result<(), Error> {
-        if !engine.has_network() {
-            return Err(Error::NoNetwork);
+        if !self.redirects {
+            return Err(attach::missing(&engine.pins));
         }
         let mut value = [0; size_of::<Resolver>()];
         value[..4].copy_from_slice(&resolver.address4);
