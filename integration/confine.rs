@@ -7,6 +7,8 @@
 
 #[path = "gain.rs"]
 mod gain;
+#[path = "peers.rs"]
+mod peers;
 #[path = "rules.rs"]
 mod rules;
 

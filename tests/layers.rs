@@ -31,6 +31,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("caps", &["confine", "kernel"]),
     ("libseccomp", &["confine", "kernel"]),
     ("landlock", &["confine", "kernel"]),
+    ("hickory_proto", &["network"]),
     ("oci_spec", &["oci"]),
 ];
 

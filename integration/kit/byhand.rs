@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use libtest_mimic::Failed;
 use ringfence::event::Event;
-use ringfence::kernel::{Cgroup, Engine, Fence};
+use ringfence::kernel::{Cgroup, Engine, Fence, Grants};
 use ringfence::policy::Policy;
+use ringfence_abi::network::Resolver;
 
-use super::standing::entered;
+use super::{Verdict, standing::entered};
 
 /// The policy in force.
 pub(crate) struct ByHand {
@@ -23,11 +24,26 @@ pub(crate) struct ByHand {
 impl ByHand {
     /// Puts it in force for whoever executes a program in the cgroup.
     pub(crate) fn new(policy: &Policy) -> Result<Self, Failed> {
+        Self::of(policy, Engine::open)
+    }
+
+    /// Only what stands beside the fallback engine.
+    pub(crate) fn beside_fallback(policy: &Policy) -> Result<Self, Failed> {
+        Self::of(policy, |_| Engine::open_watch())
+    }
+
+    fn of(
+        policy: &Policy,
+        open: impl FnOnce(&Cgroup) -> Result<Engine, ringfence::kernel::Error>,
+    ) -> Result<Self, Failed> {
         let group = Group::new()?;
         let id = fs::metadata(&group.0)?.ino();
-        let directory = group.0.clone();
-        let mut engine = Engine::open(&Cgroup { directory, id })?;
-        let fence = engine.install(policy, id)?;
+        let cgroup = Cgroup {
+            directory: group.0.clone(),
+            id,
+        };
+        let mut engine = open(&cgroup)?;
+        let fence = engine.install(policy, &cgroup)?;
         Ok(Self {
             group,
             engine,
@@ -38,6 +54,16 @@ impl ByHand {
     /// A command that runs inside.
     pub(crate) fn entered(&self, program: &str) -> Command {
         entered(&self.group.0, program)
+    }
+
+    /// Sends name queries to this resolver.
+    pub(crate) fn resolve_by(&mut self, resolver: Resolver) -> Verdict {
+        Ok(self.fence.set_resolver(&mut self.engine, resolver)?)
+    }
+
+    /// What grants addresses.
+    pub(crate) fn grants(&self) -> Result<Grants, Failed> {
+        Ok(self.fence.grants(&self.engine)?)
     }
 
     /// Takes it down, and returns the denials.

@@ -8,6 +8,8 @@
 
 mod atomic;
 mod capability;
+mod cgroup;
+mod context;
 mod exec;
 mod files;
 mod identity;
@@ -16,10 +18,13 @@ mod ipc;
 mod kernel;
 mod maps;
 mod matching;
+mod membership;
 mod metadata;
 mod names;
 mod outcome;
 mod owner;
+mod packets;
+mod peers;
 mod pseudo;
 mod record;
 mod record_calls;
@@ -30,13 +35,14 @@ mod sockets;
 mod special;
 mod surface;
 mod tasks;
+mod unix;
 mod verdict;
 mod walk;
 mod watch;
 
 use aya_ebpf::{
-    macros::{lsm, raw_tracepoint},
-    programs::{LsmContext, RawTracePointContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint},
+    programs::{LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext},
 };
 use ringfence_abi::{
     event::operation, rights,
@@ -45,6 +51,7 @@ use ringfence_abi::{
     },
 };
 
+use cgroup::Version;
 use verdict::Object;
 
 /// One program on one LSM hook.
@@ -101,8 +108,13 @@ hooks! {
     inode_readlink => |context| metadata::read_link(context.arg(0));
 
     socket_create => |context| sockets::create(&context);
-    unix_stream_connect => |context| sockets::connect(context.arg(1));
-    unix_may_send => |context| sockets::send(context.arg(1));
+    socket_connect => |context| sockets::connect(&context);
+    socket_sendmsg => |context| sockets::send(&context);
+    socket_bind => |context| sockets::bind(&context);
+    socket_listen => |context| sockets::listen(&context);
+    sctp_bind_connect => |_context| sockets::associate();
+    unix_stream_connect => |context| unix::connect(context.arg(1));
+    unix_may_send => |context| unix::send(context.arg(1));
 
     shm_alloc_security => |context| ipc::made(&context);
     msg_queue_alloc_security => |context| ipc::made(&context);
@@ -168,6 +180,50 @@ pub fn bprm_committed_creds(_context: LsmContext) -> i32 {
 pub fn task_free(context: LsmContext) -> i32 {
     tasks::gone(&context);
     0
+}
+
+/// One program on the addresses of sockets of a fence's cgroup.
+macro_rules! on_addresses {
+    ($($program:ident = $kind:ident => |$context:ident| $answer:expr;)*) => {
+        $(
+            #[doc = concat!("On `", stringify!($kind), "`.")]
+            #[cgroup_sock_addr($kind)]
+            pub fn $program($context: SockAddrContext) -> i32 {
+                $answer
+            }
+        )*
+    };
+}
+
+on_addresses! {
+    cgroup_connect4 = connect4 => |context| cgroup::connect(&context, Version::Four);
+    cgroup_connect6 = connect6 => |context| cgroup::connect(&context, Version::Six);
+    cgroup_sendmsg4 = sendmsg4 => |context| cgroup::send(&context, Version::Four);
+    cgroup_sendmsg6 = sendmsg6 => |context| cgroup::send(&context, Version::Six);
+    cgroup_recvmsg4 = recvmsg4 => |context| cgroup::hide(&context, Version::Four);
+    cgroup_recvmsg6 = recvmsg6 => |context| cgroup::hide(&context, Version::Six);
+    cgroup_getpeername4 = getpeername4 => |context| cgroup::hide(&context, Version::Four);
+    cgroup_getpeername6 = getpeername6 => |context| cgroup::hide(&context, Version::Six);
+    cgroup_bind4 = bind4 => |context| cgroup::bind(&context, Version::Four);
+    cgroup_bind6 = bind6 => |context| cgroup::bind(&context, Version::Six);
+}
+
+/// On `sock_create`.
+#[cgroup_sock(sock_create)]
+pub fn cgroup_sock_create(context: SockContext) -> i32 {
+    cgroup::create(&context)
+}
+
+/// On packets that leave.
+#[cgroup_skb(egress)]
+pub fn cgroup_egress(context: SkBuffContext) -> i32 {
+    packets::leaving(&context)
+}
+
+/// On packets that come.
+#[cgroup_skb(ingress)]
+pub fn cgroup_ingress(context: SkBuffContext) -> i32 {
+    packets::coming(&context)
 }
 
 /// Not a hook: sees the system calls that fail behind the fallback engine. It changes nothing.

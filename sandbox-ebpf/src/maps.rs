@@ -1,11 +1,13 @@
 //! Every map of the kernel half. All fences share them; what belongs to one fence is keyed by it.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, HashOfMaps, RingBuf},
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, HashOfMaps, LruHashMap, RingBuf, SkStorage},
     macros::btf_map,
 };
 use ringfence_abi::{
     limits,
+    network::{Flow, Grant, GrantKey, Peer, Resolver},
     policy::{Counters, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS, Table},
     record::{Seen, Tally},
 };
@@ -55,6 +57,37 @@ pub static TABLES_LARGE: HashOfMaps<
     Array<Table<LARGE_WORDS>, 1>,
     { limits::TABLES as usize },
 > = HashOfMaps::new();
+
+/// The fence that the programs on a cgroup belong to: one value for each cgroup and each kind of program on it, which the
+/// kernel keeps with the attachment.
+///
+/// The socket's cgroup would say it as well, but what gets at it is not there for all kinds of programs. The younger
+/// kind of cgroup storage (6.2) has to be given the cgroup.
+#[expect(deprecated, reason = "what has taken its place has to be given the cgroup, and begins with 6.2")]
+#[btf_map]
+pub static FENCE: aya_ebpf::btf_maps::CgroupStorage<Label> =
+    aya_ebpf::btf_maps::CgroupStorage::new();
+
+/// Addresses that names have led to.
+#[btf_map]
+pub static NAMES: HashMap<
+    GrantKey,
+    Grant,
+    { limits::NAMES as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+
+/// Where name queries go, by fence.
+#[btf_map]
+pub static RESOLVERS: HashMap<u32, Resolver, { limits::FENCES as usize }> = HashMap::new();
+
+/// Peers that UDP sockets have to do with; the value means nothing.
+#[btf_map]
+pub static FLOWS: LruHashMap<Flow, u32, { limits::FLOWS as usize }> = LruHashMap::new();
+
+/// Where a socket's name queries were going before they went to the resolver.
+#[btf_map]
+pub static REDIRECTED: SkStorage<Peer> = SkStorage::new();
 
 /// Event streams, by fence.
 #[btf_map]

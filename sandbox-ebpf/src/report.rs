@@ -108,7 +108,7 @@ pub fn send(slot: *mut Slot, label: Label, finding: Finding) {
         fill(header, label, &finding);
         (*header).path_bytes = finding.path.length as u16;
         (*header).other_bytes = finding.other.length as u16;
-        chain(header, label.fence, finding.error != 0);
+        chain(header, label.fence);
         if !write(slot, label.fence, finding.path, finding.other) {
             identity::count(label.fence, offset_of!(Counters, lost), 1);
         }
@@ -163,19 +163,18 @@ struct Ancestry {
     header: *mut Header,
     task: u64,
     fence: u32,
-    /// A watched task has no label, and no ancestor of its is known to be inside.
-    watched: bool,
 }
 
-/// The process and its ancestors, as far as they are in the same fence.
+/// The process and its ancestors, as far as they are known to be in the same fence: behind the fallback engine tasks have no
+/// label, and the process stands alone.
 ///
 /// # Safety
 /// `header` is in a map value.
 #[inline(always)]
-unsafe fn chain(header: *mut Header, fence: u32, watched: bool) {
+unsafe fn chain(header: *mut Header, fence: u32) {
     // SAFETY: the helper has no precondition.
     let task = unsafe { bpf_get_current_task() };
-    let mut ancestry = Ancestry { header, task, fence, watched };
+    let mut ancestry = Ancestry { header, task, fence };
     // SAFETY: `header` by contract, and the array of integers is as large as the type says. The callback gets the
     // address of a value on this frame's stack.
     unsafe {
@@ -193,8 +192,7 @@ unsafe fn chain(header: *mut Header, fence: u32, watched: bool) {
 extern "C" fn ancestor(index: u64, ancestry: *mut Ancestry) -> i64 {
     // SAFETY: `ancestry` is the one that `chain` passed.
     let ancestry = unsafe { &mut *ancestry };
-    let watched = index == 0 && ancestry.watched;
-    if !watched && identity::of(ancestry.task).is_none_or(|label| label.fence != ancestry.fence) {
+    if index != 0 && identity::of(ancestry.task).is_none_or(|label| label.fence != ancestry.fence) {
         return 1;
     }
     let Some((found, parent)) = describe(ancestry.task) else {

@@ -1,56 +1,122 @@
-//! Sockets: without a network there are Unix sockets only, and those are the way to every service of the host.
+//! Sockets of the internet protocols: which are made, whom they reach, where they are bound.
+//!
+//! The kernel hands every hook its own copy of an address, so that what is judged is what is used.
 
 use aya_ebpf::programs::LsmContext;
 use ringfence_abi::{
-    event::operation,
-    policy::{Label, MODE_OFF},
+    event::{cause, operation},
+    network::{HEARD, Peer, UDP, mapped},
+    policy::{Label, MODE_AUDIT, MODE_OFF},
     rights,
-    surface::Surfaces,
 };
 
 use crate::{
     identity,
     kernel::{offset, read},
-    matching,
-    outcome::Outcome,
-    surface,
-    verdict::{self, ALLOW, DENY, Object, Question},
+    matching, membership,
+    outcome::{Answer, Outcome},
+    peers,
+    report::{self, Finding},
+    verdict::{self, ALLOW, DENY, Question},
 };
 
+// Families (include/linux/socket.h).
+const UNSPECIFIED: u16 = 0;
 /// `AF_UNIX`.
-const UNIX: u32 = 1;
+pub const UNIX: u16 = 1;
+const INET: u16 = 2;
+const INET6: u16 = 10;
+const NETLINK: u16 = 16;
 
-/// `socket_create(family, type, protocol, kern)`: where there is no network, Unix sockets only. The filter of system calls
-/// says the same; a ring makes sockets without a system call.
+// Kinds (include/linux/net.h).
+/// `SOCK_STREAM`.
+pub const STREAM: u32 = 1;
+/// `SOCK_DGRAM`.
+pub const DATAGRAM: u32 = 2;
+const RAW: u32 = 3;
+
+/// `struct sockaddr_in` without its padding.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Address4 {
+    family: u16,
+    port: [u8; 2],
+    address: [u8; 4],
+}
+
+/// `struct sockaddr_in6` without its scope.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Address6 {
+    family: u16,
+    port: [u8; 2],
+    flow: u32,
+    address: [u8; 16],
+}
+
+/// The label of the current task, if its network is restricted.
+#[inline(always)]
+pub fn restricted() -> Option<Label> {
+    identity::current().filter(|label| matching::network_mode(*label) != MODE_OFF)
+}
+
+/// `socket_create(family, type, protocol, kern)`. The filter of system calls says the same of families and kinds; a ring
+/// makes sockets without a system call.
 #[inline(always)]
 pub fn create(context: &LsmContext) -> i32 {
     let family = context.arg::<u32>(0);
     let by_kernel = context.arg::<u32>(3) != 0;
-    if family == UNIX || by_kernel {
+    if family == u32::from(UNIX) || by_kernel {
         return ALLOW;
     }
-    let Some(label) = identity::current() else {
+    let Some(label) = restricted() else {
         return ALLOW;
     };
-    if matching::network_mode(label) == MODE_OFF {
+    let (kind, protocol) = (context.arg::<u32>(1), context.arg::<u32>(2));
+    if is_judged(family, kind, protocol) && matching::reaches(label) {
         return ALLOW;
     }
-    surface::refuse(label, Surfaces::NONE, operation::SOCKET, family);
-    DENY
+    refuse(label, operation::SOCKET, family)
 }
 
-/// A socket that somebody hands over: where there is no network, it must not bring one. A Unix socket is what it came by.
+/// Whether there are rules about what a socket of this kind does: TCP, MPTCP, UDP, pings, and questions to the kernel
+/// about addresses and routes, which the C library asks before it connects. Changing them takes a capability.
+#[inline(always)]
+fn is_judged(family: u32, kind: u32, protocol: u32) -> bool {
+    if family == u32::from(NETLINK) {
+        return (kind == RAW || kind == DATAGRAM) && protocol == 0;
+    }
+    if family != u32::from(INET) && family != u32::from(INET6) {
+        return false;
+    }
+    match kind {
+        STREAM => matches!(protocol, 0 | 6 | 262),
+        DATAGRAM => matches!(protocol, 0 | 1 | 17 | 58),
+        _ => false,
+    }
+}
+
+/// Reports what is closed but for audit.
+#[inline(always)]
+fn refuse(label: Label, operation: u16, detail: u32) -> i32 {
+    let denied = matching::network_mode(label) != MODE_AUDIT;
+    verdict::with_slot(label, |slot| {
+        let finding = Finding { detail, denied, ..Finding::new(operation, cause::CLOSED) };
+        report::send(slot, label, finding);
+        if denied { DENY } else { ALLOW }
+    })
+}
+
+/// A socket that somebody hands over: it must not bring a network, unless it is one of the fence's own, which has been
+/// judged. A Unix socket is what it came by.
 #[inline(always)]
 pub fn receive(label: Label, file: u64) -> i32 {
     if matching::network_mode(label) == MODE_OFF {
         return ALLOW;
     }
-    match family(file) {
-        Ok(family) if u32::from(family) == UNIX => ALLOW,
-        Ok(family) => {
-            surface::refuse(label, Surfaces::NONE, operation::RECEIVE, u32::from(family));
-            DENY
-        }
+    match received(label, file) {
+        Ok(UNIX) => ALLOW,
+        Ok(family) => refuse(label, operation::RECEIVE, u32::from(family)),
         Err(outcome) => {
             let question = Question { label, operation: operation::RECEIVE, needed: rights::ALL };
             verdict::failed(question, outcome)
@@ -58,56 +124,222 @@ pub fn receive(label: Label, file: u64) -> i32 {
     }
 }
 
-/// The address family of a socket's file (net/socket.c: `sock_alloc_file` keeps the `struct socket` in `private_data`).
+/// The family of a socket's file (net/socket.c: `sock_alloc_file` keeps the `struct socket` in `private_data`); that of a
+/// Unix socket for one of the fence's own.
 #[inline(always)]
-fn family(file: u64) -> Result<u16, Outcome> {
+fn received(label: Label, file: u64) -> Result<u16, Outcome> {
     let socket = read::<u64>(file + offset!(file_private))?;
     let sock = read::<u64>(socket + offset!(socket_sock))?;
-    read::<u16>(sock + offset!(sock_family))
-}
-
-/// `unix_stream_connect(sock, other, newsk)`: `other` is the listener's `struct sock`.
-#[inline(always)]
-pub fn connect(other: u64) -> i32 {
-    judge(Ok(other))
-}
-
-/// `unix_may_send(sock, other)`: `other` is the receiver's `struct socket`. For a datagram's connect as well.
-#[inline(always)]
-pub fn send(other: u64) -> i32 {
-    judge(read::<u64>(other + offset!(socket_sock)))
-}
-
-/// A socket with a path is a file that one has to be allowed to write, as the permission bits ask for as well. One
-/// without any name is an end of a pair. An abstract name belongs to nobody, and is closed.
-#[inline(always)]
-fn judge(other: Result<u64, Outcome>) -> i32 {
-    let Some(label) = identity::current() else {
-        return ALLOW;
-    };
-    if matching::network_mode(label) == MODE_OFF {
-        return ALLOW;
+    let family = read::<u16>(sock + offset!(sock_family))?;
+    if family == UNIX || membership::is_own(label, sock) {
+        return Ok(UNIX);
     }
-    let question = Question { label, operation: operation::CONNECT_UNIX, needed: rights::WRITE };
-    // VERIFIER: "R3 !read_ok" where two results are matched together: each error leaves by itself.
-    let other = match other {
-        Ok(other) => other,
-        Err(outcome) => return verdict::failed(question, outcome),
-    };
-    // `struct unix_sock` begins with its `struct sock` (include/net/af_unix.h).
-    let dentry = match read::<u64>(other + offset!(unix_path) + offset!(path_dentry)) {
-        Ok(dentry) => dentry,
-        Err(outcome) => return verdict::failed(question, outcome),
-    };
-    if dentry != 0 {
-        return verdict::of(question, Object::of_path(other + offset!(unix_path)));
-    }
-    match read::<u64>(other + offset!(unix_address)) {
-        Ok(0) => ALLOW,
-        Ok(_) => {
-            surface::refuse(label, Surfaces::NONE, operation::CONNECT_UNIX, 0);
-            DENY
+    Ok(family)
+}
+
+/// What a hook is about.
+struct Subject {
+    /// The peer, or the address of the socket's own. Protocol [`NONE`] is for what there are no rules about here.
+    peer: Peer,
+    /// The `struct sock`.
+    sock: u64,
+}
+
+/// No protocol.
+const NONE: u8 = 0;
+
+impl Subject {
+    #[inline(always)]
+    const fn nothing() -> Self {
+        Self {
+            peer: Peer { address: [0; 16], port: 0, protocol: NONE, reserved: 0 },
+            sock: 0,
         }
-        Err(outcome) => verdict::failed(question, outcome),
     }
+
+    #[inline(always)]
+    fn is_nothing(&self) -> bool {
+        self.peer.protocol == NONE
+    }
+}
+
+/// `socket_connect(sock, address, addrlen)`.
+#[inline(always)]
+pub fn connect(context: &LsmContext) -> i32 {
+    let Some(label) = restricted() else {
+        return ALLOW;
+    };
+    let mut subject = Subject::nothing();
+    let found = find(&mut subject, context.arg(0), context.arg(1), false);
+    reach(label, operation::CONNECT, &subject, found)
+}
+
+/// `socket_sendmsg(sock, msg, size)`: only where the message names a peer; what a connected socket sends was judged when
+/// it was connected. The name that comes with `MSG_FASTOPEN` connects as well.
+#[inline(always)]
+pub fn send(context: &LsmContext) -> i32 {
+    let message = context.arg::<u64>(1);
+    // The cheap question first: this hook runs for every message on the machine.
+    let name = read::<u64>(message + offset!(message_name)).unwrap_or(u64::MAX);
+    if name == 0 {
+        return ALLOW;
+    }
+    let Some(label) = restricted() else {
+        return ALLOW;
+    };
+    let length = read::<u32>(message + offset!(message_name_length)).unwrap_or(u32::MAX);
+    if length == 0 {
+        return ALLOW;
+    }
+    let mut subject = Subject::nothing();
+    let found = find(&mut subject, context.arg(0), name, true);
+    reach(label, operation::SEND, &subject, found)
+}
+
+#[inline(always)]
+fn reach(label: Label, operation: u16, subject: &Subject, found: Answer) -> i32 {
+    let mut answer = found;
+    if found == Answer::YES {
+        if subject.is_nothing() {
+            return ALLOW;
+        }
+        answer = may_reach(label, &subject.peer, subject.sock);
+    }
+    answer_of(peers::conclude(label, operation, &subject.peer, answer))
+}
+
+/// A rule, a name that was asked for, a name query that is on its way to the resolver, or an answer to who has asked.
+#[inline(always)]
+fn may_reach(label: Label, peer: &Peer, sock: u64) -> Answer {
+    if peers::is_query(label, peer) && membership::is_own(label, sock) {
+        return Answer::YES;
+    }
+    let answer = peers::may_reach(label, peer);
+    if answer != Answer::NO || peer.protocol != UDP {
+        return answer;
+    }
+    let own_port = read::<u16>(sock + offset!(sock_own_port)).unwrap_or(0);
+    Answer::of(own_port != 0 && peers::is_known(label, peer, own_port, HEARD))
+}
+
+/// `socket_bind(sock, address, addrlen)`. Port 0 lets the kernel choose one, as clients do: whether others may reach it
+/// is asked when the socket listens, and of datagrams when they come.
+#[inline(always)]
+pub fn bind(context: &LsmContext) -> i32 {
+    let Some(label) = restricted() else {
+        return ALLOW;
+    };
+    let mut own = Subject::nothing();
+    let mut answer = find(&mut own, context.arg(0), context.arg(1), true);
+    if answer == Answer::YES {
+        if own.is_nothing() || own.peer.port == 0 {
+            return ALLOW;
+        }
+        answer = peers::may_bind(label, &own.peer);
+    }
+    answer_of(peers::conclude(label, operation::BIND, &own.peer, answer))
+}
+
+/// `socket_listen(sock, backlog)`.
+#[inline(always)]
+pub fn listen(context: &LsmContext) -> i32 {
+    let Some(label) = restricted() else {
+        return ALLOW;
+    };
+    let mut own = Subject::nothing();
+    let mut answer = find_bound(&mut own, context.arg(0));
+    if answer == Answer::YES {
+        if own.is_nothing() {
+            return ALLOW;
+        }
+        answer = peers::may_listen(label, &own.peer);
+    }
+    answer_of(peers::conclude(label, operation::LISTEN, &own.peer, answer))
+}
+
+/// `sctp_bind_connect(sk, optname, address, addrlen)`: there are no rules about SCTP.
+#[inline(always)]
+pub fn associate() -> i32 {
+    match restricted() {
+        Some(label) => refuse(label, operation::CONNECT, 132),
+        None => ALLOW,
+    }
+}
+
+#[inline(always)]
+fn answer_of(goes_on: bool) -> i32 {
+    if goes_on { ALLOW } else { DENY }
+}
+
+/// What was read, or the answer that it could not be.
+macro_rules! known {
+    ($read:expr) => {
+        match $read {
+            Ok(value) => value,
+            Err(outcome) => return Answer::failed(outcome),
+        }
+    };
+}
+
+/// The peer that an address names for a `struct socket`. No address at all ends a connection, but where
+/// `unspecified_is_4` is set a socket of IPv4 takes it for one of its own (net/ipv4/udp.c, `udp_sendmsg`;
+/// net/ipv4/af_inet.c, `__inet_bind`).
+#[inline(always)]
+fn find(subject: &mut Subject, socket: u64, address: u64, unspecified_is_4: bool) -> Answer {
+    let sock = known!(read::<u64>(socket + offset!(socket_sock)));
+    let own_family = known!(read::<u16>(sock + offset!(sock_family)));
+    if own_family == UNIX || own_family == NETLINK {
+        return Answer::YES;
+    }
+    if own_family != INET && own_family != INET6 {
+        return Answer::failed(Outcome(cause::CLOSED));
+    }
+    let mut family = known!(read::<u16>(address));
+    if family == UNSPECIFIED {
+        if own_family != INET || !unspecified_is_4 {
+            return Answer::YES;
+        }
+        family = INET;
+    }
+    let number = known!(read::<u16>(sock + offset!(sock_protocol)));
+    let protocol = peers::protocol(u32::from(number));
+    let port = if family == INET {
+        let found = known!(read::<Address4>(address));
+        subject.peer.address = mapped(found.address);
+        found.port
+    } else if family == INET6 {
+        let found = known!(read::<Address6>(address));
+        subject.peer.address = found.address;
+        found.port
+    } else {
+        return Answer::failed(Outcome(cause::CLOSED));
+    };
+    if peers::has_ports(protocol) {
+        subject.peer.port = u16::from_be_bytes(port);
+    }
+    subject.peer.protocol = protocol;
+    subject.sock = sock;
+    Answer::YES
+}
+
+/// Where a `struct socket` is bound.
+#[inline(always)]
+fn find_bound(own: &mut Subject, socket: u64) -> Answer {
+    let sock = known!(read::<u64>(socket + offset!(socket_sock)));
+    let family = known!(read::<u16>(sock + offset!(sock_family)));
+    if family == UNIX {
+        return Answer::YES;
+    }
+    if family == INET {
+        own.peer.address = mapped(known!(read::<[u8; 4]>(sock + offset!(sock_own_address4))));
+    } else if family == INET6 {
+        own.peer.address = known!(read::<[u8; 16]>(sock + offset!(sock_own_address6)));
+    } else {
+        return Answer::failed(Outcome(cause::CLOSED));
+    }
+    let number = known!(read::<u16>(sock + offset!(sock_protocol)));
+    own.peer.protocol = peers::protocol(u32::from(number));
+    own.peer.port = known!(read::<u16>(sock + offset!(sock_own_port)));
+    own.sock = sock;
+    Answer::YES
 }

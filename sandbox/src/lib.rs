@@ -13,6 +13,7 @@
 //! | [`kernel`] | the BPF LSM engine: load, pin, enrol, read events |
 //! | [`record`] | a stream of acts becomes a trace |
 //! | [`confine`] | the launched process: cgroup, user, capabilities, seccomp, Landlock, terminal |
+//! | [`network`] | the fence's resolver: names to addresses, and which of them are open |
 //! | [`command`] | what the command line's verbs do |
 //! | [`cli`] | the command line |
 
@@ -23,6 +24,7 @@ pub mod confine;
 pub mod event;
 pub mod kernel;
 pub mod learn;
+pub mod network;
 pub mod policy;
 pub mod profile;
 pub mod record;

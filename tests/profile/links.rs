@@ -86,7 +86,7 @@ fn an_explanation_names_the_rule_and_the_line_to_paste() {
     let rule = denied.rule.unwrap();
     assert_eq!(
         (rule.right, rule.because.as_deref(), rule.expected),
-        (Right::Deny, Some("a key"), true)
+        ("deny", Some("a key"), true)
     );
     assert_eq!((denied.allowed, denied.suggestion), (false, None));
     let allowed = explainer.explain(b"/a/b", Right::Read);

@@ -571,3 +571,23 @@ fn profile_test_answers_for_a_peer_and_names_the_rule() {
     assert!(!allowed && text.contains("allowed: unix @x"), "{text}");
     assert!(text.contains("--listen '[::1]:80'"), "{text}");
 }
+
+#[test]
+fn shipped_groups_of_names_are_added_to_other_profiles() {
+    let names = ["untrusted", "registry/npm", "github"].map(Into::into);
+    let effective = load(&names, CommandLine::default()).unwrap();
+    let policy = compile(&effective, &variables(), &no_links).unwrap().0;
+    table(
+        &policy,
+        &["tcp registry.npmjs.org 443", "tcp github.com 22"],
+        &[
+            "tcp registry.npmjs.org 80",
+            "tcp npmjs.org 443",
+            "tcp evil.github.com 443",
+            "tcp 169.254.169.254 80",
+        ],
+    );
+    // A file of that name is never meant, wherever it runs.
+    let extended = read("version = 1\nextends = [\"registry/pypi\"]\n").unwrap();
+    assert_eq!(extended.lineage[0], "registry/pypi");
+}

@@ -391,6 +391,7 @@ fn profile_test_asks_inside_a_program() {
             programs: programs.iter().map(Into::into).collect(),
             path: Some(path_asked.into()),
             rights: vec![right],
+            ..Question::default()
         };
         let mut out = Vec::new();
         let allowed = test(request, &question, folder.path(), false, &mut out);

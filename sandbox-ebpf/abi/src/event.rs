@@ -63,7 +63,20 @@ pub mod operation {
         46 SCHEDULE "schedule",
         47 IPC "ipc",
         48 SIGNAL_OWNER "signal-owner",
+        49 CONNECT "connect",
+        50 SEND "send",
+        51 BIND "bind",
+        52 LISTEN "listen",
     }
+}
+
+/// Whether an event of this operation carries a [`crate::network::Peer`] in place of a path.
+#[must_use]
+pub const fn has_peer(operation: u16) -> bool {
+    matches!(
+        operation,
+        operation::CONNECT | operation::SEND | operation::BIND | operation::LISTEN
+    )
 }
 
 /// Why the verdict was reached. The numbers are part of the border: append, never renumber.

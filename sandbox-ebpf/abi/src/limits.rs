@@ -16,6 +16,13 @@ pub const FENCES: u32 = 4_096;
 pub const TABLES: u32 = 4 * FENCES;
 /// System V IPC objects that fenced tasks have made, at a time. Making one more fails with `ENOMEM`.
 pub const IPC_OBJECTS: u32 = 16_384;
+/// Addresses that names have led to, in all policies together. The resolver does not answer where there is no room.
+pub const NAMES: u32 = 65_536;
+/// Peers of UDP sockets that are remembered, in all fences together; the least used one is forgotten, and what it sends is
+/// judged anew.
+pub const FLOWS: u32 = 65_536;
+/// Cgroups between that of a socket and that of its fence. A socket deeper down counts as not of the fence's.
+pub const CGROUP_DEPTH: usize = 8;
 /// Ancestors that an event names.
 pub const CHAIN: usize = 8;
 /// Bytes of a task's short name, terminator included (`TASK_COMM_LEN`).

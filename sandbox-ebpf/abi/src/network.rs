@@ -80,6 +80,28 @@ pub struct GrantKey {
     pub address: [u8; 16],
 }
 
+/// The address that the kernel takes an unspecified peer for: it connects to the host itself (net/ipv4/route.c,
+/// `ip_route_output_key_hash_rcu`; net/ipv6/tcp_ipv6.c, `tcp_v6_connect`), and so is the question asked.
+#[inline(always)]
+#[must_use]
+pub fn reached(address: [u8; 16]) -> [u8; 16] {
+    let mut reached = address;
+    if address == [0; 16] {
+        reached[15] = 1;
+    } else if address == mapped([0; 4]) {
+        return mapped([127, 0, 0, 1]);
+    }
+    reached
+}
+
+/// An IPv4 address as IPv6 maps it.
+#[inline(always)]
+#[must_use]
+pub const fn mapped(address: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = address;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
 /// Until when it may be reached, and on which ports.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +111,28 @@ pub struct Grant {
     /// States of the policy's network automaton after the names; [`crate::automaton::DEAD`] where there is none.
     pub states: [u32; STATES],
 }
+
+/// A peer that a UDP socket of a fence has to do with besides what the rules say: one that a port which may be bound has
+/// heard from and may answer, or one that has been sent to while a rule let it be, and so may go on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// The fence.
+    pub fence: u32,
+    /// The peer's address, IPv4 as IPv6 maps it.
+    pub peer: [u8; 16],
+    /// The peer's port, host byte order.
+    pub peer_port: u16,
+    /// The socket's own port, host byte order.
+    pub own_port: u16,
+    /// [`HEARD`] or [`SENT`].
+    pub kind: u32,
+}
+
+/// The peer has sent to a port that may be bound.
+pub const HEARD: u32 = 1;
+/// The peer has been sent to.
+pub const SENT: u32 = 2;
 
 /// Where the fence's own resolver listens, to which its name queries are sent instead of where they were going.
 #[repr(C)]
@@ -122,3 +166,4 @@ const _: () = assert!(size_of::<GrantKey>() == 20);
 const _: () = assert!(size_of::<Grant>() == 40);
 const _: () = assert!(size_of::<Resolver>() == 24);
 const _: () = assert!(size_of::<Peer>() == 20);
+const _: () = assert!(size_of::<Flow>() == 28);

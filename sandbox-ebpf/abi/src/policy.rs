@@ -1,4 +1,6 @@
-//! One fence's policy as the kernel half reads it: one value of one map, replaced as a whole.
+//! One fence's policy as the kernel half reads it: one value of one map, replaced as a whole. Two automata share its words:
+//! that of the files comes first, that of the network begins at [`Header::network_base`], and each counts its words from
+//! its own beginning.
 
 use crate::{automaton::DEAD, rights::PROGRAMS, surface::Surfaces};
 
@@ -28,14 +30,24 @@ pub struct Header {
     pub capabilities: u64,
     /// Mode of the file section: `MODE_*`.
     pub files_mode: u8,
-    /// Mode of the network section: [`MODE_ENFORCE`] or [`MODE_OFF`].
+    /// Mode of the network section: `MODE_*`.
     pub network_mode: u8,
+    /// 1 if some rule of the network section is about an address or a host, else 0: then only Unix sockets are made.
+    pub network_reaches: u8,
+    /// How many programs have rights of their own: of the elements of `programs` after the first, those that count.
+    pub program_count: u8,
+    /// State in which every question about the network starts, counted from `network_base`.
+    pub network_start: u32,
+    /// Index of the word at which the network's automaton begins.
+    pub network_base: u32,
     /// Zero.
-    pub reserved: [u8; 14],
+    pub reserved: [u8; 4],
     /// Size class of the table of each program with rights of its own, by its number; [`NO_TABLE`] where there is none.
     pub programs: [u8; PROGRAMS as usize + 1],
-    /// Byte to class.
+    /// Byte to class, in the automaton of the files.
     pub classes: [u8; 256],
+    /// Byte to class, in the automaton of the network.
+    pub network_classes: [u8; 256],
 }
 
 /// No such program.
@@ -47,7 +59,7 @@ pub const NO_TABLE: u8 = 0xff;
 pub struct Table<const WORDS: usize> {
     /// Modes, start state and byte classes.
     pub header: Header,
-    /// The automaton, see [`crate::automaton`].
+    /// The automata, see [`crate::automaton`].
     pub words: [u64; WORDS],
 }
 
@@ -59,9 +71,14 @@ impl Header {
         capabilities: 0,
         files_mode: MODE_ENFORCE,
         network_mode: MODE_ENFORCE,
-        reserved: [0; 14],
+        network_reaches: 0,
+        program_count: 0,
+        network_start: DEAD,
+        network_base: 0,
+        reserved: [0; 4],
         programs: [NO_TABLE; PROGRAMS as usize + 1],
         classes: [0; 256],
+        network_classes: [0; 256],
     };
 }
 
@@ -123,9 +140,11 @@ pub struct Counters {
     pub errors: u64,
     /// Tasks in the fence now.
     pub tasks: u64,
+    /// Packets that the net below the hooks held back.
+    pub dropped: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 320);
-const _: () = assert!(size_of::<Table<SMALL_WORDS>>() == 320 + 65_536);
+const _: () = assert!(size_of::<Header>() == 576);
+const _: () = assert!(size_of::<Table<SMALL_WORDS>>() == 576 + 65_536);
 const _: () = assert!(size_of::<Label>() == 8);
-const _: () = assert!(size_of::<Counters>() == 40);
+const _: () = assert!(size_of::<Counters>() == 48);

@@ -62,6 +62,12 @@ pub enum Failure {
     /// Two profiles that do not agree.
     #[error(transparent)]
     Conflict(#[from] crate::learn::Conflict),
+    /// The fence's resolver.
+    #[error("the fence's resolver cannot be started: {source}")]
+    Resolver {
+        /// Why not.
+        source: io::Error,
+    },
     /// An argument that makes no sense.
     #[error("{0}")]
     Argument(String),

@@ -20,7 +20,7 @@ use super::standings;
 use super::step::{Execution, Step, UserMap};
 use super::terminal::Terminal;
 use super::user::User;
-use crate::policy::{Limits, NetworkPolicy, Policy, Standing};
+use crate::policy::{Limits, Mode, Policy, Standing};
 
 /// What is to be launched.
 #[derive(Clone, Debug, Default)]
@@ -273,15 +273,17 @@ fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
     let open = programs
         .clone()
         .fold(policy.kernel, |open, program| open.union(program.kernel));
-    let mut networks = programs
+    let networks: Vec<_> = programs
         .map(|program| &program.network)
-        .chain([&policy.network]);
-    let sockets = if networks.any(NetworkPolicy::is_off) {
+        .chain([&policy.network])
+        .collect();
+    let internet = networks.iter().any(|network| network.reaches);
+    let sockets = if networks.iter().any(|network| network.mode != Mode::Enforce) {
         Sockets::Any
     } else if fallback && !by_path && !standings::tolerates_unix_sockets(policy) {
-        Sockets::Pairs
+        Sockets::Pairs { internet }
     } else {
-        Sockets::Unix
+        Sockets::Unix { internet }
     };
     Wanted {
         sockets,

@@ -21,6 +21,8 @@ pub struct Probe {
     pub seccomp: bool,
     /// Which mount namespaces can be had.
     pub namespaces: Namespaces,
+    /// Whether programs on the fence's cgroup judge addresses: the kernel room knows, and its answer is put in here.
+    pub cgroup_programs: bool,
     /// Where cgroups can be made, if anywhere.
     pub cgroup: Option<CgroupPlace>,
     /// The caller's user id.
@@ -55,6 +57,7 @@ impl Probe {
             landlock_abi: landlock_abi(),
             seccomp: seccomp(),
             namespaces: namespaces(uid, gid)?,
+            cgroup_programs: false,
             cgroup: CgroupPlace::find()?,
             uid,
             gid,

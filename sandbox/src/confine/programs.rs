@@ -1,6 +1,9 @@
 //! What becomes of programs with rights of their own under the fallback engine, which cannot change rights at exec: all
 //! are held to what the profile says at large.
 
+use std::cmp::Ordering;
+
+use ringfence_abi::network::{ALLOW, DENY};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 use ringfence_abi::surface::{PTRACE, SCHEDULER, SIGNALS, Surfaces};
 
@@ -81,14 +84,39 @@ fn difference(
         Protection::FilesRead => files(READ, policy, program, found),
         Protection::FilesWrite | Protection::FilesMetadata => files(WRITE, policy, program, found),
         Protection::Exec => files(EXEC, policy, program, found),
-        Protection::Network => Difference {
-            more: program.network.is_off() && !policy.network.is_off(),
-            less: !program.network.is_off() && policy.network.is_off(),
-        },
+        Protection::Network => network(policy, program),
         Protection::Processes => surfaces(TASKS, policy, program),
         Protection::Syscalls => surfaces(Surfaces(!TASKS.0), policy, program),
         Protection::Capabilities | Protection::PrivilegeGain | Protection::Limits => {
             Difference::default()
+        }
+    }
+}
+
+/// Rules that differ may be more in one thing and less in another.
+fn network(policy: &Policy, program: &ProgramPolicy) -> Difference {
+    let (own, at_large) = (&program.network, &policy.network);
+    let strictness = |mode: Mode| match mode {
+        Mode::Enforce => 0,
+        Mode::Audit => 1,
+        Mode::Off => 2,
+    };
+    match strictness(own.mode).cmp(&strictness(at_large.mode)) {
+        Ordering::Greater => Difference {
+            more: true,
+            less: false,
+        },
+        Ordering::Less => Difference {
+            more: false,
+            less: true,
+        },
+        Ordering::Equal => {
+            let found = own.automaton.difference(&at_large.automaton);
+            // What one denies, the other may reach by a name.
+            Difference {
+                more: found.more & ALLOW != 0 || found.less & DENY != 0,
+                less: found.less & ALLOW != 0 || found.more & DENY != 0,
+            }
         }
     }
 }

@@ -7,6 +7,8 @@
 //! earliest, and keeps the first of equal actions), so the second lets through what the first refuses whatever the
 //! arguments: the errno stays the one that programs are prepared for.
 
+mod sockets;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -20,6 +22,7 @@ use ringfence_abi::surface::Surfaces;
 use super::error::Error;
 use super::syscalls::{self, Closed, ClosedWhen, Refused};
 use crate::policy::Syscalls;
+pub(super) use sockets::Sockets;
 
 /// Most instructions of a program (include/uapi/linux/bpf_common.h, `BPF_MAXINSNS`).
 const MOST_INSTRUCTIONS: usize = 4096;
@@ -29,17 +32,6 @@ const LOAD_WORD: u16 = 0x20;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_GREATER_EQUAL: u16 = 0x35;
 const RETURN: u16 = 0x06;
-
-/// Which sockets a fence may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sockets {
-    /// All.
-    Any,
-    /// Unix sockets.
-    Unix,
-    /// Pairs of connected Unix sockets, which have no name to reach anybody by.
-    Pairs,
-}
 
 /// What a filter is built from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +88,7 @@ impl Program {
         for rule in conditions(wanted) {
             close_when(&mut filter, &rule)?;
         }
-        close_sockets(&mut filter, wanted.sockets)?;
+        sockets::close(&mut filter, wanted.sockets)?;
         let unnamed: Vec<_> = unnamed
             .iter()
             .map(|rule| (rule.number, errno(rule.errno)))
@@ -181,7 +173,7 @@ fn conditions(wanted: Wanted) -> Vec<ClosedWhen> {
     if wanted.fallback {
         rules.extend(syscalls::closed_when_in_fallback());
     }
-    if wanted.sockets == Sockets::Pairs {
+    if matches!(wanted.sockets, Sockets::Pairs { .. }) {
         rules.extend(syscalls::nameless_pairs_only());
     }
     rules.retain(|rule| rule.stays(wanted.open));
@@ -236,22 +228,6 @@ fn close_when(filter: &mut ScmpFilterContext, rule: &ClosedWhen) -> Result<(), E
     };
     let compare = ScmpArgCompare::new(rule.argument, operation, value);
     add_when(filter, rule.name, rule.errno, compare)
-}
-
-fn close_sockets(filter: &mut ScmpFilterContext, sockets: Sockets) -> Result<(), Error> {
-    if sockets == Sockets::Any {
-        return Ok(());
-    }
-    let unix = u64::from(libc::AF_UNIX.cast_unsigned());
-    let not_unix = ScmpArgCompare::new(0, ScmpCompareOp::NotEqual, unix);
-    add_when(filter, "socketpair", libc::EACCES, not_unix)?;
-    if sockets == Sockets::Unix {
-        add_when(filter, "socket", libc::EACCES, not_unix)?;
-    } else {
-        add(filter, "socket", libc::EACCES)?;
-    }
-    // 32-bit x86 has a second door to both, with its arguments in memory. C libraries use the first since 4.3.
-    add(filter, "socketcall", libc::EACCES)
 }
 
 fn add(filter: &mut ScmpFilterContext, name: &'static str, errno: i32) -> Result<(), Error> {

@@ -15,6 +15,7 @@ use crate::policy::{Backend, Demand, Grade, Limits, Mode, Policy, Protection, St
 const ABI_SCOPE: u32 = 6;
 /// The first Landlock ABI that sees truncation by path (6.2).
 const ABI_TRUNCATE: u32 = 3;
+const NO_CGROUP_PROGRAMS: &str = "rules about addresses and hosts need programs on a cgroup, and so root and a cgroup v2 hierarchy";
 const KERNEL_REMEDY: &str = "use a kernel that is booted with `bpf` in lsm= and run as root";
 
 /// The standings of `policy` for a command of user `uid`; `derived` is there for the fallback engine only.
@@ -60,9 +61,7 @@ fn one(
         }
         (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection),
         (Protection::Syscalls, ..) => syscalls(policy, probe, derived),
-        (Protection::Network, Engine::BpfLsm, _) => {
-            exact(protection, &[Backend::BpfLsm, Backend::Seccomp])
-        }
+        (Protection::Network, Engine::BpfLsm, _) => network_by_hooks(policy, probe),
         (_, Engine::BpfLsm, _) => exact(protection, &[Backend::BpfLsm]),
         (Protection::Network, ..) => network(policy, probe),
         (Protection::Processes, ..) => processes(policy, probe),
@@ -190,14 +189,59 @@ fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     stricter(protection, &backends, &reasons)
 }
 
+fn network_by_hooks(policy: &Policy, probe: &Probe) -> Standing {
+    let protection = Protection::Network;
+    let programs = policy.programs.iter().map(|program| &program.network);
+    let mut all = programs.chain([&policy.network]);
+    if !all.any(|network| network.reaches) {
+        return exact(protection, &[Backend::BpfLsm, Backend::Seccomp]);
+    }
+    if !probe.cgroup_programs {
+        return absent(protection, NO_CGROUP_PROGRAMS);
+    }
+    let backends = [Backend::BpfLsm, Backend::CgroupBpf, Backend::Seccomp];
+    exact(protection, &backends)
+}
+
 fn network(policy: &Policy, probe: &Probe) -> Standing {
+    if policy.network.is_off() {
+        return exact(Protection::Network, &[]);
+    }
+    let rules = policy.network.reaches || policy.network.mode == Mode::Audit;
+    if rules && !probe.cgroup_programs {
+        return absent(Protection::Network, NO_CGROUP_PROGRAMS);
+    }
+    if policy.network.mode == Mode::Audit {
+        return Standing {
+            grade: Grade::Weaker,
+            reason: "Unix sockets, and sockets of other families than those of the internet, are not reported in audit mode"
+                .to_owned(),
+            remedy: Some(KERNEL_REMEDY.to_owned()),
+            ..exact(Protection::Network, &[Backend::CgroupBpf])
+        };
+    }
+    let mut standing = sockets(policy, probe);
+    if probe.cgroup_programs && standing.grade < Grade::Absent {
+        standing.backends.push(Backend::CgroupBpf);
+        standing.backends.sort_unstable();
+    }
+    standing
+}
+
+/// What stands where rules about addresses are kept, or there are none.
+fn sockets(policy: &Policy, probe: &Probe) -> Standing {
     let protection = Protection::Network;
     match () {
-        () if policy.network.is_off() => exact(protection, &[]),
         () if policy.kernel.contains(IO_URING) => Standing {
             grade: Grade::Weaker,
-            reason: "`io-uring` is open in the profile, and no filter sees the sockets that are made through a ring"
-                .to_owned(),
+            reason: format!(
+                "`io-uring` is open in the profile, and no filter sees the sockets{} that are made through a ring",
+                if probe.cgroup_programs {
+                    " of other families than those of the internet"
+                } else {
+                    ""
+                }
+            ),
             remedy: Some(KERNEL_REMEDY.to_owned()),
             ..exact(protection, &[Backend::Seccomp])
         },

@@ -1,5 +1,7 @@
 //! The event: one thing that a task did or tried, with its verdict, as reports and `--events` show it.
 
+use std::net::IpAddr;
+
 use ringfence_abi::event as abi;
 use serde::Serialize;
 
@@ -48,6 +50,17 @@ pub struct Program {
     pub name: String,
 }
 
+/// The other side of a connection, or the side that is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Address; one of IPv4 as such.
+    pub address: IpAddr,
+    /// Port; 0 where the protocol has none, or the kernel chooses.
+    pub port: u16,
+    /// Protocol, by the numbers of [`ringfence_abi::network`].
+    pub protocol: u8,
+}
+
 /// One verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -73,6 +86,8 @@ pub struct Event {
     pub path: Vec<u8>,
     /// The new path of a rename or link; of a watched system call, the directory that its path is relative to.
     pub other: Option<Vec<u8>>,
+    /// The peer or address that it is about; its path is empty then.
+    pub peer: Option<Peer>,
     /// User that acted.
     pub user: u32,
     /// Process and ancestors inside the fence, nearest first.

@@ -12,12 +12,12 @@ use std::{
 use aya::{
     Btf, EbpfLoader, include_bytes_aligned,
     maps::{HashMap, HashOfMaps, Map, MapData},
-    programs::{Program, links::FdLink},
+    programs::{Program, ProgramError, links::FdLink},
 };
 use ringfence_abi::{ABI_VERSION, limits::TABLES};
 
 use super::{
-    Error, Fence, Host, collect, fence,
+    Error, Fence, Host, attach, collect, fence,
     layout::Kernel,
     map,
     pins::{self, Pins},
@@ -36,9 +36,9 @@ pub(super) static OBJECT: &[u8] =
 /// * `inode_set_acl`, `inode_remove_acl`: before 6.2 access control lists go through `inode_setxattr`.
 /// * `file_ioctl_compat`: before 6.8, and before it came to 6.1.y, `file_ioctl` sees the requests of 32-bit programs too.
 /// * `uring_allowed`: before 6.15 a ring's descriptor is made under `inode_init_security_anon`, and it still is.
-/// * the other `uring_*`, `key_*`, `perf_event_open`: absent where the kernel is built without what they guard
+/// * the other `uring_*`, `key_*`, `perf_event_open`, `sctp_bind_connect`: absent where the kernel is built without what they guard
 ///   (include/linux/lsm_hook_defs.h).
-const YOUNGER_HOOKS: [&str; 10] = [
+const YOUNGER_HOOKS: [&str; 11] = [
     "inode_set_acl",
     "inode_remove_acl",
     "file_ioctl_compat",
@@ -49,6 +49,7 @@ const YOUNGER_HOOKS: [&str; 10] = [
     "key_alloc",
     "key_permission",
     "perf_event_open",
+    "sctp_bind_connect",
 ];
 
 /// The program that watches; all others are on LSM hooks.
@@ -57,9 +58,10 @@ const WATCH: &str = "watch_failures";
 /// What the loaded programs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// They judge: LSM hooks.
+    /// They judge: LSM hooks, and below them the programs on cgroups.
     Judge,
-    /// They watch what the fallback engine denies: a tracepoint, which most kernels have.
+    /// They stand beside the fallback engine: a tracepoint watches what it denies, and the programs on cgroups judge
+    /// addresses.
     Watch,
 }
 
@@ -77,7 +79,12 @@ pub struct Engine {
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) cgroups: HashMap<MapData, u64, [u8; 8]>,
-    pub(super) counters: HashMap<MapData, u32, [u64; 5]>,
+    pub(super) counters: HashMap<MapData, u32, [u64; 6]>,
+    #[expect(deprecated, reason = "see the kernel half's map of this name")]
+    pub(super) fence: aya::maps::CgroupStorage<MapData, [u8; 8]>,
+    pub(super) names: HashMap<MapData, [u8; 20], [u8; 40]>,
+    pub(super) resolvers: HashMap<MapData, u32, [u8; 24]>,
+    pub(super) flows: HashMap<MapData, [u8; 28], u32>,
     pub(super) tables: [HashOfMaps<MapData, u32>; 3],
     pub(super) events: HashOfMaps<MapData, u32>,
 }
@@ -132,7 +139,7 @@ impl Engine {
         }
     }
 
-    /// Finds or loads the program that watches what another engine denies. It denies nothing itself.
+    /// Finds or loads what stands beside another engine: it watches what that denies, and judges addresses.
     ///
     /// # Errors
     /// Where it cannot be had, with the reason.
@@ -180,11 +187,17 @@ impl Engine {
         collect::other_versions(self)
     }
 
-    /// Puts a policy in place for the tasks that execute a program in the cgroup with this id.
+    /// Whether the kernel has taken the programs on cgroups, which rules about addresses and hosts need.
+    #[must_use]
+    pub fn has_network(&self) -> bool {
+        attach::is_loaded(&self.pins, self.role)
+    }
+
+    /// Puts a policy in place for the tasks that execute a program in this cgroup.
     ///
     /// # Errors
     /// Where the policy does not fit or the maps cannot be written; nothing is left behind then.
-    pub fn install(&mut self, policy: &Policy, cgroup: u64) -> Result<Fence, Error> {
+    pub fn install(&mut self, policy: &Policy, cgroup: &Cgroup) -> Result<Fence, Error> {
         let _turn = Pins::turn()?;
         Fence::install(self, policy, cgroup)
     }
@@ -217,6 +230,7 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         .btf(Some(&types))
         .override_global("LAYOUT", kernel.offsets.as_slice(), true)
         .override_global("SETATTR_HAS_MAPPING", &setattr_has_mapping, true)
+        .override_global("HOOKS_JUDGE", &u32::from(role == Role::Judge), true)
         .load(OBJECT)?;
     for name in Maps::NAMES {
         if fence::NAMES.contains(&name) {
@@ -230,6 +244,10 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
     }
     for (hook, program) in object.programs_mut() {
         if hook.starts_with(recorder::PREFIX) {
+            continue;
+        }
+        if attach::is_for_cgroup(hook) {
+            put_in_place(pins, hook, program)?;
             continue;
         }
         if (hook == WATCH) != (role == Role::Watch) {
@@ -293,6 +311,24 @@ fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result
     Ok(())
 }
 
+/// Loads and pins a program for cgroups. A kernel that has none of them, or refuses one, can do all else: what it says is
+/// kept for when they are needed.
+fn put_in_place(pins: &Pins, name: &str, program: &mut Program) -> Result<(), Error> {
+    let loaded = match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSkb(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    };
+    if let Err(error) = loaded {
+        let note = attach::refusal(pins);
+        let text = format!("{name}: {}", spell(&error));
+        return fs::write(&note, text).map_err(|error| Error::state(note, error));
+    }
+    let path = pins.program(name);
+    program.pin(&path).map_err(|error| Error::pin(&path, error))
+}
+
 /// An error with its causes: aya keeps the verifier's words in them.
 pub(super) fn spell(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -306,7 +342,7 @@ pub(super) fn spell(error: &dyn std::error::Error) -> String {
 }
 
 impl Maps {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 13] = [
         "TASKS",
         "IPC_OBJECTS",
         "CGROUPS",
@@ -316,12 +352,20 @@ impl Maps {
         "TABLES_LARGE",
         "EVENTS",
         "SCRATCH",
+        "FENCE",
+        "NAMES",
+        "RESOLVERS",
+        "FLOWS",
     ];
 
     fn open(pins: &Pins) -> Result<Self, Error> {
         Ok(Self {
             cgroups: open(pins, "CGROUPS")?,
             counters: open(pins, "COUNTERS")?,
+            fence: open(pins, "FENCE")?,
+            names: open(pins, "NAMES")?,
+            resolvers: open(pins, "RESOLVERS")?,
+            flows: open(pins, "FLOWS")?,
             tables: [
                 open(pins, "TABLES_SMALL")?,
                 open(pins, "TABLES_MEDIUM")?,
@@ -332,7 +376,10 @@ impl Maps {
     }
 }
 
-fn open<M: TryFrom<Map, Error: std::fmt::Display>>(pins: &Pins, name: &str) -> Result<M, Error> {
+pub(super) fn open<M: TryFrom<Map, Error: std::fmt::Display>>(
+    pins: &Pins,
+    name: &str,
+) -> Result<M, Error> {
     let path = pins.map(name);
     let data = MapData::from_pin(&path).map_err(|error| Error::pin(&path, error))?;
     let map = Map::from_map_data(data).map_err(|error| Error::pin(&path, error))?;

@@ -89,6 +89,11 @@ pub enum Error {
         /// What should have come of it.
         wanted: &'static str,
     },
+    /// Rules about addresses cannot be kept.
+    #[error(
+        "rules about addresses and hosts need programs on a cgroup (CONFIG_CGROUP_BPF), which the kernel refuses: {0}"
+    )]
+    NoNetwork(String),
     /// There are too many fences.
     #[error("there are {0} fences already, which is all that there is room for")]
     TooMany(u32),

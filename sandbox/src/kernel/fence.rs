@@ -11,17 +11,19 @@ use aya_obj::generated::bpf_map_type;
 use nix::fcntl::{Flock, FlockArg};
 use ringfence_abi::{
     limits::{EVENT_RING_BYTES, FENCES},
+    network::Resolver,
     policy::{self as abi, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS},
     rights::PROGRAMS,
 };
 
 use super::{
-    Engine, Error, Events,
+    Cgroup, Engine, Error, Events, Grants, attach,
     engine::{Maps, Role},
-    map, misses,
+    map, misses, names,
+    pins::Pins,
     table::{self, Table},
 };
-use crate::policy::Policy;
+use crate::policy::{Mode, NetworkPolicy, Policy};
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
@@ -33,8 +35,10 @@ pub(super) const SIZES: [usize; 3] = [SMALL_WORDS, MEDIUM_WORDS, LARGE_WORDS];
 pub struct Fence {
     /// Identifier, never 0.
     pub id: u32,
-    cgroup: u64,
+    cgroup: Cgroup,
     size_class: u8,
+    /// Whether the programs that redirect are on its cgroup.
+    redirects: bool,
     record: PathBuf,
     events: Option<RingBuf<MapData>>,
     _alive: Flock<File>,
@@ -53,6 +57,8 @@ pub struct Totals {
     pub errors: u64,
     /// Tasks inside now.
     pub tasks: u64,
+    /// Packets that the net below the hooks held back.
+    pub dropped: u64,
     /// Runs of the programs that the kernel has left out since they were loaded, in this fence or another: acts that nobody
     /// judged.
     pub missed: u64,
@@ -62,31 +68,67 @@ impl Fence {
     pub(super) fn install(
         engine: &mut Engine,
         policy: &Policy,
-        cgroup: u64,
+        cgroup: &Cgroup,
     ) -> Result<Self, Error> {
         let tables = match engine.role {
             Role::Judge => table::all_of(policy)?,
-            Role::Watch => Vec::new(),
+            Role::Watch => table::of_the_network(policy)?,
         };
-        let (id, alive, record) = reserve(engine, cgroup)?;
+        let is_reached = is_reached(policy);
+        if is_reached && engine.role == Role::Judge && !engine.has_network() {
+            return Err(attach::missing(&engine.pins));
+        }
+        let (id, alive, record) = reserve(engine, cgroup.id)?;
         let mut fence = Self {
             id,
-            cgroup,
+            cgroup: cgroup.clone(),
             size_class: tables.first().map_or(0, |table| table.size_class),
+            redirects: false,
             record,
             events: None,
             _alive: alive,
         };
+        let has_network = engine.has_network();
         let filled = fence
             .set_tables(&mut engine.maps, &tables)
+            .and_then(|()| match has_network {
+                true => fence.attach(engine, policy),
+                false => Ok(()),
+            })
             .and_then(|()| fence.open_gate(&mut engine.maps));
         match filled {
             Ok(()) => Ok(fence),
             Err(error) => {
-                fence.take_down(&mut engine.maps)?;
+                fence.take_down(engine)?;
                 Err(error)
             }
         }
+    }
+
+    /// The programs on the cgroup. They hold for all sockets, so the policy that needs most of them says which: one that reaches
+    /// anybody, else one that is in audit.
+    fn attach(&mut self, engine: &mut Engine, policy: &Policy) -> Result<(), Error> {
+        let programs = policy.programs.iter().map(|program| &program.network);
+        let programs = programs.filter(|_| engine.role == Role::Judge);
+        let all: Vec<_> = [&policy.network].into_iter().chain(programs).collect();
+        let restricted = |network: &&&NetworkPolicy| !network.is_off();
+        let first = |is: fn(&NetworkPolicy) -> bool| {
+            let mut restricted = all.iter().filter(restricted);
+            restricted.find(|network| is(network))
+        };
+        let most = first(|network| network.reaches)
+            .or_else(|| first(|network| network.mode == Mode::Audit))
+            .unwrap_or(&all[0]);
+        self.redirects = most.reaches && !most.is_off();
+        let label = label(Label::new(self.id, self.size_class));
+        attach::attach(
+            &engine.pins,
+            &mut engine.maps,
+            engine.role,
+            most,
+            &self.cgroup,
+            label,
+        )
     }
 
     /// The compiled policies: of the fence at large first, then of each program by its number.
@@ -115,7 +157,11 @@ impl Fence {
             .map_err(|error| Error::map("open", "EVENTS", error))?;
         self.events = Some(ring);
         maps.cgroups
-            .insert(self.cgroup, label(Label::new(self.id, self.size_class)), 0)
+            .insert(
+                self.cgroup.id,
+                label(Label::new(self.id, self.size_class)),
+                0,
+            )
             .map_err(|error| Error::map("write", "CGROUPS", spell(&error)))
     }
 
@@ -131,7 +177,7 @@ impl Fence {
     /// # Errors
     /// Where the map cannot be read.
     pub fn totals(&self, engine: &Engine) -> Result<Totals, Error> {
-        let [denied, audited, lost, errors, tasks] = engine
+        let [denied, audited, lost, errors, tasks, dropped] = engine
             .maps
             .counters
             .get(&self.id, 0)
@@ -142,6 +188,7 @@ impl Fence {
             lost,
             errors,
             tasks,
+            dropped,
             // A watching program that is left out tells less, and lets nothing through.
             missed: match engine.role {
                 Role::Judge => misses::count(&engine.pins)?,
@@ -155,14 +202,51 @@ impl Fence {
     /// # Errors
     /// Where a map cannot be written; a later run collects what is left.
     pub fn remove(self, engine: &mut Engine) -> Result<(), Error> {
-        self.take_down(&mut engine.maps)
+        self.take_down(engine)
+    }
+
+    /// What lets the fence reach addresses by the names that led there.
+    ///
+    /// # Errors
+    /// Where the map cannot be opened.
+    pub fn grants(&self, engine: &Engine) -> Result<Grants, Error> {
+        Grants::open(&engine.pins, self.id)
+    }
+
+    /// Sends the fence's name queries to `resolver`, wherever they were going: from here on, and before the command runs.
+    ///
+    /// # Errors
+    /// Where the programs that redirect are not in place, or the map cannot be written.
+    pub fn set_resolver(&self, engine: &mut Engine, resolver: Resolver) -> Result<(), Error> {
+        if !self.redirects {
+            return Err(attach::missing(&engine.pins));
+        }
+        let mut value = [0; size_of::<Resolver>()];
+        value[..4].copy_from_slice(&resolver.address4);
+        value[4..20].copy_from_slice(&resolver.address6);
+        value[20..22].copy_from_slice(&resolver.port.to_ne_bytes());
+        engine
+            .maps
+            .resolvers
+            .insert(self.id, value, 0)
+            .map_err(|error| Error::map("write", "RESOLVERS", spell(&error)))
     }
 
     /// The counters go last, after the record: until then nobody else can take the identifier.
-    fn take_down(&self, maps: &mut Maps) -> Result<(), Error> {
+    fn take_down(&self, engine: &mut Engine) -> Result<(), Error> {
         fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))?;
-        forget(maps, self.id, Some(self.cgroup))
+        let pins: &Pins = &engine.pins;
+        attach::detach(pins, &mut engine.maps, engine.role, &self.cgroup)?;
+        forget(&mut engine.maps, self.id, Some(self.cgroup.id))
     }
+}
+
+/// Whether any policy of the fence has a rule about an address or a host.
+fn is_reached(policy: &Policy) -> bool {
+    let programs = policy.programs.iter().map(|program| &program.network);
+    programs
+        .chain([&policy.network])
+        .any(|network| network.reaches)
 }
 
 /// Removes every entry of a fence; entries that are not there are fine.
@@ -175,11 +259,14 @@ pub(super) fn forget(maps: &mut Maps, id: u32, cgroup: Option<u64>) -> Result<()
             absent_is_fine(name, tables.remove(&abi::table(id, program)))?;
         }
     }
+    absent_is_fine("RESOLVERS", maps.resolvers.remove(&id))?;
+    names::forget(&mut maps.names, id)?;
+    names::forget_flows(&mut maps.flows, id)?;
     absent_is_fine("EVENTS", maps.events.remove(&id))?;
     absent_is_fine("COUNTERS", maps.counters.remove(&id))
 }
 
-fn absent_is_fine(
+pub(super) fn absent_is_fine(
     map: &'static str,
     removed: Result<(), aya::maps::MapError>,
 ) -> Result<(), Error> {
@@ -195,7 +282,7 @@ fn absent_is_fine(
 /// the fence has.
 fn reserve(engine: &mut Engine, cgroup: u64) -> Result<(u32, Flock<File>, PathBuf), Error> {
     for id in 1..=FENCES {
-        match engine.maps.counters.insert(id, [0; 5], NO_EXIST) {
+        match engine.maps.counters.insert(id, [0; 6], NO_EXIST) {
             Ok(()) => {}
             Err(aya::maps::MapError::SyscallError(error))
                 if error.io_error.raw_os_error() == Some(libc::EEXIST) =>

@@ -1,14 +1,16 @@
-//! The kernel room: the BPF LSM engine.
+//! The kernel room: the BPF LSM engine, and what stands beside the fallback engine.
 //!
 //! [`Host`] says whether this kernel and this user can have it. [`Engine::open`] finds the programs that an earlier run
 //! has pinned, or loads, attaches and pins them once and tests them. [`Engine::install`] puts one policy into the maps and
 //! returns the [`Fence`]: from then on, a task that executes a program in the fence's cgroup is fenced, and so is all that
-//! it starts. [`Fence::events`] gives its denials.
+//! it starts. [`Fence::events`] gives its denials. [`Engine::open_watch`] is for another engine: it tells of what that denies, and
+//! judges addresses on the fence's cgroup.
 //!
 //! [`Recorder`] is apart from all that: programs that watch what a command does, for as long as `learn` runs.
 //!
 //! aya is known in this room only.
 
+mod attach;
 mod collect;
 mod engine;
 mod error;
@@ -17,6 +19,7 @@ mod host;
 mod layout;
 mod map;
 mod misses;
+mod names;
 mod pins;
 mod reader;
 mod recorder;
@@ -28,6 +31,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use fence::{Fence, Totals};
 pub use host::Host;
+pub use names::Grants;
 pub use pins::STATE;
 pub use recorder::Recorder;
 pub use selftest::Cgroup;

@@ -1,15 +1,18 @@
 //! From the ring buffer to events.
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::{
+    net::Ipv6Addr,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+};
 
 use aya::maps::{MapData, RingBuf};
 use ringfence_abi::{
-    event::{Header, VERDICT_DENY, cause},
+    event::{Header, VERDICT_DENY, cause, has_peer},
     limits::CHAIN,
 };
 
 use super::reader::Reader;
-use crate::event::{Cause, Event, Program, Source};
+use crate::event::{Cause, Event, Peer, Program, Source};
 
 /// The denials of one fence.
 pub struct Events {
@@ -57,7 +60,13 @@ fn decode(record: &[u8]) -> Option<Event> {
     let _reserved = reader.u16()?;
     let chain = chain(&mut reader)?;
     debug_assert_eq!(record.len() - reader.0.len(), size_of::<Header>());
-    let path = reader.take(usize::from(path_bytes))?.to_vec();
+    let mut path = reader.take(usize::from(path_bytes))?.to_vec();
+    let mut peer = None;
+    // What was not found out has no peer.
+    if has_peer(operation) && !path.is_empty() {
+        peer = Some(peer_of(&path)?);
+        path.clear();
+    }
     let other = reader.take(usize::from(other_bytes))?.to_vec();
     Some(Event {
         time,
@@ -70,6 +79,7 @@ fn decode(record: &[u8]) -> Option<Event> {
         surface,
         program,
         path,
+        peer,
         other: (!other.is_empty()).then_some(other),
         user,
         chain,
@@ -79,6 +89,17 @@ fn decode(record: &[u8]) -> Option<Event> {
         } else {
             Source::Syscall
         },
+    })
+}
+
+/// Reads a peer in the field order of [`ringfence_abi::network::Peer`].
+fn peer_of(bytes: &[u8]) -> Option<Peer> {
+    let mut reader = Reader(bytes);
+    let address: [u8; 16] = reader.take(16)?.try_into().ok()?;
+    Some(Peer {
+        address: Ipv6Addr::from(address).to_canonical(),
+        port: reader.u16()?,
+        protocol: reader.u8()?,
     })
 }
 

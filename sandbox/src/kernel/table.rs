@@ -24,7 +24,8 @@ pub(super) struct Table {
 /// The parts of a policy that one table holds, of the fence at large or of one program.
 #[derive(Clone, Copy)]
 struct Part<'a> {
-    files: &'a FilePolicy,
+    /// `None` where another engine judges files.
+    files: Option<&'a FilePolicy>,
     network: &'a NetworkPolicy,
     kernel: Surfaces,
 }
@@ -35,17 +36,33 @@ struct Part<'a> {
 /// Where one does not fit, or is damaged.
 pub(super) fn all_of(policy: &Policy) -> Result<Vec<Table>, Error> {
     let at_large = Part {
-        files: &policy.files,
+        files: Some(&policy.files),
         network: &policy.network,
         kernel: policy.kernel,
     };
     let programs = policy.programs.iter().map(|program| Part {
-        files: &program.files,
+        files: Some(&program.files),
         network: &program.network,
         kernel: program.kernel,
     });
     let parts: Vec<_> = [at_large].into_iter().chain(programs).collect();
-    let capabilities = mask(&policy.capabilities)?;
+    encode_all(&parts, mask(&policy.capabilities)?)
+}
+
+/// The only table where another engine judges all but the network, and tells no programs apart.
+///
+/// # Errors
+/// As for [`all_of`].
+pub(super) fn of_the_network(policy: &Policy) -> Result<Vec<Table>, Error> {
+    let part = Part {
+        files: None,
+        network: &policy.network,
+        kernel: policy.kernel,
+    };
+    encode_all(&[part], 0)
+}
+
+fn encode_all(parts: &[Part<'_>], capabilities: u64) -> Result<Vec<Table>, Error> {
     let mut classes = [NO_TABLE; PROGRAMS as usize + 1];
     if parts.len() > classes.len() {
         return Err(Error::Programs {
@@ -53,15 +70,19 @@ pub(super) fn all_of(policy: &Policy) -> Result<Vec<Table>, Error> {
             most: classes.len() - 1,
         });
     }
-    for (class, part) in classes.iter_mut().zip(&parts) {
-        *class = size_class(part.files.automaton.words.len())?;
-        verify(&part.files.automaton)?;
+    for (class, part) in classes.iter_mut().zip(parts) {
+        let network = &part.network.automaton;
+        verify(network)?;
+        let files = part.files.map(|files| &files.automaton);
+        files.map(verify).transpose()?;
+        let words = files.map_or(0, |files| files.words.len());
+        *class = size_class(words + network.words.len())?;
     }
-    let tables = parts.iter().zip(classes).map(|(&part, size_class)| Table {
-        size_class,
-        value: encode(part, capabilities, classes, size_class),
+    let tables = parts.iter().zip(classes).map(|(&part, size_class)| {
+        let value = encode(part, parts.len() - 1, capabilities, classes, size_class)?;
+        Ok(Table { size_class, value })
     });
-    Ok(tables.collect())
+    tables.collect()
 }
 
 /// The bits of capabilities, by the numbers of include/uapi/linux/capability.h.
@@ -118,27 +139,41 @@ fn verify(automaton: &Automaton) -> Result<(), Error> {
 /// Header, words, and zeros up to the size of the class. The fields of [`Header`] in their order.
 fn encode(
     part: Part<'_>,
+    programs: usize,
     capabilities: u64,
     classes: [u8; PROGRAMS as usize + 1],
     size_class: u8,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, Error> {
+    let too_large = |_| Error::Damaged("a number does not fit the table's header".to_owned());
     let bytes = value_bytes(SIZES[usize::from(size_class)]);
     let mut value = Vec::with_capacity(bytes);
-    let automaton = &part.files.automaton;
-    value.extend_from_slice(&automaton.start.to_ne_bytes());
+    let files = part.files.map(|files| &files.automaton);
+    let file_words = files.map_or(&[][..], |files| &files.words);
+    let network = &part.network.automaton;
+    value.extend_from_slice(
+        &files
+            .map_or(automaton::DEAD, |files| files.start)
+            .to_ne_bytes(),
+    );
     value.extend_from_slice(&part.kernel.0.to_ne_bytes());
     value.extend_from_slice(&capabilities.to_ne_bytes());
-    value.push(mode(part.files.mode));
+    value.push(part.files.map_or(MODE_ENFORCE, |files| mode(files.mode)));
     value.push(mode(part.network.mode));
+    value.push(u8::from(part.network.reaches));
+    value.push(u8::try_from(programs).map_err(too_large)?);
+    value.extend_from_slice(&network.start.to_ne_bytes());
+    let base = u32::try_from(file_words.len()).map_err(too_large)?;
+    value.extend_from_slice(&base.to_ne_bytes());
     value.extend_from_slice(&Header::DENY_ALL.reserved);
     value.extend_from_slice(&classes);
-    value.extend_from_slice(&automaton.classes);
+    value.extend_from_slice(&files.map_or([0; 256], |files| files.classes));
+    value.extend_from_slice(&network.classes);
     debug_assert_eq!(value.len(), size_of::<Header>());
-    for word in &automaton.words {
+    for word in file_words.iter().chain(&network.words) {
         value.extend_from_slice(&word.to_ne_bytes());
     }
     value.resize(bytes, 0);
-    value
+    Ok(value)
 }
 
 const fn mode(mode: Mode) -> u8 {

@@ -13,7 +13,7 @@ use super::{MAX_BYTES, disk, read, shipped, tree};
 
 /// Joins the profiles called `names` and what the command line says. Without a name it is [`shipped::DEFAULT`].
 ///
-/// A name with a slash, or with the ending `.toml` or `.json`, is a path; any other is a shipped profile's. A profile is
+/// The name of a shipped profile is that profile; any other with a slash, or with the ending `.toml` or `.json`, is a path. A profile is
 /// never picked up from the working directory by itself: the code under test may have written it.
 ///
 /// # Errors
@@ -72,7 +72,7 @@ impl Loader {
         directory: Option<&Path>,
         place: Option<&Place>,
     ) -> Result<Arc<str>, Error> {
-        if is_path(reference) {
+        if shipped::find(&reference.to_string_lossy()).is_none() && is_path(reference) {
             let path = directory.unwrap_or(Path::new("")).join(reference);
             self.add_file(&path, place)
         } else {

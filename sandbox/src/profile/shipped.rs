@@ -13,7 +13,7 @@ pub struct Shipped {
 pub const DEFAULT: &str = "untrusted";
 
 /// Every shipped profile, by name.
-pub const ALL: [Shipped; 7] = [
+pub const ALL: [Shipped; 12] = [
     Shipped {
         name: "base",
         text: include_str!("../../../profiles/base.toml"),
@@ -31,8 +31,28 @@ pub const ALL: [Shipped; 7] = [
         text: include_str!("../../../profiles/git.toml"),
     },
     Shipped {
+        name: "github",
+        text: include_str!("../../../profiles/github.toml"),
+    },
+    Shipped {
         name: "python",
         text: include_str!("../../../profiles/python.toml"),
+    },
+    Shipped {
+        name: "registry/crates",
+        text: include_str!("../../../profiles/registry/crates.toml"),
+    },
+    Shipped {
+        name: "registry/debian",
+        text: include_str!("../../../profiles/registry/debian.toml"),
+    },
+    Shipped {
+        name: "registry/npm",
+        text: include_str!("../../../profiles/registry/npm.toml"),
+    },
+    Shipped {
+        name: "registry/pypi",
+        text: include_str!("../../../profiles/registry/pypi.toml"),
     },
     Shipped {
         name: "shell",

@@ -105,6 +105,27 @@ impl Enforcer {
         }
     }
 
+    /// Whether it judges addresses on the fence's cgroup, or below the hooks.
+    pub(super) fn has_network(&self) -> bool {
+        self.kernel().is_some_and(kernel::Engine::has_network)
+    }
+
+    /// What opens addresses that names have led to.
+    pub(super) fn grants(&self, watch: &Watch) -> Result<kernel::Grants, Failure> {
+        let engine = self.kernel().ok_or(kernel::Error::NoNetwork)?;
+        Ok(watch.fence.grants(engine)?)
+    }
+
+    /// Sends the fence's name queries to `resolver`.
+    pub(super) fn resolve_by(
+        &mut self,
+        watch: &Watch,
+        resolver: ringfence_abi::network::Resolver,
+    ) -> Result<(), Failure> {
+        let engine = self.kernel_mut().ok_or(kernel::Error::NoNetwork)?;
+        Ok(watch.fence.set_resolver(engine, resolver)?)
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::BpfLsm(_) => "bpf-lsm",
@@ -133,7 +154,14 @@ impl Enforcer {
                 _ => return Ok(None),
             },
         };
-        let mut fence = engine.install(policy, cgroup.ok_or_else(no_cgroup)?.id())?;
+        let cgroup = cgroup.ok_or_else(no_cgroup)?;
+        let mut fence = engine.install(
+            policy,
+            &kernel::Cgroup {
+                directory: cgroup.directory().to_owned(),
+                id: cgroup.id(),
+            },
+        )?;
         let Some(events) = fence.events() else {
             return Err(Failure::Argument("the fence has no events".to_owned()));
         };

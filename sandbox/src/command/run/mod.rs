@@ -3,8 +3,10 @@
 mod closed;
 mod engine;
 mod narrator;
+mod peer;
 mod prepare;
 mod record;
+mod resolver;
 mod sighting;
 mod summary;
 
@@ -26,6 +28,7 @@ use crate::{
 };
 use engine::{Enforcer, Watch};
 use narrator::Narrator;
+use resolver::Names;
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -58,8 +61,9 @@ pub struct Options {
 /// If the fence cannot stand or the command cannot be started; nothing runs then.
 pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let place = Place::find(options.user.as_deref())?;
-    let probe = Probe::new()?;
+    let mut probe = Probe::new()?;
     let mut enforcer = Enforcer::choose(options.engine, &probe)?;
+    probe.cgroup_programs = probe.cgroup.is_some() && enforcer.has_network();
     let events = narrator::open(options)?;
     let prepared = prepare::prepare(options, &place)?;
     let request = prepare::request(options, &place);
@@ -77,13 +81,20 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let launched = plan.launch()?;
     record.blind = enforcer.blindness(launched.cgroup());
     let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
+    let names = Names::start(&prepared, &mut enforcer, watch.as_ref())?;
     let ended = launched
         .release()
         .map_err(Failure::from)
-        .and_then(|running| follow(running, watch.as_mut(), &mut narrator, &mut record));
-    if let Some(watch) = &mut watch {
-        watch.drain(|event| narrator.event(&event, &mut record));
+        .and_then(|running| {
+            let (watch, names) = (watch.as_mut(), names.as_ref());
+            follow(running, watch, names, &mut narrator, &mut record)
+        });
+    tell(watch.as_mut(), names.as_ref(), &mut narrator, &mut record);
+    if let Some(watch) = &watch {
         record.count(watch.totals(&enforcer)?, watch.malformed);
+    }
+    if let Some(names) = names {
+        names.stop();
     }
     if let Some(watch) = watch {
         enforcer.release(watch)?;
@@ -102,6 +113,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
 fn follow(
     running: Running,
     mut watch: Option<&mut Watch>,
+    names: Option<&Names>,
     narrator: &mut Narrator<'_>,
     record: &mut Record,
 ) -> Result<Exit, Failure> {
@@ -109,12 +121,33 @@ fn follow(
         narrator.note(note);
     }
     let descriptor = watch.as_ref().map(|watch| watch.descriptor()).transpose()?;
-    let watched: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+    let watched: Vec<_> = descriptor
+        .iter()
+        .map(AsFd::as_fd)
+        .chain(names.map(Names::bell))
+        .collect();
     let exit = running.wait(&watched, |_| {
-        if let Some(watch) = watch.as_mut() {
-            watch.drain(|event| narrator.event(&event, record));
-        }
+        tell(watch.as_deref_mut(), names, narrator, record);
         true
     })?;
     Ok(exit)
+}
+
+/// Tells of what has happened since the last time.
+fn tell(
+    watch: Option<&mut Watch>,
+    names: Option<&Names>,
+    narrator: &mut Narrator<'_>,
+    record: &mut Record,
+) {
+    if let Some(names) = names {
+        let (queries, lost) = names.events();
+        for query in queries {
+            narrator.query(&query, record);
+        }
+        record.lost_queries += lost;
+    }
+    if let Some(watch) = watch {
+        watch.drain(|event| narrator.event(&event, names, record));
+    }
 }

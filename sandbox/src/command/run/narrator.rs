@@ -7,11 +7,14 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Options, Record, engine::Enforcer, record::Denial, sighting, summary};
+use super::{
+    Options, Record, engine::Enforcer, record::Denial, resolver::Names, sighting, summary,
+};
 use crate::{
     command::Failure,
     compile::Explainer,
-    event::{Cause, Event, Program, Source},
+    event::{Cause, Event, Peer, Program, Source},
+    network::QueryEvent,
     policy::{Grade, Standing},
 };
 
@@ -41,11 +44,32 @@ struct Line<'a> {
     path_bytes: Option<&'a [u8]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     other: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<PeerLine<'a>>,
     needed: Vec<&'static str>,
     granted: Vec<&'static str>,
     user: u32,
     programs: &'a [Program],
     source: Source,
+}
+
+/// A peer, and the names that led there.
+#[derive(Serialize)]
+struct PeerLine<'a> {
+    address: std::net::IpAddr,
+    port: u16,
+    protocol: u8,
+    names: &'a [String],
+}
+
+/// A query as a line of JSON.
+#[derive(Serialize)]
+struct QueryLine<'a> {
+    verdict: &'static str,
+    operation: &'static str,
+    name: &'a str,
+    kind: &'a str,
+    reason: &'a str,
 }
 
 /// Opens the file of events, if one is wanted. A dry run writes none.
@@ -109,12 +133,35 @@ impl<'a> Narrator<'a> {
     }
 
     /// One event.
-    pub(super) fn event(&mut self, event: &Event, record: &mut Record) {
+    pub(super) fn event(&mut self, event: &Event, names: Option<&Names>, record: &mut Record) {
         let event = sighting::resolved(event.clone(), self.explainer);
-        self.write_event(&event);
-        let Some(denial) = record.add(&event, self.explainer) else {
+        let names: Vec<String> = match (&event.peer, names) {
+            (Some(peer), Some(names)) => names.of(peer.address).into_iter().collect(),
+            _ => Vec::new(),
+        };
+        self.write_event(&event, &names);
+        if let Some(denial) = record.add(&event, &names, self.explainer) {
+            let denial = denial.clone();
+            self.denial(&denial);
+        }
+    }
+
+    /// One query that was not answered, or not as it would have been without the fence.
+    pub(super) fn query(&mut self, query: &QueryEvent, record: &mut Record) {
+        let Some(denial) = record.add_query(query, self.explainer).cloned() else {
             return;
         };
+        self.write_line(&QueryLine {
+            verdict: if denial.denied { "deny" } else { "audit" },
+            operation: "resolve",
+            name: &query.name,
+            kind: &query.kind,
+            reason: &denial.reason,
+        });
+        self.denial(&denial);
+    }
+
+    fn denial(&mut self, denial: &Denial) {
         if self.quiet || !denial.is_news() {
             return;
         }
@@ -145,10 +192,7 @@ impl<'a> Narrator<'a> {
         }
     }
 
-    fn write_event(&mut self, event: &Event) {
-        let Some(file) = &mut self.events else {
-            return;
-        };
+    fn write_event(&mut self, event: &Event, names: &[String]) {
         let path = String::from_utf8_lossy(&event.path);
         let other = event
             .other
@@ -163,13 +207,21 @@ impl<'a> Narrator<'a> {
                 .then_some(event.path.as_slice()),
             path: &path,
             other: other.as_deref(),
+            peer: event.peer.map(|peer| peer_line(&peer, names)),
             needed: summary::right_names(event.needed),
             granted: summary::right_names(event.granted),
             user: event.user,
             programs: &event.chain,
             source: event.source,
         };
-        let written = serde_json::to_vec(&line)
+        self.write_line(&line);
+    }
+
+    fn write_line(&mut self, line: &impl Serialize) {
+        let Some(file) = &mut self.events else {
+            return;
+        };
+        let written = serde_json::to_vec(line)
             .map_err(io::Error::from)
             .and_then(|mut text| {
                 text.push(b'\n');
@@ -181,6 +233,15 @@ impl<'a> Narrator<'a> {
                 "the file of events cannot be written any more: {error}"
             ));
         }
+    }
+}
+
+fn peer_line<'a>(peer: &Peer, names: &'a [String]) -> PeerLine<'a> {
+    PeerLine {
+        address: peer.address,
+        port: peer.port,
+        protocol: peer.protocol,
+        names,
     }
 }
 

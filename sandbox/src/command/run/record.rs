@@ -12,12 +12,13 @@ use std::{
 use ringfence_abi::rights;
 use serde::{Deserialize, Serialize};
 
-use super::{Options, closed, engine::Enforcer, narrator::Narrator, prepare::Prepared};
+use super::{Options, closed, engine::Enforcer, narrator::Narrator, peer, prepare::Prepared};
 use crate::{
     command::Failure,
     compile::Explainer,
-    event::{Cause, Event, Source},
+    event::{Cause, Event, Peer, Source},
     kernel::Totals,
+    network::QueryEvent,
     policy::{Grade, Protection, Standing},
     profile::Right,
 };
@@ -54,6 +55,8 @@ pub struct Record {
     pub lost: u64,
     /// Denials for an error of the fence itself.
     pub errors: u64,
+    /// Queries for names that found no room to be told.
+    pub lost_queries: u64,
     /// Events that made no sense.
     pub malformed: u64,
     /// Why denials could not be seen, if they could not.
@@ -68,10 +71,12 @@ pub struct Record {
     pub further: u64,
     #[serde(skip)]
     kinds: HashMap<Kind, usize>,
+    #[serde(skip)]
+    queries: HashMap<(String, String), usize>,
 }
 
 /// One kind of denial.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Denial {
     /// How often.
     pub count: u64,
@@ -114,6 +119,7 @@ struct Kind {
     surface: u8,
     path: Vec<u8>,
     other: Option<Vec<u8>>,
+    peer: Option<Peer>,
 }
 
 impl Record {
@@ -160,7 +166,13 @@ impl Record {
     }
 
     /// Counts an event; returns its kind the first time.
-    pub(super) fn add(&mut self, event: &Event, explainer: &Explainer) -> Option<&Denial> {
+    /// `names` are those that led to its peer.
+    pub(super) fn add(
+        &mut self,
+        event: &Event,
+        names: &[String],
+        explainer: &Explainer,
+    ) -> Option<&Denial> {
         let kind = Kind {
             operation: event.operation,
             program: event.program,
@@ -170,6 +182,7 @@ impl Record {
             surface: event.surface,
             path: event.path.clone(),
             other: event.other.clone(),
+            peer: event.peer,
         };
         if let Some(&at) = self.kinds.get(&kind) {
             self.denials[at].count += 1;
@@ -180,10 +193,32 @@ impl Record {
             return None;
         }
         self.kinds.insert(kind, self.denials.len());
-        let mut denial = Denial::of(event, explainer);
+        let mut denial = Denial::of(event, names, explainer);
         if denial.allowed_by_profile {
             denial.hint = Some(self.stricter_for(event.needed));
         }
+        self.denials.push(denial);
+        self.denials.last()
+    }
+
+    /// Counts a query; returns its kind the first time.
+    pub(super) fn add_query(
+        &mut self,
+        query: &QueryEvent,
+        explainer: &Explainer,
+    ) -> Option<&Denial> {
+        let denial = peer::of_query(query, explainer);
+        // The two families of addresses are asked for one after the other, and mean one thing.
+        let kind = (denial.path.clone(), denial.reason.clone());
+        if let Some(&at) = self.queries.get(&kind) {
+            self.denials[at].count += 1;
+            return None;
+        }
+        if self.denials.len() == KINDS {
+            self.further += 1;
+            return None;
+        }
+        self.queries.insert(kind, self.denials.len());
         self.denials.push(denial);
         self.denials.last()
     }
@@ -288,7 +323,7 @@ impl Denial {
         !self.expected && !self.allowed_by_profile
     }
 
-    fn of(event: &Event, explainer: &Explainer) -> Self {
+    fn of(event: &Event, names: &[String], explainer: &Explainer) -> Self {
         let mut denial = Self {
             count: 1,
             denied: event.denied,
@@ -316,6 +351,9 @@ impl Denial {
             denial.reason = closed::reason(event);
             denial.hint =
                 closed::remedy(event).map(|line| format!("a profile opens it with `{line}`"));
+        }
+        if peer::explain(&mut denial, event, names, explainer) {
+            return denial;
         }
         if event.cause == Cause::Rule {
             denial.explain(&event.path, event, explainer);

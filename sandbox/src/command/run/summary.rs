@@ -99,6 +99,15 @@ fn unnoticed(text: &mut String, record: &Record) {
             ),
         );
     }
+    if record.lost_queries > 0 {
+        push(
+            text,
+            format_args!(
+                "ringfence: {} more queries for names found no room to be told\n",
+                record.lost_queries
+            ),
+        );
+    }
     if record.further > 0 {
         push(
             text,

@@ -11,7 +11,7 @@ const NATIVE: ScmpArch = ScmpArch::Native;
 
 fn wanted(open: Surfaces) -> Wanted {
     Wanted {
-        sockets: Sockets::Unix,
+        sockets: Sockets::Unix { internet: false },
         open,
         fallback: false,
         shares_ipc: false,
@@ -96,7 +96,14 @@ fn listed(names: &[&'static str]) -> Vec<Program> {
 #[test]
 fn every_closed_call_is_known_or_has_a_number() {
     for fallback in [false, true] {
-        for sockets in [Sockets::Any, Sockets::Unix, Sockets::Pairs] {
+        let all = [false, true].map(|internet| {
+            [
+                Sockets::Any,
+                Sockets::Unix { internet },
+                Sockets::Pairs { internet },
+            ]
+        });
+        for sockets in all.into_iter().flatten() {
             let wanted = Wanted {
                 sockets,
                 fallback,
@@ -105,6 +112,50 @@ fn every_closed_call_is_known_or_has_a_number() {
             };
             let programs = Program::all(wanted, &Syscalls::Default).unwrap();
             assert!(programs[0].len() > syscalls::CLOSED.len());
+        }
+    }
+}
+
+#[test]
+fn of_sockets_only_those_are_made_that_somebody_judges() {
+    let (unix, inet, inet6) = (1, 2, 10);
+    let (stream, datagram, raw) = (1, 2, 3);
+    let over = 1 << 32;
+    let tries: [(&[u64], bool, bool); 20] = [
+        (&[unix, stream, 0], true, false),
+        (&[inet, stream, 0], true, true),
+        (&[inet, stream | 0o2_004_000, 6], true, true),
+        (&[over | inet, over | datagram, 17], true, true),
+        (&[inet6, stream, 262], true, true),
+        (&[inet6, datagram, 58], true, true),
+        (&[inet, raw, 255], false, false),
+        (&[over | inet, over | raw, 255], false, false),
+        (&[inet6, raw, 58], false, false),
+        (&[inet, 5, 132], false, false),
+        (&[inet, 10, 0], false, false),
+        (&[16, raw, 0], true, true),
+        (&[16, datagram, 0], true, true),
+        (&[16, raw, 12], false, false),
+        (&[16, raw, 1 << 31], false, false),
+        (&[17, raw, 0], false, false),
+        (&[over | 17, raw, 0], false, false),
+        (&[40, stream, 0], false, false),
+        (&[0xffff_ffff, stream, 0], false, false),
+        (&[0, stream, 0], false, false),
+    ];
+    for (arguments, unix, pairs) in tries {
+        for (sockets, made) in [
+            (Sockets::Unix { internet: true }, unix),
+            (Sockets::Pairs { internet: true }, pairs),
+        ] {
+            let wanted = Wanted {
+                sockets,
+                ..wanted(Surfaces::NONE)
+            };
+            let programs = Program::all(wanted, &Syscalls::Default).unwrap();
+            let expected = if made { ALLOW } else { refuses(libc::EACCES) };
+            let found = by_name(&programs, "socket", arguments);
+            assert_eq!(found, expected, "{sockets:?} {arguments:x?}");
         }
     }
 }

@@ -57,6 +57,12 @@ impl NamePattern {
         Ok(Self { any_labels, labels })
     }
 
+    /// Whether it stands for more than one name.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.any_labels || self.labels.iter().any(|label| label.contains('*'))
+    }
+
     /// Whether `name`, in lower case and without a final dot, is one of those that it stands for.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
@@ -167,6 +173,6 @@ mod tests {
         assert!(refused("example.*").contains("last label"));
         assert!(refused("**").contains("last label"));
         assert!(refused(&format!("{}.com", "a".repeat(64))).contains("63"));
-        assert!(refused(&"a.".repeat(127)).contains("253"));
+        assert!(refused(&"a.".repeat(128)).contains("253"));
     }
 }

@@ -1,0 +1,304 @@
+"""Tries acts with sockets and says how each ended, a line each: `ok`, `denied`, or what else happened."""
+
+import ctypes, errno, os, socket, struct, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+SECONDS = 3
+FAST_OPEN = 0x20000000
+
+
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def stream(family):
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.settimeout(SECONDS)
+    return made
+
+
+def datagram(family=socket.AF_INET):
+    made = socket.socket(family, socket.SOCK_DGRAM)
+    made.settimeout(SECONDS)
+    return made
+
+
+def heard(made):
+    """The other side has answered with what it got."""
+    made.send(b"x")
+    if made.recv(1) != b"x":
+        raise OSError(errno.EIO, "")
+
+
+def tcp(address, port):
+    made = stream(family_of(address))
+    made.connect((address, int(port)))
+    heard(made)
+
+
+def mapped(address, port):
+    made = stream(socket.AF_INET6)
+    made.connect(("::ffff:" + address, int(port)))
+    heard(made)
+
+
+def fast_open(address, port):
+    made = stream(family_of(address))
+    made.settimeout(None)
+    made.sendto(b"x", FAST_OPEN, (address, int(port)))
+    if made.recv(1) != b"x":
+        raise OSError(errno.EIO, "")
+
+
+def fast_open_connect(address, port):
+    made = stream(family_of(address))
+    made.setsockopt(socket.IPPROTO_TCP, 30, 1)
+    made.connect((address, int(port)))
+    heard(made)
+
+
+def multipath(address, port):
+    made = socket.socket(family_of(address), socket.SOCK_STREAM, 262)
+    made.settimeout(SECONDS)
+    made.connect((address, int(port)))
+    heard(made)
+
+
+def asynchronous(address, port):
+    """Not blocking: the answer to the connection comes later."""
+    made = stream(family_of(address))
+    made.setblocking(False)
+    code = made.connect_ex((address, int(port)))
+    if code not in (0, errno.EINPROGRESS):
+        raise OSError(code, "")
+
+
+def echoed(made, address, port):
+    made.sendto(b"x", (address, int(port)))
+    if made.recv(1) != b"x":
+        raise OSError(errno.EIO, "")
+
+
+def udp(address, port):
+    echoed(datagram(family_of(address)), address, port)
+
+
+def udp_mapped(address, port):
+    echoed(datagram(socket.AF_INET6), "::ffff:" + address, port)
+
+
+def udp_connected(address, port):
+    made = datagram(family_of(address))
+    made.connect((address, int(port)))
+    heard(made)
+
+
+def udp_other(address, first, other):
+    """Connected to one, it sends to another."""
+    made = datagram(family_of(address))
+    made.connect((address, int(first)))
+    heard(made)
+    made.sendto(b"x", (address, int(other)))
+
+
+def udp_again(address, first, other):
+    """Connected to one, disconnected, connected to another."""
+    made = datagram(family_of(address))
+    made.connect((address, int(first)))
+    heard(made)
+    if libc.connect(made.fileno(), struct.pack("=HHI8x", 0, 0, 0), 16) < 0:
+        raise OSError(ctypes.get_errno(), "")
+    made.connect((address, int(other)))
+    heard(made)
+
+
+def udp_unspecified(address, port):
+    """The name has no family: a socket of IPv4 takes it for one of its own."""
+    name = struct.pack("=H", 0) + struct.pack(">H", int(port)) + socket.inet_aton(address) + bytes(8)
+    made = datagram()
+    if libc.sendto(made.fileno(), b"x", 1, 0, name, 16) < 0:
+        raise OSError(ctypes.get_errno(), "")
+    if made.recv(1) != b"x":
+        raise OSError(errno.EIO, "")
+
+
+class Part(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
+
+
+class Message(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p), ("name_length", ctypes.c_uint),
+        ("parts", ctypes.POINTER(Part)), ("part_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    ]
+
+
+class Sent(ctypes.Structure):
+    _fields_ = [("message", Message), ("sent", ctypes.c_uint)]
+
+
+def udp_many(address, first, other):
+    """Two messages at once, of which the second goes elsewhere."""
+    made = datagram()
+    part = Part(b"x", 1)
+    messages = (Sent * 2)()
+    for message, port in zip((sent.message for sent in messages), (first, other)):
+        name = struct.pack("=H", 2) + struct.pack(">H", int(port)) + socket.inet_aton(address) + bytes(8)
+        message.name, message.name_length = name, 16
+        message.parts, message.part_count = ctypes.pointer(part), 1
+    sent = libc.sendmmsg(made.fileno(), messages, 2, 0)
+    if sent < 0:
+        raise OSError(ctypes.get_errno(), "")
+    if sent < 2:
+        raise OSError(errno.EPERM, "")
+
+
+def ping(address):
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+    made.settimeout(SECONDS)
+    made.sendto(struct.pack(">BBHHH", 8, 0, 0xf7fd, 1, 1), (address, 0))
+    made.recv(100)
+
+
+def from_own_port(address, port):
+    """A client that lets its address be chosen first."""
+    made = stream(socket.AF_INET)
+    made.bind(("127.0.0.1", 0))
+    made.connect((address, int(port)))
+    heard(made)
+
+
+def listens(address, port):
+    made = stream(family_of(address))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, int(port)))
+    made.listen()
+
+
+def listens_unbound():
+    stream(socket.AF_INET).listen()
+
+
+def binds(address, port):
+    datagram(family_of(address)).bind((address, int(port)))
+
+
+def serves(address, port):
+    """Says where it listens, and answers who comes."""
+    made = stream(family_of(address))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, int(port)))
+    made.listen()
+    print("ready", made.getsockname()[1], flush=True)
+    other, _ = made.accept()
+    other.sendall(other.recv(1))
+
+
+def answers(address, port):
+    """The same with datagrams."""
+    made = datagram(family_of(address))
+    made.bind((address, int(port)))
+    print("ready", made.getsockname()[1], flush=True)
+    content, other = made.recvfrom(1)
+    made.sendto(content, other)
+
+
+def sends_from(address, port, own):
+    """From a port that was asked for."""
+    made = datagram()
+    made.bind(("127.0.0.1", int(own)))
+    echoed(made, address, port)
+
+
+def is_alone(address, port):
+    """Nothing comes to a port that the kernel has chosen but from who was sent to."""
+    made = datagram()
+    made.bind((address, 0))
+    print("ready", made.getsockname()[1], flush=True)
+    made.recv(1)
+
+
+def kind(family, kind, protocol):
+    socket.socket(int(family), int(kind), int(protocol)).close()
+
+
+def unix(path, way="stream"):
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if way == "stream" else socket.SOCK_DGRAM)
+    made.settimeout(SECONDS)
+    name = b"\0" + path[1:].encode() if path.startswith("@") else path
+    if way == "send":
+        made.sendto(b"x", name)
+    else:
+        made.connect(name)
+
+
+def unix_own(path):
+    """One of this fence's own."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(b"\0" + path[1:].encode() if path.startswith("@") else path)
+    server.listen()
+    unix(path)
+
+
+def received(path):
+    """A connected socket of somebody outside."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.connect(path)
+    _, handles, _, _ = socket.recv_fds(made, 1, 1)
+    if not handles:
+        raise OSError(errno.EACCES, "")
+    os.write(handles[0], b"x")
+
+
+def passed():
+    """A socket of the fence's own, from one task to another."""
+    one, other = socket.socketpair()
+    gift = stream(socket.AF_INET)
+    socket.send_fds(one, [b"x"], [gift.fileno()])
+    _, handles, _, _ = socket.recv_fds(other, 1, 1)
+    if not handles:
+        raise OSError(errno.EACCES, "")
+
+
+def query(server, port, way="udp"):
+    """A query to a name server, which answers with what it got from where it was sent."""
+    made = datagram(family_of(server)) if way != "tcp" else stream(family_of(server))
+    if way == "udp":
+        made.sendto(b"q", (server, int(port)))
+        content, sender = made.recvfrom(9)
+        if sender[0] != server or sender[1] != int(port):
+            raise RuntimeError("from %s %s" % sender[:2])
+    else:
+        made.connect((server, int(port)))
+        if made.getpeername()[:2] != (server, int(port)):
+            raise RuntimeError("peer %s %s" % made.getpeername()[:2])
+        made.send(b"q")
+        content = made.recv(9)
+    if content != b"resolver":
+        raise RuntimeError("answer %r" % content)
+
+
+def inherited(number, address, port):
+    """A socket that was there before."""
+    made = socket.socket(fileno=int(number))
+    made.settimeout(SECONDS)
+    made.connect((address, int(port)))
+    heard(made)
+
+
+ACTS = {name.replace("_", "-"): act for name, act in list(globals().items()) if callable(act)}
+
+for act in sys.argv[1:]:
+    verb, *words = act.split()
+    try:
+        ACTS[verb](*words)
+        print("ok", flush=True)
+    except TimeoutError:
+        print("silence", flush=True)
+    except OSError as error:
+        refused = error.errno in (errno.EACCES, errno.EPERM)
+        print("denied" if refused else errno.errorcode.get(error.errno, error), flush=True)
+    except RuntimeError as error:
+        print(error, flush=True)

@@ -1,0 +1,88 @@
+"""What lies outside of the fences of resolver.rs: a name server and a web server, in a network of their own.
+
+resolver.py DIRECTORY: serves the files of DIRECTORY on port 8080 of every address, and names on 127.0.0.53:53. What it is
+asked is written to DIRECTORY/asked, and DIRECTORY/ready is there once both listen.
+"""
+
+import functools
+import http.server
+import io
+import os
+import socket
+import struct
+import sys
+import threading
+import zipfile
+
+# Public addresses, which the test gives to the loopback device of its own network namespace.
+ZONE = {
+    b"web.test": ["93.184.215.80"],
+    b"cdn.test": ["93.184.215.80"],
+    b"other.test": ["93.184.215.81"],
+    b"inside.test": ["127.0.0.1"],
+    b"both.test": ["10.0.0.1", "93.184.215.80"],
+}
+
+
+def name_and_type(query):
+    at, labels = 12, []
+    while query[at]:
+        labels.append(query[at + 1 : at + 1 + query[at]])
+        at += query[at] + 1
+    (kind,) = struct.unpack(">H", query[at + 1 : at + 3])
+    return b".".join(labels).lower(), kind, query[12 : at + 5]
+
+
+def answered(query, log):
+    name, kind, question = name_and_type(query)
+    log.write(name.decode() + "\n")
+    log.flush()
+    addresses = ZONE.get(name, []) if kind == 1 else []
+    records = b"".join(
+        b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 30, 4) + socket.inet_aton(address) for address in addresses
+    )
+    code = 0x8180 if name in ZONE else 0x8183
+    return query[:2] + struct.pack(">HHHHH", code, 1, len(addresses), 0, 0) + question + records
+
+
+def names(server, log):
+    while True:
+        query, peer = server.recvfrom(4096)
+        server.sendto(answered(query, log), peer)
+
+
+def put(directory, name, content):
+    path = os.path.join(directory, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def files(directory):
+    put(directory, "hello", b"hello from outside\n")
+    put(directory, "repo.git/HEAD", b"ref: refs/heads/main\n")
+    put(directory, "repo.git/info/refs", b"1234567890123456789012345678901234567890\trefs/heads/main\n")
+    wheel = io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    put(directory, "files/tiny-1.0-py3-none-any.whl", wheel.getvalue())
+    link = b'<a href="http://cdn.test:8080/files/tiny-1.0-py3-none-any.whl">tiny-1.0-py3-none-any.whl</a>'
+    put(directory, "simple/tiny/index.html", b"<!DOCTYPE html><html><body>" + link + b"</body></html>")
+
+
+def main(directory):
+    files(directory)
+    log = open(os.path.join(directory, "asked"), "w")
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.53", 53))
+    threading.Thread(target=names, args=(server, log), daemon=True).start()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=directory)
+    web = http.server.ThreadingHTTPServer(("", 8080), handler)
+    put(directory, "ready", b"")
+    web.serve_forever()
+
+
+main(sys.argv[1])

@@ -1,0 +1,315 @@
+//! Rules about names of hosts, with real programs: each test has a network of its own, with a name server, a web server and an
+//! `/etc/resolv.conf` that nobody outside of it sees.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use libtest_mimic::Failed;
+
+use crate::kit::{Folder, Need, PYTHON, Suite, Verdict, binary};
+
+const NEEDS: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("curl"),
+];
+
+const NEEDS_GIT: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("git"),
+];
+
+/// What this subject promises.
+pub(crate) fn register(suite: &mut Suite) {
+    for (name, body) in [
+        (
+            "resolver::an_allowed_name_is_reached_on_its_port_alone",
+            an_allowed_name_is_reached_on_its_port_alone as fn() -> Verdict,
+        ),
+        (
+            "resolver::a_denied_name_is_asked_of_nobody",
+            a_denied_name_is_asked_of_nobody,
+        ),
+        (
+            "resolver::an_address_is_open_only_by_the_name_that_led_there",
+            an_address_is_open_only_by_the_name_that_led_there,
+        ),
+        (
+            "resolver::a_name_does_not_lead_inside",
+            a_name_does_not_lead_inside,
+        ),
+        (
+            "resolver::the_hosts_file_says_what_may_lie_inside",
+            the_hosts_file_says_what_may_lie_inside,
+        ),
+        (
+            "resolver::a_deny_rule_about_addresses_beats_the_name",
+            a_deny_rule_about_addresses_beats_the_name,
+        ),
+        (
+            "resolver::programs_find_their_peers_by_name",
+            programs_find_their_peers_by_name,
+        ),
+    ] {
+        suite.test(name, NEEDS, body);
+    }
+    suite.test(
+        "resolver::git_and_pip_find_their_peers_by_name",
+        NEEDS_GIT,
+        git_and_pip_find_their_peers_by_name,
+    );
+}
+
+/// A network of the test's own.
+struct Network {
+    folder: Folder,
+}
+
+/// What became of one run.
+struct Ended {
+    shown: String,
+    output: Output,
+}
+
+impl Network {
+    fn new() -> Result<Self, Failed> {
+        let folder = Folder::new()?;
+        folder.file("outside.py", include_str!("resolver.py"))?;
+        folder.file(
+            "resolv.conf",
+            "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n",
+        )?;
+        folder.file("hosts", "127.0.0.1 localhost\n10.0.0.82 hosted.test\n")?;
+        Ok(Self { folder })
+    }
+
+    /// Runs `command` there, behind a fence if it has `options`.
+    fn run(&self, options: Option<&[&str]>, command: &[&str]) -> Result<Ended, Failed> {
+        let here = self.folder.path().display().to_string();
+        let script = format!(
+            "set -e; cd {here}; ip link set lo up\n\
+             for address in 93.184.215.80 93.184.215.81 10.0.0.82; do ip address add $address/32 dev lo; done\n\
+             mount --bind resolv.conf /etc/resolv.conf; mount --bind hosts /etc/hosts\n\
+             rm -rf out; mkdir out; {PYTHON} -I outside.py out >log 2>&1 & server=$!\n\
+             trap 'kill $server' EXIT\n\
+             tries=0; until [ -e out/ready ] || [ $tries = 300 ]; do sleep 0.1; tries=$((tries + 1)); done\n\
+             set +e; \"$@\""
+        );
+        let mut start = Command::new("unshare");
+        start.args(["--net", "--mount", "--", "sh", "-c", &script, "sh"]);
+        if let Some(options) = options {
+            start.arg(binary()).arg("run").args(options).arg("--");
+        }
+        start
+            .args(command)
+            .stdin(Stdio::null())
+            .env("XDG_STATE_HOME", self.folder.at("state"));
+        let shown = format!("{options:?} {command:?}");
+        let output = start.output()?;
+        Ok(Ended { shown, output })
+    }
+
+    /// Behind a fence that stands under the default profile with these `options`.
+    fn fenced(&self, options: &[&str], command: &[&str]) -> Result<Ended, Failed> {
+        self.run(Some(options), command)
+    }
+
+    /// Without a fence it works, or the test shows nothing.
+    fn unfenced(&self, command: &[&str]) -> Verdict {
+        self.run(None, command)?.claim(true, &[])
+    }
+
+    /// The names that somebody asked the real server for.
+    fn asked(&self) -> Result<String, Failed> {
+        Ok(fs::read_to_string(self.folder.at("out/asked"))?)
+    }
+}
+
+impl Ended {
+    /// It succeeded, or not, and said all of `said` on one of its outputs.
+    fn claim(&self, succeeded: bool, said: &[&str]) -> Verdict {
+        let out = String::from_utf8_lossy(&self.output.stdout);
+        let err = String::from_utf8_lossy(&self.output.stderr);
+        let missing: Vec<_> = said
+            .iter()
+            .filter(|text| !out.contains(**text) && !err.contains(**text))
+            .collect();
+        if self.output.status.success() == succeeded && missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: {}, without {missing:?}\n--- standard output\n{out}--- standard error\n{err}---",
+            self.shown, self.output.status
+        )
+        .into())
+    }
+}
+
+fn curl(url: &str) -> [&str; 6] {
+    ["curl", "-sS", "-m", "9", "--", url]
+}
+
+fn an_allowed_name_is_reached_on_its_port_alone() -> Verdict {
+    let network = Network::new()?;
+    let url = "http://web.test:8080/hello";
+    for options in [
+        ["--connect", "web.test:8080"],
+        ["--connect", "*.test:80,8080"],
+        ["--connect", "*:8080"],
+    ] {
+        network
+            .fenced(&options, &curl(url))?
+            .claim(true, &["hello from outside"])?;
+    }
+    network
+        .fenced(&["--connect", "web.test:8081"], &curl(url))?
+        .claim(
+            false,
+            &[
+                "denied connect web.test (tcp 93.184.215.80:8080)",
+                "--connect web.test:8080",
+            ],
+        )
+}
+
+fn a_denied_name_is_asked_of_nobody() -> Verdict {
+    let network = Network::new()?;
+    network.unfenced(&curl("http://other.test:8080/hello"))?;
+    network
+        .fenced(
+            &["--connect", "web.test:8080"],
+            &curl("http://other.test:8080/hello"),
+        )?
+        .claim(
+            false,
+            &["denied resolve other.test", "--connect other.test:443"],
+        )?;
+    let asked = network.asked()?;
+    match asked.contains("other.test") {
+        true => Err(format!("the server was asked: {asked}").into()),
+        false => Ok(()),
+    }
+}
+
+fn an_address_is_open_only_by_the_name_that_led_there() -> Verdict {
+    let network = Network::new()?;
+    let url = "http://93.184.215.80:8080/hello";
+    network.unfenced(&curl(url))?;
+    network
+        .fenced(&["--connect", "web.test:8080"], &curl(url))?
+        .claim(false, &["denied connect tcp 93.184.215.80:8080"])?;
+    // Another name that leads to the same address, once it has been looked up.
+    let script = "curl -sS -m 9 http://web.test:8080/hello && curl -sS -m 9 http://93.184.215.80:8080/hello && \
+                  ! curl -sS -m 9 http://93.184.215.81:8080/hello";
+    network
+        .fenced(&["--connect", "web.test:8080"], &["sh", "-c", script])?
+        .claim(true, &["denied connect tcp 93.184.215.81:8080"])
+}
+
+fn a_name_does_not_lead_inside() -> Verdict {
+    let network = Network::new()?;
+    let url = "http://inside.test:8080/hello";
+    network.unfenced(&curl(url))?;
+    network
+        .fenced(&["--connect", "inside.test:8080"], &curl(url))?
+        .claim(
+            false,
+            &["denied resolve inside.test", "127.0.0.1, which lies inside"],
+        )?;
+    network
+        .fenced(
+            &[
+                "--connect",
+                "inside.test:8080",
+                "--connect",
+                "127.0.0.1:8080",
+            ],
+            &curl(url),
+        )?
+        .claim(true, &["hello from outside"])?;
+    // What else the name leads to is of use.
+    network
+        .fenced(
+            &["--connect", "both.test:8080"],
+            &curl("http://both.test:8080/hello"),
+        )?
+        .claim(true, &["hello from outside", "10.0.0.1, which lies inside"])
+}
+
+fn the_hosts_file_says_what_may_lie_inside() -> Verdict {
+    let network = Network::new()?;
+    let url = "http://hosted.test:8080/hello";
+    network
+        .fenced(&["--connect", "hosted.test:8080"], &curl(url))?
+        .claim(true, &["hello from outside"])?;
+    network
+        .fenced(&["--connect", "web.test:8080"], &curl(url))?
+        .claim(false, &[])
+}
+
+fn a_deny_rule_about_addresses_beats_the_name() -> Verdict {
+    let network = Network::new()?;
+    let options = [
+        "--connect",
+        "web.test:8080",
+        "--deny-network",
+        "93.184.0.0/16",
+    ];
+    network
+        .fenced(&options, &curl("http://web.test:8080/hello"))?
+        .claim(false, &["deny rule `93.184.0.0/16`"])
+}
+
+fn programs_find_their_peers_by_name() -> Verdict {
+    let network = Network::new()?;
+    let script = "import asyncio, sys\n\
+                  async def fetch():\n\
+                  \x20   reader, writer = await asyncio.open_connection('web.test', 8080)\n\
+                  \x20   writer.write(b'GET /hello HTTP/1.0\\r\\n\\r\\n')\n\
+                  \x20   return await reader.read()\n\
+                  sys.stdout.buffer.write(asyncio.run(fetch()))\n";
+    let command = [PYTHON, "-I", "-c", script];
+    network.unfenced(&command)?;
+    network
+        .fenced(&["--connect", "web.test:8080"], &command)?
+        .claim(true, &["hello from outside"])?;
+    network
+        .fenced(&["--connect", "other.test:8080"], &command)?
+        .claim(false, &["denied resolve web.test"])
+}
+
+fn git_and_pip_find_their_peers_by_name() -> Verdict {
+    let network = Network::new()?;
+    // Root's own configuration is none of the default profile's.
+    let git = [
+        "env",
+        "GIT_CONFIG_GLOBAL=/dev/null",
+        "git",
+        "ls-remote",
+        "http://web.test:8080/repo.git",
+    ];
+    network.unfenced(&git)?;
+    network
+        .fenced(&["--connect", "web.test:8080"], &git)?
+        .claim(true, &["1234567890123456789012345678901234567890"])?;
+    network
+        .fenced(&["--connect", "cdn.test:8080"], &git)?
+        .claim(false, &["denied resolve web.test"])?;
+
+    let pip = "exec /usr/bin/python3 -m pip --isolated --disable-pip-version-check download -q --no-deps --no-cache-dir \
+               --retries 0 -i http://web.test:8080/simple/ --trusted-host web.test --trusted-host cdn.test \
+               -d \"${TMPDIR:-/tmp}\" tiny";
+    let pip = ["sh", "-c", pip];
+    network.unfenced(&pip)?;
+    let both = ["--connect", "web.test:8080", "--connect", "cdn.test:8080"];
+    network.fenced(&both, &pip)?.claim(true, &[])?;
+    // The index alone is not enough where files lie elsewhere.
+    network
+        .fenced(&both[..2], &pip)?
+        .claim(false, &["denied resolve cdn.test"])
+}

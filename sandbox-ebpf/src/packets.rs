@@ -1,0 +1,255 @@
+//! The net below: packets that leave a fence's sockets, and packets that come to them.
+//!
+//! What the hooks let through passes here as well; what got round them does not. A connection is judged by its first
+//! packet, so that those which were accepted can answer and those which stand are not cut; a datagram by its peer. What is
+//! not understood is dropped and counted.
+//!
+//! A kernel's own packets (neighbour discovery, errors, resets, group reports) leave through sockets of its own and are not
+//! seen here. Packets leave before they are cut into fragments (net/ipv4/ip_output.c, `ip_finish_output`), and are put
+//! together before they come to a socket.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock},
+    helpers::generated::bpf_sk_fullsock,
+    programs::SkBuffContext,
+};
+use ringfence_abi::{
+    network::{HEARD, ICMP, ICMP6, Peer, SENT, TCP, UDP, mapped},
+    policy::{Counters, Label, MODE_AUDIT, MODE_OFF},
+};
+
+use crate::{
+    cgroup::{self, fence},
+    context::{load as load_field, load_four},
+    identity, matching, peers,
+};
+
+/// What lets a packet be.
+const PASS: i32 = 1;
+/// What drops it; who sends it is told `EPERM`.
+const DROP: i32 = 0;
+
+// Headers that may stand before that of the protocol (include/uapi/linux/ipv6.h).
+const HOP_BY_HOP: u8 = 0;
+const DESTINATION_OPTIONS: u8 = 60;
+/// Headers between that of IPv6 and that of the protocol. Whoever sends has none, but the largest of packets.
+const MOST_HEADERS: u32 = 2;
+
+/// Not understood.
+struct Unknown;
+
+/// Which way it goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Out,
+    In,
+}
+
+/// What is looked at.
+struct Packet {
+    /// The other side.
+    peer: Peer,
+    /// The port on this side.
+    own_port: u16,
+    /// Whether it opens a connection: SYN without ACK.
+    opens: bool,
+}
+
+/// `cgroup_skb/egress`.
+#[inline(always)]
+pub fn leaving(context: &SkBuffContext) -> i32 {
+    let Some(label) = fence() else {
+        return DROP;
+    };
+    let passes = match packet(context, Way::Out) {
+        Ok(packet) => may_leave(label, &packet),
+        Err(Unknown) => false,
+    };
+    answer(label, passes)
+}
+
+/// `cgroup_skb/ingress`.
+#[inline(always)]
+pub fn coming(context: &SkBuffContext) -> i32 {
+    let Some(label) = fence() else {
+        return DROP;
+    };
+    let passes = match packet(context, Way::In) {
+        Ok(packet) => may_come(context, label, &packet),
+        Err(Unknown) => false,
+    };
+    answer(label, passes)
+}
+
+#[inline(always)]
+fn answer(label: Label, passes: bool) -> i32 {
+    if passes || matches!(matching::network_mode(label), MODE_AUDIT | MODE_OFF) {
+        return PASS;
+    }
+    identity::count(label.fence, offset_of!(Counters, dropped), 1);
+    DROP
+}
+
+#[inline(always)]
+fn may_leave(label: Label, packet: &Packet) -> bool {
+    let peer = &packet.peer;
+    if peer.protocol == TCP && !packet.opens {
+        return true;
+    }
+    let is_datagram = peer.protocol == UDP;
+    if is_datagram
+        && (peers::is_known(label, peer, packet.own_port, SENT)
+            || peers::is_known(label, peer, packet.own_port, HEARD))
+    {
+        return true;
+    }
+    if is_to_resolver(label, peer) {
+        return true;
+    }
+    let may = peers::of_any_program(label, peer, false);
+    if may && is_datagram {
+        peers::remember(label, peer, packet.own_port, SENT);
+    }
+    may
+}
+
+#[inline(always)]
+fn may_come(context: &SkBuffContext, label: Label, packet: &Packet) -> bool {
+    let peer = &packet.peer;
+    match peer.protocol {
+        TCP => !packet.opens || is_open_to_others(context, label, packet),
+        UDP => {
+            if peers::is_known(label, peer, packet.own_port, SENT)
+                || peers::is_known(label, peer, packet.own_port, HEARD)
+                || is_to_resolver(label, peer)
+            {
+                return true;
+            }
+            if is_open_to_others(context, label, packet) {
+                peers::remember(label, peer, packet.own_port, HEARD);
+                return true;
+            }
+            peers::of_any_program(label, peer, false)
+        }
+        _ => peers::of_any_program(label, peer, false),
+    }
+}
+
+/// Whether the socket that a packet comes to is bound where others may reach it.
+#[inline(always)]
+fn is_open_to_others(context: &SkBuffContext, label: Label, packet: &Packet) -> bool {
+    let Some(address) = bound(context.skb.skb) else {
+        return false;
+    };
+    let own = Peer {
+        address,
+        port: packet.own_port,
+        protocol: packet.peer.protocol,
+        reserved: 0,
+    };
+    peers::of_any_program(label, &own, true)
+}
+
+/// The address that the packet's socket is bound to.
+#[inline(always)]
+fn bound(skb: *const __sk_buff) -> Option<[u8; 16]> {
+    // SAFETY (throughout): a field of the program's context, which may be null, and fields of the socket that it leads to,
+    // each read as wide as it is.
+    let sock: *mut bpf_sock = unsafe { (*skb).__bindgen_anon_2.sk };
+    if sock.is_null() {
+        return None;
+    }
+    let sock = unsafe { bpf_sk_fullsock(sock) };
+    if sock.is_null() {
+        return None;
+    }
+    let family = unsafe { load_field::<{ offset_of!(bpf_sock, family) }, _>(sock) };
+    if family == 2 {
+        let word = unsafe { load_field::<{ offset_of!(bpf_sock, src_ip4) }, _>(sock) };
+        return Some(mapped(word.to_ne_bytes()));
+    }
+    const SIX: usize = offset_of!(bpf_sock, src_ip6);
+    Some(unsafe { load_four::<SIX, { SIX + 4 }, { SIX + 8 }, { SIX + 12 }, _>(sock) })
+}
+
+#[inline(always)]
+fn is_to_resolver(label: Label, peer: &Peer) -> bool {
+    peers::has_ports(peer.protocol)
+        && cgroup::is_resolver(&peers::resolver(label), peer)
+}
+
+/// Reads the headers. The data of these programs begins with that of the network layer.
+#[inline(always)]
+fn packet(context: &SkBuffContext, way: Way) -> Result<Packet, Unknown> {
+    let first = load::<u8>(context, 0)?;
+    match first >> 4 {
+        4 => packet4(context, way, u32::from(first & 15) * 4),
+        6 => packet6(context, way),
+        _ => Err(Unknown),
+    }
+}
+
+#[inline(always)]
+fn packet4(context: &SkBuffContext, way: Way, length: u32) -> Result<Packet, Unknown> {
+    const FRAGMENT_OFFSET: u16 = 0x1fff;
+    let fragment = u16::from_be_bytes(load::<[u8; 2]>(context, 6)?);
+    if fragment & FRAGMENT_OFFSET != 0 || length < 20 {
+        return Err(Unknown);
+    }
+    let protocol = load::<u8>(context, 9)?;
+    let at = if way == Way::Out { 16 } else { 12 };
+    let address = mapped(load::<[u8; 4]>(context, at)?);
+    let peer = Peer { address, port: 0, protocol, reserved: 0 };
+    with_ports(context, way, length, peer)
+}
+
+#[inline(always)]
+fn packet6(context: &SkBuffContext, way: Way) -> Result<Packet, Unknown> {
+    let mut next = load::<u8>(context, 6)?;
+    let at = if way == Way::Out { 24 } else { 8 };
+    let address = load::<[u8; 16]>(context, at)?;
+    let mut length = 40;
+    let mut headers = 0;
+    while headers < MOST_HEADERS && matches!(next, HOP_BY_HOP | DESTINATION_OPTIONS) {
+        let [following, eights] = load::<[u8; 2]>(context, length)?;
+        next = following;
+        length += (u32::from(eights) + 1) * 8;
+        headers += 1;
+    }
+    let peer = Peer { address, port: 0, protocol: next, reserved: 0 };
+    with_ports(context, way, length, peer)
+}
+
+#[inline(always)]
+fn with_ports(
+    context: &SkBuffContext,
+    way: Way,
+    at: u32,
+    mut peer: Peer,
+) -> Result<Packet, Unknown> {
+    const SYN: u8 = 2;
+    const ACK: u8 = 16;
+    match peer.protocol {
+        TCP | UDP => {}
+        ICMP | ICMP6 => return Ok(Packet { peer, own_port: 0, opens: false }),
+        _ => return Err(Unknown),
+    }
+    let source = u16::from_be_bytes(load::<[u8; 2]>(context, at)?);
+    let target = u16::from_be_bytes(load::<[u8; 2]>(context, at + 2)?);
+    let opens = peer.protocol == TCP && load::<u8>(context, at + 13)? & (SYN | ACK) == SYN;
+    let own_port = if way == Way::Out {
+        peer.port = target;
+        source
+    } else {
+        peer.port = source;
+        target
+    };
+    Ok(Packet { peer, own_port, opens })
+}
+
+#[inline(always)]
+fn load<T: Copy>(context: &SkBuffContext, at: u32) -> Result<T, Unknown> {
+    context.skb.load::<T>(at as usize).map_err(|_| Unknown)
+}

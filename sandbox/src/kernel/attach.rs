@@ -1,0 +1,208 @@
+//! The programs on a fence's cgroup: which there are, and how they come there.
+//!
+//! They are attached without a link, so that they hold as long as the cgroup does, whatever becomes of the supervisor, and
+//! go with it (kernel/bpf/cgroup.c, `cgroup_bpf_release`): nothing is left to collect.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::{Path, PathBuf},
+};
+
+use aya::{maps::CgroupStorageKey, programs::ProgramInfo};
+use aya_obj::generated::bpf_attach_type::{
+    self, BPF_CGROUP_INET_EGRESS, BPF_CGROUP_INET_INGRESS, BPF_CGROUP_INET_SOCK_CREATE,
+    BPF_CGROUP_INET4_BIND, BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME,
+    BPF_CGROUP_INET6_BIND, BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET6_GETPEERNAME,
+    BPF_CGROUP_UDP4_RECVMSG, BPF_CGROUP_UDP4_SENDMSG, BPF_CGROUP_UDP6_RECVMSG,
+    BPF_CGROUP_UDP6_SENDMSG,
+};
+
+use super::{
+    Cgroup, Error,
+    engine::{Maps, Role},
+    pins::{Pins, STATE},
+};
+use crate::policy::{Mode, NetworkPolicy};
+
+/// A program of the object, and what on a cgroup it is for.
+type OnCgroup = (&'static str, bpf_attach_type);
+
+/// What redirects name queries, and the net below.
+const ALWAYS: [OnCgroup; 10] = [
+    ("cgroup_connect4", BPF_CGROUP_INET4_CONNECT),
+    ("cgroup_connect6", BPF_CGROUP_INET6_CONNECT),
+    ("cgroup_sendmsg4", BPF_CGROUP_UDP4_SENDMSG),
+    ("cgroup_sendmsg6", BPF_CGROUP_UDP6_SENDMSG),
+    ("cgroup_recvmsg4", BPF_CGROUP_UDP4_RECVMSG),
+    ("cgroup_recvmsg6", BPF_CGROUP_UDP6_RECVMSG),
+    ("cgroup_getpeername4", BPF_CGROUP_INET4_GETPEERNAME),
+    ("cgroup_getpeername6", BPF_CGROUP_INET6_GETPEERNAME),
+    ("cgroup_egress", BPF_CGROUP_INET_EGRESS),
+    ("cgroup_ingress", BPF_CGROUP_INET_INGRESS),
+];
+/// What judges in the place of LSM hooks, besides.
+const IN_PLACE_OF_HOOKS: [OnCgroup; 2] = [
+    ("cgroup_bind4", BPF_CGROUP_INET4_BIND),
+    ("cgroup_bind6", BPF_CGROUP_INET6_BIND),
+];
+/// What closes sockets that a filter of system calls cannot see being made.
+const MAKING: OnCgroup = ("cgroup_sock_create", BPF_CGROUP_INET_SOCK_CREATE);
+
+// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const PROG_ATTACH: libc::c_long = 8;
+const PROG_DETACH: libc::c_long = 9;
+/// `BPF_F_ALLOW_MULTI`: beside programs of others, above and below.
+const BESIDE_OTHERS: u32 = 2;
+
+/// The part of `union bpf_attr` that attaching uses.
+#[repr(C)]
+#[derive(Default)]
+struct Attributes {
+    target: u32,
+    program: u32,
+    kind: u32,
+    flags: u32,
+    replaced: u32,
+}
+
+/// Whether a program of the object goes on a cgroup.
+pub(super) fn is_for_cgroup(name: &str) -> bool {
+    every(Role::Watch).any(|(one, _)| one == name)
+}
+
+/// Whether all that a role needs is in place.
+pub(super) fn is_loaded(pins: &Pins, role: Role) -> bool {
+    every(role).all(|(name, _)| pins.program(name).exists())
+}
+
+/// Why the kernel has refused one of them, if it has. It will not be otherwise before the next boot, which empties /run.
+pub(super) fn refusal(pins: &Pins) -> PathBuf {
+    let version = pins.version.file_name().unwrap_or_default();
+    let name = format!("refused-cgroup-{}", version.to_string_lossy());
+    Path::new(STATE).join(name)
+}
+
+/// The error of who needs them where they are not in place.
+pub(super) fn missing(pins: &Pins) -> Error {
+    let reason = fs::read_to_string(refusal(pins));
+    Error::NoNetwork(reason.unwrap_or_else(|_| "they are not there".to_owned()))
+}
+
+/// The programs of a role.
+fn every(role: Role) -> impl Iterator<Item = OnCgroup> {
+    let others = match role {
+        Role::Judge => None,
+        Role::Watch => Some(IN_PLACE_OF_HOOKS.into_iter().chain([MAKING])),
+    };
+    ALWAYS.into_iter().chain(others.into_iter().flatten())
+}
+
+/// Those that a policy needs on its fence's cgroup.
+fn needed(role: Role, policy: &NetworkPolicy) -> Vec<OnCgroup> {
+    match (policy.mode, policy.reaches, role) {
+        (Mode::Off, ..) | (Mode::Enforce, false, Role::Judge) => Vec::new(),
+        // No socket has anything to redirect or to send.
+        (Mode::Enforce, false, Role::Watch) => vec![MAKING],
+        (Mode::Enforce | Mode::Audit, ..) => every(role).collect(),
+    }
+}
+
+/// Attaches what `policy` needs to a cgroup that no task has made a socket in yet, for the fence that `label` names.
+pub(super) fn attach(
+    pins: &Pins,
+    maps: &mut Maps,
+    role: Role,
+    policy: &NetworkPolicy,
+    cgroup: &Cgroup,
+    label: [u8; 8],
+) -> Result<(), Error> {
+    let needed = needed(role, policy);
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let directory =
+        File::open(&cgroup.directory).map_err(|error| Error::state(&cgroup.directory, error))?;
+    for (name, kind) in needed {
+        let refused = |reason: String| Error::Program {
+            hook: name.to_owned(),
+            reason,
+        };
+        let program = open(pins, name)?;
+        change(PROG_ATTACH, &directory, &program, kind, BESIDE_OTHERS)
+            .map_err(|error| refused(format!("it cannot be attached: {error}")))?;
+        maps.fence
+            .insert(key(cgroup.id, kind), label, 0)
+            .map_err(|error| Error::map("write", "FENCE", error))?;
+    }
+    Ok(())
+}
+
+/// Detaches everything from a cgroup that is still there. One that is gone has taken its programs with it, but not from
+/// sockets that still wait for their last packets: those belong to no fence from here on.
+pub(super) fn detach(
+    pins: &Pins,
+    maps: &mut Maps,
+    role: Role,
+    cgroup: &Cgroup,
+) -> Result<(), Error> {
+    let directory = File::open(&cgroup.directory);
+    for (name, kind) in every(role) {
+        // What was not attached has no value.
+        let _absent = maps.fence.insert(key(cgroup.id, kind), [0; 8], 0);
+        let Ok(directory) = &directory else {
+            continue;
+        };
+        if !pins.program(name).exists() {
+            continue;
+        }
+        match change(PROG_DETACH, directory, &open(pins, name)?, kind, 0) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+                return Err(Error::state(&cgroup.directory, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn key(cgroup: u64, kind: bpf_attach_type) -> CgroupStorageKey {
+    CgroupStorageKey::new(cgroup, kind as u32)
+}
+
+fn open(pins: &Pins, name: &str) -> Result<aya::programs::ProgramFd, Error> {
+    let path: &Path = &pins.program(name);
+    ProgramInfo::from_pin(path)
+        .and_then(|info| info.fd())
+        .map_err(|error| Error::pin(path, error))
+}
+
+fn change(
+    command: libc::c_long,
+    directory: &File,
+    program: &aya::programs::ProgramFd,
+    kind: bpf_attach_type,
+    flags: u32,
+) -> io::Result<()> {
+    let attributes = Attributes {
+        target: directory.as_raw_fd().cast_unsigned(),
+        program: program.as_fd().as_raw_fd().cast_unsigned(),
+        kind: kind as u32,
+        flags,
+        replaced: 0,
+    };
+    // SAFETY: the kernel reads the attributes, which outlive the call, and takes references of its own.
+    let failed = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    if failed < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
