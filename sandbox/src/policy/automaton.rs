@@ -147,7 +147,7 @@ pub struct Difference {
 }
 
 /// One byte of each class; NUL is in no path.
-fn alphabet(class: impl Fn(u8) -> (u8, u8)) -> Vec<u8> {
+pub(super) fn alphabet(class: impl Fn(u8) -> (u8, u8)) -> Vec<u8> {
     let by_class: BTreeMap<_, _> = (1..=255).map(|byte| (class(byte), byte)).collect();
     by_class.into_values().collect()
 }
