@@ -32,6 +32,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("libseccomp", &["confine", "kernel"]),
     ("landlock", &["confine", "kernel"]),
     ("oci_spec", &["oci"]),
+    ("object", &["record"]),
+    ("toml_edit", &["learn"]),
+    ("quick_junit", &["report"]),
+    ("indicatif", &["command"]),
 ];
 
 /// Rooms that may hold `unsafe`.
