@@ -13,6 +13,7 @@ mod exec;
 mod files;
 mod kit;
 mod launch;
+mod learn;
 mod names;
 mod network;
 mod outside;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     untrusted::register(&mut suite);
     outside::register(&mut suite);
     launch::register(&mut suite);
+    learn::register(&mut suite);
     refusal::register(&mut suite);
     rights::register(&mut suite);
     sections::register(&mut suite);

@@ -33,6 +33,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("landlock", &["confine", "kernel"]),
     ("hickory_proto", &["network"]),
     ("oci_spec", &["oci"]),
+    ("object", &["record"]),
+    ("toml_edit", &["learn"]),
+    ("quick_junit", &["report"]),
+    ("indicatif", &["command"]),
 ];
 
 /// Rooms that may hold `unsafe`.

@@ -150,7 +150,7 @@ pub fn protect(context: &LsmContext) -> i32 {
 /// What the task opened: a mapping of overlayfs holds the file of the layer, which knows by which path it was opened
 /// (fs/backing-file.c, since 6.8). Where it does not, the layer's file has no path in the namespace, and is denied.
 #[inline(always)]
-fn as_opened(file: u64) -> Result<Object, Outcome> {
+pub fn as_opened(file: u64) -> Result<Object, Outcome> {
     let object = Object::of_file(file)?;
     let user_path = offset!(backing_user_path);
     if user_path != u64::from(ABSENT)

@@ -58,7 +58,7 @@ pub fn open(context: &LsmContext) -> i32 {
 
 /// The rights that open flags ask for.
 #[inline(always)]
-fn needed_by(flags: u32) -> u8 {
+pub fn needed_by(flags: u32) -> u8 {
     if flags & FOR_EXEC != 0 {
         return rights::EXEC;
     }

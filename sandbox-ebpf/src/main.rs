@@ -28,6 +28,7 @@ mod peers;
 mod pseudo;
 mod record;
 mod record_calls;
+mod record_hooks;
 mod report;
 mod scratch;
 mod siphash;
@@ -158,6 +159,60 @@ hooks! {
     tun_dev_open => |_context| surface::gate(TUN, operation::NETWORK_DEVICE, 0);
 }
 
+/// One program on one LSM hook that records and denies nothing.
+macro_rules! records {
+    ($($name:ident on $hook:literal => |$context:ident| $tell:expr;)*) => {
+        $(
+            #[doc = concat!("Records at the hook `", $hook, "`.")]
+            #[lsm(hook = $hook)]
+            pub fn $name($context: LsmContext) -> i32 {
+                $tell;
+                0
+            }
+        )*
+    };
+}
+
+records! {
+    record_file_open on "file_open" => |context| record_hooks::open(context.arg(0));
+    record_mmap_file on "mmap_file" => |context| record_hooks::map(Ok(context.arg(0)), context.arg(2), operation::MAP_EXEC);
+    record_file_mprotect on "file_mprotect" => |context| record_hooks::map(record_hooks::of_area(context.arg(0)), context.arg(2), operation::PROTECT_EXEC);
+    record_file_receive on "file_receive" => |context| record_hooks::receive(context.arg(0));
+    record_file_ioctl on "file_ioctl" => |context| record_hooks::control(context.arg(0), context.arg(1));
+    record_file_ioctl_compat on "file_ioctl_compat" => |context| record_hooks::control(context.arg(0), context.arg(1));
+    record_path_mknod on "path_mknod" => |context| record_hooks::create(&context);
+    record_path_mkdir on "path_mkdir" => |context| record_hooks::entry(&context, operation::MKDIR);
+    record_path_symlink on "path_symlink" => |context| record_hooks::entry(&context, operation::SYMLINK);
+    record_path_unlink on "path_unlink" => |context| record_hooks::entry(&context, operation::UNLINK);
+    record_path_rmdir on "path_rmdir" => |context| record_hooks::entry(&context, operation::RMDIR);
+    record_path_link on "path_link" => |context| record_hooks::two(operation::LINK, (context.arg(1), context.arg(0)), (context.arg(1), context.arg(2)));
+    record_path_rename on "path_rename" => |context| record_hooks::two(operation::RENAME, (context.arg(0), context.arg(1)), (context.arg(2), context.arg(3)));
+    record_path_truncate on "path_truncate" => |context| record_hooks::by_path(&context, operation::TRUNCATE, rights::WRITE);
+    record_path_chmod on "path_chmod" => |context| record_hooks::by_path(&context, operation::CHMOD, rights::WRITE);
+    record_path_chown on "path_chown" => |context| record_hooks::by_path(&context, operation::CHOWN, rights::WRITE);
+    record_path_notify on "path_notify" => |context| record_hooks::by_path(&context, operation::WATCH, rights::READ);
+    record_inode_setxattr on "inode_setxattr" => |context| record_hooks::by_dentry(context.arg(1), operation::SET_XATTR, rights::WRITE);
+    record_inode_removexattr on "inode_removexattr" => |context| record_hooks::by_dentry(context.arg(1), operation::REMOVE_XATTR, rights::WRITE);
+    record_inode_set_acl on "inode_set_acl" => |context| record_hooks::by_dentry(context.arg(1), operation::SET_XATTR, rights::WRITE);
+    record_inode_remove_acl on "inode_remove_acl" => |context| record_hooks::by_dentry(context.arg(1), operation::REMOVE_XATTR, rights::WRITE);
+    record_inode_readlink on "inode_readlink" => |context| record_hooks::by_dentry(context.arg(0), operation::READ_LINK, rights::READ);
+    record_socket_create on "socket_create" => |context| record_hooks::socket(context.arg(0), context.arg::<u32>(3) != 0);
+    record_unix_stream_connect on "unix_stream_connect" => |context| record_hooks::connect(Ok(context.arg(1)));
+    record_unix_may_send on "unix_may_send" => |context| record_hooks::connect(record_hooks::of_socket(context.arg(1)));
+    record_capable on "capable" => |context| record_hooks::capability(&context);
+}
+
+/// Records at the hook `inode_setattr`, see there.
+#[lsm(hook = "inode_setattr")]
+pub fn record_inode_setattr(context: LsmContext) -> i32 {
+    if kernel::setattr_has_mapping() {
+        record_hooks::set_times(context.arg(1), context.arg(2));
+    } else {
+        record_hooks::set_times(context.arg(0), context.arg(1));
+    }
+    0
+}
+
 /// `inode_setattr`: the dentry is the first argument up to 6.8 and the second in 6.12; the loader says which.
 #[lsm]
 pub fn inode_setattr(context: LsmContext) -> i32 {
@@ -251,6 +306,20 @@ pub fn record_exit(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn record_execute(context: RawTracePointContext) -> i32 {
     record_calls::execute(&context);
+    0
+}
+
+/// Not a hook: counts system calls beside the hooks that record.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn record_made(context: RawTracePointContext) -> i32 {
+    record_calls::made(&context);
+    0
+}
+
+/// Not a hook: counts system calls beside the hooks that record.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn record_succeeded(context: RawTracePointContext) -> i32 {
+    record_calls::succeeded(&context);
     0
 }
 

@@ -47,13 +47,20 @@ pub fn set_times(dentry: u64, attributes: u64) -> i32 {
     let Some(label) = identity::current() else {
         return ALLOW;
     };
-    match read::<u32>(attributes + offset!(attributes_valid)) {
-        Ok(valid) if valid & TIMES == 0 || valid & SIZE != 0 => ALLOW,
-        Ok(_) | Err(_) => {
+    match sets_times(attributes) {
+        Ok(false) => ALLOW,
+        Ok(true) | Err(_) => {
             let question = Question { label, operation: operation::SET_TIMES, needed: rights::WRITE };
             by_dentry(question, dentry)
         }
     }
+}
+
+/// Whether a change of attributes is one of times alone.
+#[inline(always)]
+pub fn sets_times(attributes: u64) -> Result<bool, Outcome> {
+    let valid = read::<u32>(attributes + offset!(attributes_valid))?;
+    Ok(valid & TIMES != 0 && valid & SIZE == 0)
 }
 
 /// `inode_setxattr` and its like.

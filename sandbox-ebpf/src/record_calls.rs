@@ -71,11 +71,12 @@ const EXECUTE_AT: u64 = 322;
 const CLONE_3: u64 = 435;
 const OPEN_AT_2: u64 = 437;
 
-/// `sys_enter(regs, id)`: the command's own recording begins with its exec; who executes is kept until it has.
+/// `sys_enter(regs, id)`: the command's own recording begins with its exec. Whether the call is an exec of what is recorded
+/// already.
 #[inline(always)]
-pub fn enter(context: &RawTracePointContext) {
+pub fn made(context: &RawTracePointContext) -> bool {
     let Some(state) = record::state() else {
-        return;
+        return false;
     };
     let number = context_argument(context, 1);
     let executes = number == EXECUTE || number == EXECUTE_AT;
@@ -83,13 +84,19 @@ pub fn enter(context: &RawTracePointContext) {
     let has_begun = unsafe { core::ptr::read_volatile(state) } != 0;
     if !has_begun {
         if !executes {
-            return;
+            return false;
         }
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(state, 1) };
     }
     mark(number, offset_of!(Tally, made));
-    if executes && has_begun {
+    executes && has_begun
+}
+
+/// The same, and who executes is kept until it has.
+#[inline(always)]
+pub fn enter(context: &RawTracePointContext) {
+    if made(context) {
         record::with_program(|_, program| {
             record::about_to_execute(program);
             Ok(())
@@ -137,6 +144,26 @@ pub fn exit(context: &RawTracePointContext) {
         let seen = Seen { program, ..Seen::default() };
         tell(slot, seen, number, registers, answer as u32)
     });
+}
+
+/// `sys_exit(regs, ret)`, beside the hooks: which calls succeeded, and the namespaces that were made.
+#[inline(always)]
+pub fn succeeded(context: &RawTracePointContext) {
+    let answer = context_argument(context, 1).cast_signed();
+    if !record::is_on() || (MOST_ERRORS..0).contains(&answer) || is_foreign() {
+        return;
+    }
+    let registers = context_argument(context, 0);
+    let Ok(number) = read::<u64>(registers + offset!(registers_number)) else {
+        record::count(offset_of!(Tally, unread));
+        return;
+    };
+    mark(number, offset_of!(Tally, succeeded));
+    if matches!(number, CLONE | UNSHARE | CLONE_3) {
+        record::with_program(|slot, program| {
+            namespaces(slot, Seen { program, ..Seen::default() }, number, registers)
+        });
+    }
 }
 
 #[inline(always)]
@@ -188,17 +215,7 @@ fn tell(
             }
             Ok(())
         }
-        CLONE | UNSHARE | CLONE_3 => {
-            let mut flags = argument(registers, 0)?;
-            if number == CLONE_3 {
-                flags = read_user::<u64>(flags)?;
-            }
-            let detail = flags as u32 & NAMESPACES;
-            if detail != 0 {
-                record::nameless(slot, Seen { operation: operation::NAMESPACE, detail, ..seen });
-            }
-            Ok(())
-        }
+        CLONE | UNSHARE | CLONE_3 => namespaces(slot, seen, number, registers),
         CONNECT | SEND_TO | SEND_MESSAGE | BIND => {
             let address = match number {
                 SEND_TO => argument(registers, 4)?,
@@ -217,6 +234,20 @@ fn tell(
             None => named(slot, seen, number, registers),
         },
     }
+}
+
+/// Namespaces that were made.
+#[inline(always)]
+fn namespaces(slot: *mut Slot, seen: Seen, number: u64, registers: u64) -> Result<(), Outcome> {
+    let mut flags = argument(registers, 0)?;
+    if number == CLONE_3 {
+        flags = read_user::<u64>(flags)?;
+    }
+    let detail = flags as u32 & NAMESPACES;
+    if detail != 0 {
+        record::nameless(slot, Seen { operation: operation::NAMESPACE, detail, ..seen });
+    }
+    Ok(())
 }
 
 /// A file that has just been opened.

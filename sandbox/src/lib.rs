@@ -10,6 +10,7 @@
 //! | [`trace`] | what a run did, each act once |
 //! | [`compile`] | profile to policy; which rule decides |
 //! | [`learn`] | trace to profile |
+//! | [`report`] | findings in the formats that people and machines read |
 //! | [`kernel`] | the BPF LSM engine: load, pin, enrol, read events |
 //! | [`record`] | a stream of acts becomes a trace |
 //! | [`confine`] | the launched process: cgroup, user, capabilities, seccomp, Landlock, terminal |
@@ -28,6 +29,7 @@ pub mod network;
 pub mod policy;
 pub mod profile;
 pub mod record;
+pub mod report;
 pub mod trace;
 
 // Test helpers are shared with integration tests, which know this crate by its name.

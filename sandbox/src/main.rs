@@ -50,6 +50,10 @@ fn act(verb: Verb) -> Result<u8, Failure> {
             let options = cli::learn_options(*arguments)?;
             command::learn::learn(&options, &mut out, &mut io::stderr())
         }
+        Verb::Check(arguments) => {
+            let options = cli::check_options(*arguments)?;
+            command::check::check(&options, &mut out, &mut io::stderr())
+        }
         Verb::Why(arguments) => {
             command::why::why(arguments.filter.as_deref(), arguments.json, &mut out).map(|()| 0)
         }
@@ -102,6 +106,23 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
                 out,
             )?;
             return Ok(u8::from(!allowed));
+        }
+        ProfileVerb::Merge { profiles, output } => {
+            command::profile::merge(&profiles, output.as_deref(), out)?;
+        }
+        ProfileVerb::Diff {
+            first,
+            second,
+            json,
+        } => {
+            let variables = Place::find(None)?.variables();
+            let same = command::profile::diff(&first, &second, &variables, json, out)?;
+            return Ok(u8::from(!same));
+        }
+        ProfileVerb::Minimise { profile, traces } => {
+            let variables = Place::find(None)?.variables();
+            let none = command::profile::minimise(&profile, &traces, &variables, out)?;
+            return Ok(u8::from(!none));
         }
         ProfileVerb::Schema => command::profile::schema(out)?,
         ProfileVerb::List => command::profile::list(out)?,

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
 use super::{
-    EngineArgument, LearnArguments, LimitArguments, NetworkArgument, RuleArguments, RunArguments,
-    SniArgument,
+    CheckArguments, EngineArgument, FormatArgument, LearnArguments, LimitArguments,
+    NetworkArgument, RuleArguments, RunArguments, SniArgument,
 };
 use crate::{
     command::{
-        Failure, learn,
+        Failure, check, learn,
         run::{EngineChoice, Options},
     },
     learn::Level,
@@ -17,6 +17,7 @@ use crate::{
         CommandLine, NetworkChoice, NetworkRight, NetworkRule, Opening, Origin, Right, Rule,
         SyscallChoice, capability, kernel, limit, syscall,
     },
+    report::Format,
 };
 
 /// The options of `ringfence run`; relative paths of rules are taken from `directory`.
@@ -63,6 +64,31 @@ pub fn learn_options(arguments: LearnArguments) -> Result<learn::Options, Failur
             _ => Level::Default,
         },
         accept_secrets: arguments.accept_secrets,
+        allow_loss: arguments.allow_loss,
+        user: arguments.user,
+    })
+}
+
+/// The options of `ringfence check`.
+///
+/// # Errors
+/// If the time makes no sense.
+pub fn check_options(arguments: CheckArguments) -> Result<check::Options, Failure> {
+    let seconds = arguments.time.as_deref();
+    Ok(check::Options {
+        seconds: seconds.map(|text| limit("time", text)).transpose()?,
+        profile: arguments.profile,
+        command: arguments.command,
+        format: match arguments.format {
+            FormatArgument::Text => Format::Text,
+            FormatArgument::Json => Format::Json,
+            FormatArgument::Junit => Format::Junit,
+            FormatArgument::Sarif => Format::Sarif,
+            FormatArgument::Markdown => Format::Markdown,
+            FormatArgument::Github => Format::Github,
+        },
+        output: arguments.output,
+        update: arguments.update,
         allow_loss: arguments.allow_loss,
         user: arguments.user,
     })

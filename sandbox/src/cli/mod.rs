@@ -2,7 +2,7 @@
 
 mod meaning;
 
-pub use meaning::{command_line, learn_options, run_options};
+pub use meaning::{check_options, command_line, learn_options, run_options};
 
 use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
 
@@ -32,6 +32,11 @@ pub enum Verb {
     /// Needs root. Exit codes: the command's own, 3 if the recording is not whole, 125 if nothing could be recorded, 126 and
     /// 127 as for run.
     Learn(Box<LearnArguments>),
+    /// Run a command without a fence, and name what it does that its profile does not allow
+    ///
+    /// Needs root. Exit codes: 0 if nothing is new, 1 if something is, 3 if the recording is not whole, 125 if nothing could be
+    /// recorded; the command's own if it failed and nothing is new.
+    Check(Box<CheckArguments>),
     /// Explain the denials of the last run
     Why(WhyArguments),
     /// Show what can be enforced here, by what, and how to turn on what is off
@@ -227,6 +232,53 @@ pub struct LearnArguments {
     pub command: Vec<OsString>,
 }
 
+/// `ringfence check`.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Profile: a shipped name or a path
+    #[arg(short, long, value_name = "PROFILE")]
+    pub profile: OsString,
+    /// How the findings are written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: FormatArgument,
+    /// Write the findings here; without it, to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Take what is new into the profile, secrets apart
+    #[arg(long)]
+    pub update: bool,
+    /// Be content with a recording that is not whole
+    #[arg(long)]
+    pub allow_loss: bool,
+    /// End the command after this time, as in 10m
+    #[arg(long = "for", value_name = "TIME")]
+    pub time: Option<String>,
+    /// Run as this user: name, uid, or uid:gid; under sudo the invoking user is the default
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FormatArgument {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON.
+    Json,
+    /// JUnit, for test reports.
+    Junit,
+    /// SARIF, for code scanning.
+    Sarif,
+    /// Markdown, for summaries.
+    Markdown,
+    /// Commands that GitHub reads from a log.
+    Github,
+}
+
 /// `ringfence why`.
 #[derive(Debug, Args)]
 pub struct WhyArguments {
@@ -283,6 +335,35 @@ pub enum ProfileVerb {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// What any of the profiles allows, with the evidence of all
+    Merge {
+        /// The profiles' files
+        #[arg(required = true, num_args = 1.., value_name = "FILE")]
+        profiles: Vec<PathBuf>,
+        /// Write the result here; without it, to standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// What the second profile allows and the first does not (+), and the other way round (-); exit code 0 if they mean the
+    /// same, 1 if not
+    Diff {
+        /// A shipped name or a path
+        first: OsString,
+        /// A shipped name or a path
+        second: OsString,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The profile's own rules that nothing in the traces needed; exit code 0 if there are none, 1 if there are
+    Minimise {
+        /// The profile's file
+        #[arg(short, long, value_name = "FILE")]
+        profile: PathBuf,
+        /// What `learn --trace` has written
+        #[arg(required = true, num_args = 1.., value_name = "TRACE")]
+        traces: Vec<PathBuf>,
     },
     /// The JSON Schema of profiles
     Schema,

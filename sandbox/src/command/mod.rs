@@ -1,5 +1,6 @@
 //! What the command line's verbs do: each takes what was asked, does it with the rooms below, and says what happened.
 
+pub mod check;
 pub mod doctor;
 mod failure;
 pub mod learn;

@@ -38,7 +38,7 @@ pub(super) static OBJECT: &[u8] =
 /// * `uring_allowed`: before 6.15 a ring's descriptor is made under `inode_init_security_anon`, and it still is.
 /// * the other `uring_*`, `key_*`, `perf_event_open`, `sctp_bind_connect`: absent where the kernel is built without what they guard
 ///   (include/linux/lsm_hook_defs.h).
-const YOUNGER_HOOKS: [&str; 11] = [
+pub(super) const YOUNGER_HOOKS: [&str; 11] = [
     "inode_set_acl",
     "inode_remove_acl",
     "file_ioctl_compat",

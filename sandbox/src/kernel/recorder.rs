@@ -22,7 +22,7 @@ use ringfence_abi::{
 
 use super::{
     Error, Host,
-    engine::{self, OBJECT},
+    engine::{self, OBJECT, YOUNGER_HOOKS},
     layout::Kernel,
     misses,
     pins::{self, Pins},
@@ -51,32 +51,72 @@ const CALLS: [(&str, &str, bool); 4] = [
     ("record_capability", "cap_capable", false),
 ];
 
+/// What counts system calls beside the hooks.
+const BESIDE_HOOKS: [(&str, &str); 2] = [
+    ("record_made", "sys_enter"),
+    ("record_succeeded", "sys_exit"),
+];
+
 /// Programs that record.
 pub struct Recorder {
+    name: &'static str,
     object: Ebpf,
     ring: RingBuf<MapData>,
     sees_capabilities: bool,
 }
 
 impl Recorder {
-    /// Loads and attaches the best that there is here.
+    /// Loads and attaches the best that there is here: the hooks that a fence judges at, else system calls.
     ///
     /// # Errors
-    /// Where the kernel or the user cannot have any, with the reason.
+    /// Where the kernel or the user cannot have either, with the reason.
     pub fn open() -> Result<Self, Error> {
-        Self::by_system_calls()
-    }
-
-    fn by_system_calls() -> Result<Self, Error> {
-        if !Host::probe().privileged {
+        let host = Host::probe();
+        if !host.privileged {
             return Err(Error::Recording("it needs root".to_owned()));
         }
+        let kernel = Kernel::read()?;
+        let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
+        if host.obstacle().is_none() {
+            match Self::by_hooks(&kernel, &types) {
+                // Some kernels list `bpf` among their security modules and refuse to load for it.
+                Err(Error::Program { .. }) => {}
+                other => return other,
+            }
+        }
+        Self::by_system_calls(&kernel, &types)
+    }
+
+    fn by_hooks(kernel: &Kernel, types: &Btf) -> Result<Self, Error> {
+        let mut object = load(kernel, types)?;
+        for (name, program) in object.programs_mut() {
+            let Program::Lsm(program) = program else {
+                continue;
+            };
+            let Some(hook) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook) {
+                continue;
+            }
+            program
+                .load(hook, types)
+                .and_then(|()| program.attach())
+                .map_err(|error| refused(hook, engine::spell(&error)))?;
+        }
+        for (name, tracepoint) in BESIDE_HOOKS {
+            attach(&mut object, name, tracepoint)?;
+        }
+        Self::of("hooks", object, true)
+    }
+
+    fn by_system_calls(kernel: &Kernel, types: &Btf) -> Result<Self, Error> {
         if !cfg!(target_arch = "x86_64") {
             return Err(Error::Recording(
                 "the numbers of system calls are known for x86-64 only".to_owned(),
             ));
         }
-        let mut object = load()?;
+        let mut object = load(kernel, types)?;
         let mut sees_capabilities = false;
         for (name, tracepoint, required) in CALLS {
             let Err(error) = attach(&mut object, name, tracepoint) else {
@@ -87,8 +127,13 @@ impl Recorder {
                 return Err(error);
             }
         }
+        Self::of("system-calls", object, sees_capabilities)
+    }
+
+    fn of(name: &'static str, mut object: Ebpf, sees_capabilities: bool) -> Result<Self, Error> {
         let ring = take(&mut object, "RECORDS")?;
         Ok(Self {
+            name,
             object,
             ring,
             sees_capabilities,
@@ -98,7 +143,13 @@ impl Recorder {
     /// How it records, in a word for the trace.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        "system-calls"
+        self.name
+    }
+
+    /// Whether a capability that was asked for is known to be needed: a question of the kernel's own is told apart.
+    #[must_use]
+    pub fn tells_questions_apart(&self) -> bool {
+        self.name == "hooks"
     }
 
     /// Whether the use of capabilities is seen.
@@ -198,11 +249,9 @@ impl AsFd for Recorder {
 }
 
 /// Loads the object; its maps of tables need a place to be found in, which is removed again.
-fn load() -> Result<Ebpf, Error> {
-    let kernel = Kernel::read()?;
-    let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
+fn load(kernel: &Kernel, types: &Btf) -> Result<Ebpf, Error> {
     let (pins, _turn) = Pins::open(&format!("recording-{}", process::id()))?;
-    let loaded = load_at(&pins, &kernel, &types);
+    let loaded = load_at(&pins, kernel, types);
     pins::remove(&pins.version)?;
     // Nobody's fence is in it.
     fs::remove_dir(&pins.fences).map_err(|error| Error::state(&pins.fences, error))?;
@@ -230,17 +279,23 @@ fn load_at(pins: &Pins, kernel: &Kernel, types: &Btf) -> Result<Ebpf, Error> {
 }
 
 fn attach(object: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), Error> {
-    let refused = |reason: String| Error::Program {
-        hook: tracepoint.to_owned(),
-        reason,
-    };
     match object.program_mut(name) {
         Some(Program::RawTracePoint(program)) => program
             .load()
             .and_then(|()| program.attach(tracepoint))
             .map(|_| ())
-            .map_err(|error| refused(engine::spell(&error))),
-        _ => Err(refused("the object does not define it".to_owned())),
+            .map_err(|error| refused(tracepoint, engine::spell(&error))),
+        _ => Err(refused(
+            tracepoint,
+            "the object does not define it".to_owned(),
+        )),
+    }
+}
+
+fn refused(hook: &str, reason: String) -> Error {
+    Error::Program {
+        hook: hook.to_owned(),
+        reason,
     }
 }
 

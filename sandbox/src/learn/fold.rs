@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringfence_abi::rights::{READ, WRITE};
+use ringfence_abi::rights::{EXEC, READ, WRITE};
 
 use super::{
     Level,
@@ -38,24 +38,29 @@ pub(super) fn fold(
     let mut rules = Rules::new();
     // Directories whose entries may become one rule, as names.
     let mut foldable: BTreeSet<Names> = BTreeSet::new();
+    // Programs: that some of a directory are executed says nothing of the others.
+    let mut pinned: BTreeSet<Names> = BTreeSet::new();
     let workspace = workspace(needs, bit, folding);
     for (path, need) in needs {
         let Some(evidence) = need.of(bit) else {
             continue;
         };
-        let names = folding.rule(path, need, bit, workspace);
+        let names = folding.rule(path, need, workspace);
         for depth in 1..names.0.len() {
             let parent = Names(names.0[..depth].to_vec());
             if !foldable.contains(&parent) && folding.may_fold(path, depth) {
                 foldable.insert(parent);
             }
         }
+        if need.of(EXEC).is_some() && !is_library(path) {
+            pinned.insert(names.clone());
+        }
         rules.entry(names).or_default().add(evidence);
     }
     absorb(&mut rules);
     if folding.level != Level::Tight {
-        number(&mut rules);
-        while fold_once(&mut rules, &foldable, folding.level) {
+        number(&mut rules, &pinned);
+        while fold_once(&mut rules, &foldable, &pinned, folding.level) {
             absorb(&mut rules);
         }
     }
@@ -86,7 +91,7 @@ fn workspace(needs: &BTreeMap<&[u8], Need>, bit: u8, folding: &Folding<'_>) -> b
 
 impl Folding<'_> {
     /// The rule for one path, before siblings are looked at.
-    fn rule(&self, path: &[u8], need: &Need, bit: u8, workspace: bool) -> Names {
+    fn rule(&self, path: &[u8], need: &Need, workspace: bool) -> Names {
         let mut names = self.places.names(path);
         if names.0[0] == "${TMP}" {
             return below(names.0[..1].to_vec());
@@ -99,8 +104,8 @@ impl Folding<'_> {
             return if need.subtree { below(names.0) } else { names };
         }
         let last = names.0.len() - 1;
-        let made = need.made && bit == WRITE;
-        if made && last > 0 && self.is_writable_as_a_whole(path) {
+        // What came or went will have another name the next time, and so it is read and executed.
+        if need.made && last > 0 && self.is_writable_as_a_whole(path) {
             names.0.pop();
             self.generalise(&mut names, false);
             return below(names.0);
@@ -136,6 +141,12 @@ impl Folding<'_> {
     }
 }
 
+/// Shared libraries and modules are many, and belong together.
+fn is_library(path: &[u8]) -> bool {
+    let name = &path[parent(path).len()..];
+    name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.")
+}
+
 fn parent(path: &[u8]) -> &[u8] {
     let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
     &path[..slash]
@@ -163,9 +174,9 @@ fn processes(names: &mut Names) {
 }
 
 /// Siblings that differ in numbers only.
-fn number(rules: &mut Rules) {
+fn number(rules: &mut Rules, pinned: &BTreeSet<Names>) {
     let mut shapes: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
-    for names in rules.keys() {
+    for names in rules.keys().filter(|names| !pinned.contains(names)) {
         let Some(shape) = names.0.last().and_then(|name| volatile::numbered(name)) else {
             continue;
         };
@@ -182,11 +193,16 @@ fn number(rules: &mut Rules) {
 }
 
 /// Folds the siblings of one directory; `false` if there is none with enough of them.
-fn fold_once(rules: &mut Rules, foldable: &BTreeSet<Names>, level: Level) -> bool {
+fn fold_once(
+    rules: &mut Rules,
+    foldable: &BTreeSet<Names>,
+    pinned: &BTreeSet<Names>,
+    level: Level,
+) -> bool {
     let enough = if level == Level::Loose { 2 } else { SIBLINGS };
     let mut files: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
     let mut trees: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
-    for names in rules.keys() {
+    for names in rules.keys().filter(|names| !pinned.contains(names)) {
         let length = names.0.len();
         let last = names.0[length - 1].as_str();
         if last == "**" || last == "*" {
@@ -281,7 +297,7 @@ mod tests {
     #[test]
     fn siblings_that_differ_in_numbers_become_one() {
         let mut all = rules(&["/d/cpu0", "/d/cpu1", "/d/cpu2", "/d/x1", "/d/x2"]);
-        number(&mut all);
+        number(&mut all, &BTreeSet::new());
         assert_eq!(texts(&all), ["/d/cpu[0-9]*", "/d/x1", "/d/x2"]);
     }
 

@@ -70,7 +70,7 @@ impl Places {
         if is_workspace {
             return true;
         }
-        if holds_home || (is_kernels && depth < 4) {
+        if holds_home || (is_kernels && depth < 4) || is_shared(path) {
             return false;
         }
         match in_home {
@@ -90,6 +90,24 @@ impl Places {
         self.workspace
             .as_ref()
             .is_some_and(|workspace| is_below(path, workspace))
+    }
+}
+
+/// Directories of the system in which things of many programs lie side by side.
+fn is_shared(path: &[u8]) -> bool {
+    let mut names = path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty());
+    let (top, second, third) = (names.next(), names.next(), names.next());
+    let shared: [&[u8]; 6] = [b"bin", b"sbin", b"lib", b"lib64", b"libexec", b"games"];
+    let holds_programs = path
+        .rsplit(|&byte| byte == b'/')
+        .next()
+        .is_some_and(|last| shared.contains(&last));
+    match (top, second, third) {
+        (Some(b"usr"), Some(b"local"), Some(_)) => names.next().is_none(),
+        (Some(b"usr" | b"var"), _, None) | (_, None, _) => true,
+        _ => holds_programs,
     }
 }
 

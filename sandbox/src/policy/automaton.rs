@@ -173,7 +173,7 @@ pub struct Difference {
 }
 
 /// One byte of each class, from `first` on.
-fn alphabet(first: u8, class: impl Fn(u8) -> (u8, u8)) -> Vec<u8> {
+pub(super) fn alphabet(first: u8, class: impl Fn(u8) -> (u8, u8)) -> Vec<u8> {
     let by_class: BTreeMap<_, _> = (first..=255).map(|byte| (class(byte), byte)).collect();
     by_class.into_values().collect()
 }

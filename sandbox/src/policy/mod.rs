@@ -4,10 +4,12 @@ use ringfence_abi::surface::Surfaces;
 use serde::Serialize;
 
 mod automaton;
+mod compare;
 mod network;
 mod protection;
 
 pub use automaton::{Automaton, Difference};
+pub use compare::Witness;
 pub use network::{NetworkPolicy, NetworkQuestion, Sni, mapped};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 

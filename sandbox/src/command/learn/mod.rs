@@ -94,7 +94,7 @@ pub fn learn(
 }
 
 /// The profile of one observation.
-fn profile_of(seen: &Observation, options: &Options) -> Result<Learned, Failure> {
+pub(super) fn profile_of(seen: &Observation, options: &Options) -> Result<Learned, Failure> {
     for name in &options.base {
         if crate::profile::shipped::find(name).is_none() {
             return Err(Failure::Argument(format!(

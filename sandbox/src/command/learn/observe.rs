@@ -87,11 +87,16 @@ pub fn observe(
                 .to_owned(),
         );
     }
+    let not_told = if recorder.tells_questions_apart() {
+        0
+    } else {
+        NOT_TOLD
+    };
     Ok(Observation {
         trace: Trace {
             facts: facts(command, &place, recorder.name(), began),
             records: collector.records(&recorder.counts()?),
-            end: end(&exit, &tally, &collector, seconds.is_some()),
+            end: end(&exit, &tally, &collector, seconds.is_some(), not_told),
         },
         variables: place.variables(),
         notes,
@@ -179,7 +184,7 @@ fn facts(command: &[OsString], place: &Place, recorder: &'static str, began: Sys
 }
 
 /// `was_timed` says that being ended by the clock was wanted.
-fn end(exit: &Exit, tally: &Tally, collector: &Collector, was_timed: bool) -> End {
+fn end(exit: &Exit, tally: &Tally, collector: &Collector, was_timed: bool, not_told: u64) -> End {
     let names = |numbers: &[u32]| -> Vec<String> {
         let names = numbers
             .iter()
@@ -199,7 +204,7 @@ fn end(exit: &Exit, tally: &Tally, collector: &Collector, was_timed: bool) -> En
         lost: losses
             .map(|(reason, count)| (reason.to_owned(), count))
             .collect(),
-        capabilities: confine::capability_names(tally.capabilities & !NOT_TOLD),
+        capabilities: confine::capability_names(tally.capabilities & !not_told),
         surfaces: confine::surface_names(surfaces),
         system_calls: names(&tally.made),
         peak_memory: exit.peak.memory,

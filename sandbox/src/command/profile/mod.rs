@@ -1,10 +1,14 @@
 //! `ringfence profile`: shows, tests, describes and lists profiles. Runs nothing.
 
+mod diff;
 mod json;
+mod merge;
 mod peer;
 mod show;
 mod test;
 
+pub use diff::diff;
+pub use merge::{merge, minimise};
 pub use show::show;
 pub use test::{Question, explain, explain_network, test};
 

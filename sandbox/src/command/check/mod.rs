@@ -1,0 +1,129 @@
+//! `ringfence check`: runs a command, records what it does, and names what its profile does not allow.
+
+mod compare;
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Failure,
+    learn::{self, LOST, observe},
+};
+use crate::{
+    compile,
+    profile::{self, CommandLine},
+    report::{self, Findings, Format},
+};
+
+/// The exit code for new behaviour.
+pub const NEW: u8 = 1;
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The profile.
+    pub profile: OsString,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+    /// How findings are written.
+    pub format: Format,
+    /// Where they go; standard output if nowhere.
+    pub output: Option<PathBuf>,
+    /// Whether the profile takes in what is new.
+    pub update: bool,
+    /// Whether a recording that is not whole is good enough.
+    pub allow_loss: bool,
+    /// Seconds after which the command is ended.
+    pub seconds: Option<u64>,
+    /// Who to run as.
+    pub user: Option<String>,
+}
+
+/// Runs the command and writes the findings; 0 if nothing is new, [`NEW`] if something is, [`LOST`] if the recording is not
+/// whole, and the command's own exit code if it failed and nothing is new.
+///
+/// # Errors
+/// If nothing could be recorded, or the profile is none.
+pub fn check(
+    options: &Options,
+    out: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> Result<u8, Failure> {
+    // Before anything runs: the command could change it.
+    let effective = profile::load(
+        std::slice::from_ref(&options.profile),
+        CommandLine::default(),
+    )?;
+    let path = PathBuf::from(&options.profile);
+    let before = match options.update {
+        true => Some(learn::read_profile(&path)?),
+        false => None,
+    };
+    let seen = observe(
+        &options.command,
+        options.user.as_deref(),
+        options.seconds,
+        stderr,
+    )?;
+    let (policy, explainer) = compile::compile(&effective, &seen.variables, &super::look::look)?;
+    let known = learn::known(&seen.variables)?;
+    let words: Vec<_> = options
+        .command
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let end = &seen.trace.end;
+    let findings = Findings {
+        profile: options.profile.to_string_lossy().into_owned(),
+        command: words.join(" "),
+        exit: end.exit,
+        acts: seen.trace.records.len(),
+        new: compare::new(&seen.trace, &policy, &explainer, &known),
+        lost: end
+            .lost
+            .iter()
+            .map(|(reason, count)| format!("{count} acts {reason}"))
+            .collect(),
+    };
+    tell(options, &findings, out)?;
+    if let Some(before) = before {
+        let asked = learn::Options {
+            base: Vec::new(),
+            ..learn::Options::default()
+        };
+        let merged = before.merge(learn::profile_of(&seen, &asked)?)?;
+        learn::write_profile(&path, &crate::learn::render(&merged))?;
+    }
+    for note in &seen.notes {
+        writeln!(stderr, "ringfence: {note}").ok();
+    }
+    Ok(if !findings.lost.is_empty() && !options.allow_loss {
+        LOST
+    } else if !findings.new.is_empty() {
+        NEW
+    } else {
+        end.exit
+    })
+}
+
+fn tell(options: &Options, findings: &Findings, out: &mut dyn Write) -> Result<(), Failure> {
+    let text = report::write(findings, options.format).map_err(Failure::Argument)?;
+    match &options.output {
+        Some(path) => fs::write(path, text).map_err(|source| failed(path, source)),
+        None => out
+            .write_all(text.as_bytes())
+            .map_err(|source| failed(Path::new("standard output"), source)),
+    }
+}
+
+fn failed(path: &Path, source: std::io::Error) -> Failure {
+    Failure::File {
+        action: "write the findings to",
+        path: path.to_owned(),
+        source,
+    }
+}
