@@ -9,6 +9,7 @@ use ringfence_abi::automaton::DEAD;
 
 use super::event::{QueryCause, QueryEvent};
 use super::message::{Answer, Question};
+use super::serve::TENDING;
 use super::special::is_special;
 use super::upstream::Found;
 use super::{Shared, locked};
@@ -123,7 +124,8 @@ impl Shared {
         }
     }
 
-    /// Opens `address` in every policy that `name` opens something of.
+    /// Opens `address` in every policy that `name` opens something of. One that lies inside is opened by no name: it is of use where a
+    /// rule is about it.
     fn open(
         &self,
         name: &str,
@@ -142,11 +144,12 @@ impl Shared {
         let inside = !from_hosts && is_special(address);
         let mut usable = false;
         for (number, (policy, &state)) in self.policies.iter().zip(&standing.states).enumerate() {
-            let lenient = policy.mode != Mode::Enforce;
-            if inside && !policy.reaches_address(address) && !lenient {
+            // A rule about the address says on which ports; the name adds none.
+            if inside {
+                usable |= policy.mode != Mode::Enforce || policy.reaches_address(address);
                 continue;
             }
-            usable |= lenient || state != DEAD;
+            usable |= policy.mode != Mode::Enforce || state != DEAD;
             if state != DEAD {
                 grants.open(number, address, state, ttl, now)?;
             }
@@ -176,10 +179,17 @@ impl Shared {
         });
     }
 
-    /// What has to be done from time to time: the hosts file is read if it has changed, what it says of allowed names is
+    /// What has to be done from time to time, at most once a second: the hosts file is read if it has changed, what it says of allowed names is
     /// opened, and what has expired is closed.
     pub(super) fn tend(&self) {
         let now = Instant::now();
+        {
+            let mut tended = locked(&self.tended);
+            if tended.is_some_and(|at| now.saturating_duration_since(at) < TENDING) {
+                return;
+            }
+            *tended = Some(now);
+        }
         locked(&self.grants).sweep(now);
         let mut hosts = locked(&self.hosts);
         if !hosts.refresh(now) {

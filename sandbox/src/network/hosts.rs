@@ -11,11 +11,15 @@ use std::time::{Duration, Instant, SystemTime};
 const MOST_BYTES: u64 = 16 << 20;
 /// How often it is looked whether the file has changed.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How often its names are handed out anew although it has not: what they open does not stay open for ever.
+const AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// Names and their addresses.
 pub(super) struct Hosts {
     path: PathBuf,
     looked: Option<Instant>,
+    /// When its names were handed out.
+    handed_out: Option<Instant>,
     /// Change time and length of what was read.
     version: Option<(SystemTime, u64)>,
     names: BTreeMap<String, Vec<IpAddr>>,
@@ -26,6 +30,7 @@ impl Hosts {
         Self {
             path,
             looked: None,
+            handed_out: None,
             version: None,
             names: BTreeMap::new(),
         }
@@ -46,8 +51,19 @@ impl Hosts {
         self.names.keys().map(String::as_str)
     }
 
-    /// Reads the file if it has changed since, and says whether it did. A file that is not there has no names.
+    /// Reads the file if it has changed since, and says whether its names are to be opened: when they have changed, and from time
+    /// to time. A file that is not there has no names.
     pub(super) fn refresh(&mut self, now: Instant) -> bool {
+        let changed = self.read(now);
+        let recent = |at: Instant| now.saturating_duration_since(at) < AGAIN;
+        let due = changed || !self.handed_out.is_some_and(recent);
+        if due {
+            self.handed_out = Some(now);
+        }
+        due
+    }
+
+    fn read(&mut self, now: Instant) -> bool {
         let fresh = |looked: Instant| now.saturating_duration_since(looked) < INTERVAL;
         if self.looked.is_some_and(fresh) {
             return false;
@@ -112,7 +128,7 @@ mod tests {
         let path = directory.path().join("hosts");
         let mut hosts = Hosts::new(path.clone());
         let start = Instant::now();
-        hosts.refresh(start);
+        assert!(hosts.refresh(start), "localhost is always there");
         assert_eq!(hosts.addresses("db"), None);
         assert_eq!(hosts.addresses("x.localhost").unwrap().len(), 2);
         std::fs::write(&path, "192.0.2.1 db\n").unwrap();
@@ -122,5 +138,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(hosts.refresh(start + 2 * INTERVAL));
         assert_eq!(hosts.addresses("db"), None);
+        assert!(!hosts.refresh(start + 3 * INTERVAL));
+        assert!(hosts.refresh(start + 3 * INTERVAL + AGAIN));
     }
 }

@@ -78,6 +78,8 @@ struct Shared {
     budget: Mutex<Budget>,
     grants: Mutex<Grants>,
     events: Mutex<Events>,
+    /// When it was last looked after: [`Shared::tend`].
+    tended: Mutex<Option<Instant>>,
     stopped: AtomicBool,
 }
 
@@ -100,6 +102,7 @@ impl Resolver {
             budget: Mutex::new(Budget::new(settings.wildcards, Instant::now())),
             grants: Mutex::new(Grants::new(grant)),
             events: Mutex::new(Events::new(bell)),
+            tended: Mutex::new(None),
             stopped: AtomicBool::new(false),
         });
         shared.tend();

@@ -21,7 +21,7 @@ const WAKE: Duration = Duration::from_millis(200);
 /// How often a port is looked for that is free for all sockets.
 const TRIES: usize = 16;
 /// How often expired addresses and the hosts file are looked at.
-const TENDING: Duration = Duration::from_secs(1);
+pub(super) const TENDING: Duration = Duration::from_secs(1);
 
 /// Where a resolver answers: bound by the caller, perhaps in another network namespace.
 pub struct Sockets {
@@ -115,15 +115,16 @@ pub(super) fn wake(sockets: &[UdpSocket], addresses: &[SocketAddr], threads: usi
 fn datagrams(socket: &UdpSocket, shared: &Shared) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     while !shared.stopped.load(Ordering::SeqCst) {
-        match socket.recv_from(&mut buffer) {
+        let received = socket.recv_from(&mut buffer);
+        shared.tend();
+        match received {
             Ok((length, peer)) => {
                 if let Some(answer) = shared.respond(&buffer[..length], false) {
                     // Who has gone needs no answer.
                     socket.send_to(&answer, peer).ok();
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => shared.tend(),
-            // An answer that found nobody comes back here (ICMP): the next query is another one.
+            // Nothing came for a while, or an answer that found nobody has come back (ICMP): the next query is another one.
             Err(_) => {}
         }
     }

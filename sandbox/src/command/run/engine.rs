@@ -112,7 +112,7 @@ impl Enforcer {
 
     /// What opens addresses that names have led to.
     pub(super) fn grants(&self, watch: &Watch) -> Result<kernel::Grants, Failure> {
-        let engine = self.kernel().ok_or(kernel::Error::NoNetwork)?;
+        let engine = self.kernel().ok_or_else(no_programs)?;
         Ok(watch.fence.grants(engine)?)
     }
 
@@ -122,7 +122,7 @@ impl Enforcer {
         watch: &Watch,
         resolver: ringfence_abi::network::Resolver,
     ) -> Result<(), Failure> {
-        let engine = self.kernel_mut().ok_or(kernel::Error::NoNetwork)?;
+        let engine = self.kernel_mut().ok_or_else(no_programs)?;
         Ok(watch.fence.set_resolver(engine, resolver)?)
     }
 
@@ -243,6 +243,12 @@ fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
     });
     test.remove()?;
     Ok(engine?)
+}
+
+fn no_programs() -> Failure {
+    Failure::Kernel(kernel::Error::NoNetwork(
+        "there are no programs of this fence in the kernel".to_owned(),
+    ))
 }
 
 fn no_cgroup() -> Failure {

@@ -81,7 +81,15 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let launched = plan.launch()?;
     record.blind = enforcer.blindness(launched.cgroup());
     let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
-    let names = Names::start(&prepared, &mut enforcer, watch.as_ref())?;
+    let names = match Names::start(&prepared, &mut enforcer, watch.as_ref()) {
+        Ok(names) => names,
+        Err(failure) => {
+            if let Some(watch) = watch {
+                enforcer.release(watch)?;
+            }
+            return Err(failure);
+        }
+    };
     let ended = launched
         .release()
         .map_err(Failure::from)

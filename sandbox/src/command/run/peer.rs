@@ -1,6 +1,6 @@
 //! Denials about the network: which peer, which name led there, and what would allow it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringfence_abi::{
     event::operation,
@@ -116,11 +116,8 @@ fn of_peer(
     program: u8,
     explainer: &Explainer,
 ) -> NetworkExplanation {
-    let Peer {
-        address,
-        port,
-        protocol,
-    } = *peer;
+    let Peer { port, protocol, .. } = *peer;
+    let address = peer.address;
     if matches!(operation, operation::BIND | operation::LISTEN) {
         let question = NetworkQuestion::Listen {
             address,
@@ -129,8 +126,14 @@ fn of_peer(
         };
         return explainer.explain_network(program, &question);
     }
+    // As the kernel asks: who connects to no address connects to the host itself.
+    let reached = match address {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    };
     let by_address = NetworkQuestion::Connect {
-        address,
+        address: reached,
         protocol,
         port,
     };
