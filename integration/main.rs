@@ -20,6 +20,7 @@ mod programs;
 mod refusal;
 mod rights;
 mod sections;
+mod stress;
 mod surfaces;
 mod terminal;
 mod untrusted;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     refusal::register(&mut suite);
     rights::register(&mut suite);
     sections::register(&mut suite);
+    stress::register(&mut suite);
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);

@@ -104,6 +104,13 @@ def map_by_number():
     system(321, 14, struct.pack("I", number) + bytes(124), 128)
 
 
+def device():
+    """A network device of this process's own."""
+    handle = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(handle, 0x400454CA, struct.pack("16sH22x", b"", 0x1002))
+    os.close(handle)
+
+
 def ring():
     system(425, 4, ctypes.create_string_buffer(120))
 
@@ -190,6 +197,7 @@ ACTS = {
     "log": lambda: system(103, 10, 0, 0),
     "quota": lambda: system(179, 0x800001 << 8, 0, 0, 0),
     "ring": ring,
+    "device": device,
     "page-faults": lambda: system(323, 0),
     "host-name": lambda: system(170, b"ringfence", 9),
     "inet": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),

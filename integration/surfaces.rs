@@ -146,6 +146,7 @@ const PARTS: &[(&str, &str)] = &[
     ("log", OK),
     ("quota", OK),
     ("ring", OK),
+    ("device", OK),
     ("page-faults", OK),
     ("inet", OK),
     ("netlink", OK),
@@ -322,10 +323,17 @@ fn ipc_objects_of_tasks_outside_are_out_of_reach() -> Verdict {
     let tried = inside(&fence, &standing, &acts);
     let own = inside(&fence, &standing, &["ipc"]);
     standing.end()?;
+    let opened = self::fence(&format!("{CAPABLE}\n[kernel]\nallow = [\"ipc\"]\n"))?;
+    let standing = Standing::of(&opened, &[])?;
+    let reached = inside(&opened, &standing, &acts[..2]);
+    let found = inside(&opened, &standing, &[&open]);
+    standing.end()?;
     // This also removes what was made.
     let meanwhile = outside(&fence, &[&find, &attach, &open, &remove, &destroy]);
     agree("inside", &acts, &tried?, &[DENIED; 5])?;
     agree("its own", &["ipc"], &own?, &[OK])?;
+    agree("opened", &acts[..2], &reached?, &[OK; 2])?;
+    agree("opened", &[&open], &found?, &[OK])?;
     agree("outside", &acts, &meanwhile?, &[OK; 5])
 }
 

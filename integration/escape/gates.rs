@@ -15,6 +15,11 @@ pub(super) fn cases() -> Vec<Case> {
             "makes calls of 32-bit programs, which a filter may not know",
             by_old_gate,
         ),
+        Case::least(
+            "K13b",
+            "opens a closed file by the call of 32-bit programs",
+            opens_by_old_gate,
+        ),
         Case::wide("K13a", "makes calls of the x32 architecture", by_x32),
     ]
 }
@@ -41,18 +46,13 @@ fn old_gate(number: u32, words: [u32; 3]) -> i32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn by_old_gate(arena: &Arena) -> Attempt {
+fn by_old_gate(_: &Arena) -> Attempt {
     const NO_CALL: i32 = -libc::ENOSYS;
     // arch/x86/entry/syscalls/syscall_32.tbl
     if old_gate(20, [0; 3]) == NO_CALL {
         return absent("this kernel has no calls for 32-bit programs");
     }
-    // A path has to lie low for a 32-bit pointer.
     let low = low_page()?;
-    let path = c(arena.closed("secret"))?;
-    let bytes = path.as_bytes_with_nul();
-    // SAFETY: the page is ours and larger than any path of the test.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), low as *mut u8, bytes.len()) };
     let calls: [(&str, u32, [u32; 3]); 6] = [
         ("socket", 359, [2, 1, 0]),
         ("userfaultfd", 374, [1, 0, 0]),
@@ -74,6 +74,23 @@ fn by_old_gate(arena: &Arena) -> Attempt {
 }
 
 #[cfg(target_arch = "x86_64")]
+fn opens_by_old_gate(arena: &Arena) -> Attempt {
+    const OPEN: u32 = 5;
+    // A path has to lie low for a 32-bit pointer.
+    let low = low_page()?;
+    let path = c(arena.closed("secret"))?;
+    let bytes = path.as_bytes_with_nul();
+    // SAFETY: the page is ours and larger than any path of the test.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), low as *mut u8, bytes.len()) };
+    match old_gate(OPEN, [low, 0, 0]) {
+        answer if answer >= 0 => escaped("opened it"),
+        answer if answer == -libc::ENOSYS => absent("this kernel has no calls for 32-bit programs"),
+        answer => Err(Stop::Refused(-answer)),
+    }
+}
+
+/// Two pages that a 32-bit pointer reaches, full of zeros.
+#[cfg(target_arch = "x86_64")]
 fn low_page() -> io::Result<u32> {
     let both = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
@@ -83,6 +100,11 @@ fn low_page() -> io::Result<u32> {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn by_old_gate(_: &Arena) -> Attempt {
+    absent("only x86 has this gate")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn opens_by_old_gate(_: &Arena) -> Attempt {
     absent("only x86 has this gate")
 }
 

@@ -59,3 +59,20 @@ pub unsafe fn add(target: *mut u64, amount: u64) {
         );
     }
 }
+
+/// Sets `bits`.
+///
+/// # Safety
+/// `target` is in a map value and aligned.
+#[inline(always)]
+pub unsafe fn set(target: *mut u64, bits: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        asm!(
+            "lock *(u64 *)({target} + 0) |= {bits}",
+            target = in(reg) target,
+            bits = in(reg) bits,
+            options(nostack),
+        );
+    }
+}

@@ -181,7 +181,7 @@ fn judge(question: Question, object: Object) -> i32 {
 ///
 /// What is anonymous is its own parent; the walk finds that out and says so.
 #[inline(always)]
-fn is_removed(dentry: u64) -> Result<bool, Outcome> {
+pub fn is_removed(dentry: u64) -> Result<bool, Outcome> {
     let hashed = read::<u64>(dentry + offset!(dentry_hash_pprev))? != 0;
     let parent = read::<u64>(dentry + offset!(dentry_parent))?;
     Ok(!hashed && parent != dentry)

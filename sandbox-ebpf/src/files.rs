@@ -108,15 +108,24 @@ pub fn control(context: &LsmContext) -> i32 {
         verdict::closed(label, operation, surface, Object::of_file(file));
         return NOT_PERMITTED;
     }
-    let needed = match kind(file) {
-        Ok(REGULAR | DIRECTORY) if asks_only(command) => return ALLOW,
-        Ok(CHARACTER | BLOCK) if is_terminal(command) => return ALLOW,
-        Ok(REGULAR | DIRECTORY | CHARACTER | BLOCK) | Err(_) => rights::WRITE,
-        // Pipes, sockets and anonymous inodes: judged where they were made.
-        Ok(_) => return ALLOW,
-    };
+    let needed = needed_by_control(file, command);
+    if needed == 0 {
+        return ALLOW;
+    }
     let question = Question { label, operation: operation::IOCTL, needed };
     verdict::of(question, Object::of_file(file))
+}
+
+/// The rights that a control request asks for.
+#[inline(always)]
+pub fn needed_by_control(file: u64, command: u32) -> u8 {
+    match kind(file) {
+        Ok(REGULAR | DIRECTORY) if asks_only(command) => 0,
+        Ok(CHARACTER | BLOCK) if is_terminal(command) => 0,
+        Ok(REGULAR | DIRECTORY | CHARACTER | BLOCK) | Err(_) => rights::WRITE,
+        // Pipes, sockets and anonymous inodes: judged where they were made.
+        Ok(_) => 0,
+    }
 }
 
 /// What types into a terminal, or makes others get a file's signals, is closed on files of every kind.

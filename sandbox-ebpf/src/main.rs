@@ -26,8 +26,11 @@ mod owner;
 mod packets;
 mod peers;
 mod pseudo;
+mod record;
+mod record_calls;
 mod report;
 mod scratch;
+mod siphash;
 mod sockets;
 mod special;
 mod surface;
@@ -227,6 +230,34 @@ pub fn cgroup_ingress(context: SkBuffContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn watch_failures(context: RawTracePointContext) -> i32 {
     watch::failure(&context);
+    0
+}
+
+/// Not a hook: `learn` by system calls.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn record_enter(context: RawTracePointContext) -> i32 {
+    record_calls::enter(&context);
+    0
+}
+
+/// Not a hook: `learn` by system calls.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn record_exit(context: RawTracePointContext) -> i32 {
+    record_calls::exit(&context);
+    0
+}
+
+/// Not a hook: `learn` by system calls.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn record_execute(context: RawTracePointContext) -> i32 {
+    record_calls::execute(&context);
+    0
+}
+
+/// Not a hook: `learn` by system calls, since 6.14.
+#[raw_tracepoint(tracepoint = "cap_capable")]
+pub fn record_capability(context: RawTracePointContext) -> i32 {
+    record_calls::capability(&context);
     0
 }
 

@@ -9,6 +9,7 @@ use ringfence_abi::{
     limits,
     network::{Flow, Grant, GrantKey, Peer, Resolver},
     policy::{Counters, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS, Table},
+    record::{Seen, Tally},
 };
 
 use crate::scratch::{SLOTS, Slot};
@@ -99,3 +100,24 @@ pub static EVENTS: HashOfMaps<
 /// Working memory, see [`crate::scratch`].
 #[btf_map]
 pub static SCRATCH: Array<Slot, { SLOTS as usize }> = Array::new();
+
+/// Cgroups that are recorded, by cgroup id; not 0 once the command itself has begun. The maps from here on are a
+/// recording's own: they are not pinned, and what does not record makes them as small as they can be.
+#[btf_map]
+pub static RECORDED: HashMap<u64, u32, { limits::RECORDED as usize }> = HashMap::new();
+
+/// Acts that have been told, and how often each was done.
+#[btf_map]
+pub static SEEN: HashMap<Seen, u64, { limits::SEEN as usize }> = HashMap::new();
+
+/// Programs that are about to execute another, by the address of the `task_struct`: who it was, for when it has happened.
+#[btf_map]
+pub static EXECUTING: HashMap<u64, u64, { limits::EXECUTING as usize }> = HashMap::new();
+
+/// What is only counted.
+#[btf_map]
+pub static TALLY: Array<Tally, 1> = Array::new();
+
+/// Acts on their way to user space.
+#[btf_map]
+pub static RECORDS: RingBuf<u8, { limits::RECORD_RING_BYTES as usize }> = RingBuf::new();

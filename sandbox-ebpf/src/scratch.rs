@@ -4,7 +4,7 @@
 //! would write into the path that is being matched.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use ringfence_abi::{event, limits};
+use ringfence_abi::{event, limits, record};
 
 use crate::{atomic, maps::SCRATCH, outcome::Outcome};
 
@@ -52,6 +52,8 @@ pub struct Slot {
     pub other: Path,
     /// The event that is put together on a denial.
     pub header: event::Header,
+    /// The record that is put together.
+    pub act: record::Act,
 }
 
 /// Takes a slot; [`release`] must follow.

@@ -40,20 +40,21 @@ pub fn allowed(
     if outcome.0 != cause::ANONYMOUS && outcome.0 != cause::FOREIGN {
         return Ok(false);
     }
+    let superblock = read::<u64>(dentry + offset!(dentry_superblock))?;
+    let magic = read::<u64>(superblock + offset!(superblock_magic))?;
+    if magic == MESSAGE_QUEUES {
+        // Queues are opened through a mount of the kernel's that belongs to no namespace, and is not marked as internal
+        // (ipc/mqueue.c, `mq_create_mount`, up to 6.15). Who made a queue is not known; all of them are in one namespace.
+        return Ok(surface::open(question.label, IPC));
+    }
     if !walk::is_internal(mount)? {
         return Ok(false);
     }
-    let superblock = read::<u64>(dentry + offset!(dentry_superblock))?;
     let flags = read::<u64>(superblock + offset!(superblock_flags))?;
     if flags & KERNEL_MOUNT == 0 {
         // User space cannot hold a descriptor on a private clone of a mount; overlayfs opens its layers through one,
         // with the mounter's credentials (fs/overlayfs/file.c, `ovl_open_realfile`).
         return acts_for_another();
-    }
-    let magic = read::<u64>(superblock + offset!(superblock_magic))?;
-    if magic == MESSAGE_QUEUES {
-        // Who made a queue is not known; all of them are in one namespace.
-        return Ok(surface::open(question.label, IPC));
     }
     Ok(question.needed & rights::EXEC == 0
         && matches!(

@@ -73,8 +73,9 @@ pub fn failure(context: &RawTracePointContext) {
 }
 
 #[inline(always)]
-fn context_argument(context: &RawTracePointContext, index: usize) -> u64 {
-    // SAFETY: `sys_exit` has two arguments, the registers and the return value (include/trace/events/syscalls.h).
+pub fn context_argument(context: &RawTracePointContext, index: usize) -> u64 {
+    // SAFETY: callers know how many arguments their tracepoint has; `sys_exit` has two, the registers and the return value
+    // (include/trace/events/syscalls.h).
     unsafe { context.as_ptr().cast::<u64>().add(index).read() }
 }
 
@@ -99,7 +100,7 @@ fn tell(slot: *mut Slot, label: Label, registers: u64, error: u16) -> Result<(),
         if argument(registers, 2)? & EXECUTABLE == 0 {
             return Ok(());
         }
-        let file = opened(argument(registers, 4)? as u32)?;
+        let file = Object::of_file(opened(argument(registers, 4)? as u32)?)?;
         // SAFETY: `slot` is a map value.
         let path = unsafe { &raw mut (*slot).path };
         walk::absolute(path, file.dentry, walk::mount_of(file.vfsmount))?;
@@ -144,12 +145,12 @@ fn base(shape: &Shape, registers: u64) -> Result<Object, Outcome> {
         let filesystem = read::<u64>(task + offset!(task_filesystem))?;
         return Object::of_path(filesystem + offset!(filesystem_directory));
     }
-    opened(descriptor as u32)
+    Object::of_file(opened(descriptor as u32)?)
 }
 
-/// What an open descriptor of the current task names.
+/// The `struct file` behind an open descriptor of the current task.
 #[inline(always)]
-fn opened(descriptor: u32) -> Result<Object, Outcome> {
+pub fn opened(descriptor: u32) -> Result<u64, Outcome> {
     // SAFETY: the helper has no precondition.
     let task = unsafe { bpf_get_current_task() };
     let files = read::<u64>(task + offset!(task_files))?;
@@ -159,12 +160,16 @@ fn opened(descriptor: u32) -> Result<Object, Outcome> {
         return Err(Outcome::INTERNAL);
     }
     let open = read::<u64>(table + offset!(table_files))?;
-    Object::of_file(read::<u64>(open + u64::from(descriptor) * 8)?)
+    match read::<u64>(open + u64::from(descriptor) * 8)? {
+        // Another thread has closed it.
+        0 => Err(Outcome::INTERNAL),
+        file => Ok(file),
+    }
 }
 
 /// An argument of the system call.
 #[inline(always)]
-fn argument(registers: u64, index: u8) -> Result<u64, Outcome> {
+pub fn argument(registers: u64, index: u8) -> Result<u64, Outcome> {
     let offset = match index {
         0 => offset!(registers_first),
         1 => offset!(registers_second),

@@ -7,8 +7,11 @@
 //! | [`policy`] | the compiled form, and what of it is really enforced |
 //! | [`profile`] | what a person writes |
 //! | [`event`] | one thing that a task did or tried, with its verdict |
+//! | [`trace`] | what a run did, each act once |
 //! | [`compile`] | profile to policy; which rule decides |
+//! | [`learn`] | trace to profile |
 //! | [`kernel`] | the BPF LSM engine: load, pin, enrol, read events |
+//! | [`record`] | a stream of acts becomes a trace |
 //! | [`confine`] | the launched process: cgroup, user, capabilities, seccomp, Landlock, terminal |
 //! | [`command`] | what the command line's verbs do |
 //! | [`cli`] | the command line |
@@ -19,8 +22,11 @@ pub mod compile;
 pub mod confine;
 pub mod event;
 pub mod kernel;
+pub mod learn;
 pub mod policy;
 pub mod profile;
+pub mod record;
+pub mod trace;
 
 // Test helpers are shared with integration tests, which know this crate by its name.
 #[cfg(test)]

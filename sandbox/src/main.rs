@@ -46,11 +46,15 @@ fn act(verb: Verb) -> Result<u8, Failure> {
             let options = cli::run_options(*arguments, &directory()?)?;
             command::run::run(&options, &mut io::stderr())
         }
+        Verb::Learn(arguments) => {
+            let options = cli::learn_options(*arguments)?;
+            command::learn::learn(&options, &mut out, &mut io::stderr())
+        }
         Verb::Why(arguments) => {
             command::why::why(arguments.filter.as_deref(), arguments.json, &mut out).map(|()| 0)
         }
         Verb::Doctor(arguments) => command::doctor::doctor(arguments.json, &mut out).map(|()| 0),
-        Verb::Profile(verb) => profile(verb, &mut out),
+        Verb::Profile(verb) => profile(*verb, &mut out),
     }
 }
 
@@ -61,6 +65,9 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
         }
         ProfileVerb::Test {
             path,
+            connect,
+            listen,
+            unix,
             rights,
             programs,
             profiles,
@@ -84,8 +91,11 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
                 request(&rules)?,
                 &Question {
                     programs: programs.into_iter().map(PathBuf::from).collect(),
-                    path: path.into(),
+                    path: path.map(PathBuf::from),
                     rights: asked,
+                    connect,
+                    listen,
+                    unix,
                 },
                 &directory()?,
                 json,

@@ -33,7 +33,7 @@ fn lists_add_up_and_of_single_values_the_childs_holds() {
                 [limits]\npids = 3\nmemory = \"1KiB\"\n[protection]\nfiles-read = \"required\"\nall = \"best-effort\"\nexec = \"required\"\n";
     let effective = read(text).unwrap();
     assert_eq!(effective.files_mode, Mode::Audit);
-    assert_eq!(effective.network, NetworkMode::Off);
+    assert_eq!(effective.network_mode, Mode::Off);
     assert_eq!(effective.capabilities, ["net_raw"]);
     assert_eq!(
         (effective.limits.pids, effective.limits.memory),

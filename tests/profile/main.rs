@@ -4,6 +4,7 @@
 
 mod accepted;
 mod links;
+mod network;
 mod process;
 mod programs;
 mod refusals;
@@ -19,9 +20,7 @@ use std::path::Path;
 use ringfence::command::profile::{Question, Request, schema, show, test};
 use ringfence::compile::{self, Entry, Explainer, compile};
 use ringfence::policy::{Demand, Mode, Policy, Protection};
-use ringfence::profile::{
-    self, CommandLine, Effective, NetworkMode, Right, Rule, Variables, from_text, load,
-};
+use ringfence::profile::{self, CommandLine, Effective, Right, Rule, Variables, from_text, load};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
 fn variables() -> Variables {

@@ -389,7 +389,7 @@ fn profile_test_asks_inside_a_program() {
         };
         let question = Question {
             programs: programs.iter().map(Into::into).collect(),
-            path: path_asked.into(),
+            path: Some(path_asked.into()),
             rights: vec![right],
         };
         let mut out = Vec::new();

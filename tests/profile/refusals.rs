@@ -107,18 +107,6 @@ fn every_wrong_profile_is_refused_with_line_column_and_a_way_out() {
             "/**",
         ),
         (
-            "version = 1\n[network]\nmode = \"audit\"",
-            3,
-            "cannot be audited",
-            "\"off\"",
-        ),
-        (
-            "version = 1\n[network]\nconnect = [\"x:443\"]",
-            3,
-            "not enforced by this version",
-            "no network",
-        ),
-        (
             "version = 1\n[process]\ncapabilities = [\"net_rwa\"]",
             3,
             "no capability",

@@ -156,7 +156,7 @@ fn profile_test_answers_for_a_path_and_names_the_rule() {
         };
         let mut out = Vec::new();
         let question = Question {
-            path: path.into(),
+            path: Some(path.into()),
             rights: vec![right],
             ..Question::default()
         };

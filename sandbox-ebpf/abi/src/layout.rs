@@ -129,6 +129,12 @@ layout! {
     optional registers_third = "pt_regs" "dx";
     optional registers_fourth = "pt_regs" "r10";
     optional registers_fifth = "pt_regs" "r8";
+    required filesystem_root = "fs_struct" "root";
+    required task_memory = "task_struct" "mm";
+    required memory_program = "mm_struct" "exe_file";
+    required program_name = "linux_binprm" "filename";
+    required program_interpreter = "linux_binprm" "interp";
+    optional task_status = "task_struct" "thread_info.status";
 }
 
 const _: () = assert!(size_of::<Layout>() == 4 * MEMBERS.len());

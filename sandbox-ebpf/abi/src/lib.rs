@@ -10,6 +10,7 @@ pub mod layout;
 pub mod limits;
 pub mod network;
 pub mod policy;
+pub mod record;
 pub mod rights;
 pub mod surface;
 

@@ -29,3 +29,13 @@ pub const CHAIN: usize = 8;
 pub const COMM_BYTES: usize = 16;
 /// Bytes of the ring buffer that carries one fence's events.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
+/// Different acts of one recording that the kernel half knows to have told. What comes after them is told every time.
+pub const SEEN: u32 = 1 << 17;
+/// Bytes of the ring buffer that carries a recording.
+pub const RECORD_RING_BYTES: u32 = 1 << 24;
+/// Cgroups of one recording.
+pub const RECORDED: u32 = 64;
+/// Numbers of system calls that a recording tells apart.
+pub const SYSTEM_CALLS: usize = 512;
+/// Tasks of one recording that are in the middle of an exec.
+pub const EXECUTING: u32 = 4096;

@@ -2,16 +2,20 @@
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
-use super::{EngineArgument, LimitArguments, NetworkArgument, RuleArguments, RunArguments};
+use super::{
+    EngineArgument, LearnArguments, LimitArguments, NetworkArgument, RuleArguments, RunArguments,
+    SniArgument,
+};
 use crate::{
     command::{
-        Failure,
+        Failure, learn,
         run::{EngineChoice, Options},
     },
-    policy::{Demand, Limits, Mode, Protection},
+    learn::Level,
+    policy::{Demand, Limits, Mode, Protection, Sni},
     profile::{
-        CommandLine, NetworkMode, Opening, Origin, Right, Rule, SyscallChoice, capability, kernel,
-        limit, syscall,
+        CommandLine, NetworkChoice, NetworkRight, NetworkRule, Opening, Origin, Right, Rule,
+        SyscallChoice, capability, kernel, limit, syscall,
     },
 };
 
@@ -40,6 +44,30 @@ pub fn run_options(arguments: RunArguments, directory: &Path) -> Result<Options,
     })
 }
 
+/// The options of `ringfence learn`.
+///
+/// # Errors
+/// If the time makes no sense.
+pub fn learn_options(arguments: LearnArguments) -> Result<learn::Options, Failure> {
+    let seconds = arguments.time.as_deref();
+    Ok(learn::Options {
+        seconds: seconds.map(|text| limit("time", text)).transpose()?,
+        command: arguments.command,
+        output: arguments.output,
+        merge: arguments.merge,
+        trace: arguments.trace,
+        base: arguments.base,
+        level: match (arguments.tight, arguments.loose) {
+            (true, _) => Level::Tight,
+            (_, true) => Level::Loose,
+            _ => Level::Default,
+        },
+        accept_secrets: arguments.accept_secrets,
+        allow_loss: arguments.allow_loss,
+        user: arguments.user,
+    })
+}
+
 /// What rules on the command line add to the profiles.
 ///
 /// # Errors
@@ -61,8 +89,15 @@ pub fn command_line(arguments: &RuleArguments, directory: &Path) -> Result<Comma
         rules,
         files_mode: arguments.audit.then_some(Mode::Audit),
         network: arguments.network.map(|network| match network {
-            NetworkArgument::None => NetworkMode::Enforce,
-            NetworkArgument::Open => NetworkMode::Off,
+            NetworkArgument::None => NetworkChoice::None,
+            NetworkArgument::Open => NetworkChoice::Open,
+        }),
+        network_mode: arguments.audit.then_some(Mode::Audit),
+        network_rules: network_rules(arguments, directory)?,
+        sni: arguments.sni.map(|sni| match sni {
+            SniArgument::Required => Sni::Required,
+            SniArgument::IfPresent => Sni::IfPresent,
+            SniArgument::Off => Sni::Off,
         }),
         capabilities: capabilities(&arguments.capabilities)?,
         kernel: kernel(&arguments.kernel)?,
@@ -71,6 +106,22 @@ pub fn command_line(arguments: &RuleArguments, directory: &Path) -> Result<Comma
         limits: Limits::default(),
         demands: demands(&arguments.best_effort)?,
     })
+}
+
+fn network_rules(arguments: &RuleArguments, directory: &Path) -> Result<Vec<NetworkRule>, Failure> {
+    let lists: [(NetworkRight, &[OsString]); 4] = [
+        (NetworkRight::Connect, &arguments.connect),
+        (NetworkRight::Listen, &arguments.listen),
+        (NetworkRight::Unix, &arguments.unix),
+        (NetworkRight::Deny, &arguments.deny_network),
+    ];
+    let mut rules = Vec::new();
+    for (right, texts) in lists {
+        for text in texts {
+            rules.push(NetworkRule::from_command_line(right, text, directory)?);
+        }
+    }
+    Ok(rules)
 }
 
 fn capabilities(names: &[String]) -> Result<Vec<&'static str>, Failure> {

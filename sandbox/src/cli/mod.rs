@@ -2,7 +2,7 @@
 
 mod meaning;
 
-pub use meaning::{command_line, run_options};
+pub use meaning::{command_line, learn_options, run_options};
 
 use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
 
@@ -27,13 +27,18 @@ pub enum Verb {
     /// own, 128+n if signal n ended it, 124 if its time was up, 125 if the fence could not stand, 126 if the command
     /// cannot be run, 127 if it was not found.
     Run(Box<RunArguments>),
+    /// Run a command without a fence, record what it does, and write the profile that allows just that
+    ///
+    /// Needs root. Exit codes: the command's own, 3 if the recording is not whole, 125 if nothing could be recorded, 126 and
+    /// 127 as for run.
+    Learn(Box<LearnArguments>),
     /// Explain the denials of the last run
     Why(WhyArguments),
     /// Show what can be enforced here, by what, and how to turn on what is off
     Doctor(DoctorArguments),
     /// Show, test and describe profiles
     #[command(subcommand)]
-    Profile(ProfileVerb),
+    Profile(Box<ProfileVerb>),
 }
 
 /// Rules of the command line, added to those of the profiles.
@@ -55,6 +60,21 @@ pub struct RuleArguments {
     /// Deny, whatever else allows it
     #[arg(long, value_name = "PATH")]
     pub deny: Vec<OsString>,
+    /// Allow to reach a peer, as in example.com:443 or udp://10.0.0.0/8:53
+    #[arg(long, value_name = "PEER", conflicts_with = "network")]
+    pub connect: Vec<OsString>,
+    /// Allow to bind an address, as in 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "network")]
+    pub listen: Vec<OsString>,
+    /// Allow to reach a Unix socket: a path, or an abstract name with a leading @
+    #[arg(long, value_name = "SOCKET")]
+    pub unix: Vec<OsString>,
+    /// Deny a peer or a Unix socket, whatever else allows it
+    #[arg(long, value_name = "PEER")]
+    pub deny_network: Vec<OsString>,
+    /// Whether the name that a TLS client asks for is compared with the rules
+    #[arg(long, value_name = "WHEN")]
+    pub sni: Option<SniArgument>,
     /// Keep a capability
     #[arg(long = "capability", value_name = "NAME", value_delimiter = ',')]
     pub capabilities: Vec<String>,
@@ -81,10 +101,21 @@ pub struct RuleArguments {
 /// What the network is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum NetworkArgument {
-    /// No sockets but Unix sockets.
+    /// No sockets but Unix sockets, whatever profiles allow.
     None,
     /// Not restricted.
     Open,
+}
+
+/// Whether the name that a TLS client asks for is compared with the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SniArgument {
+    /// A connection to a name begins with a TLS greeting that says an allowed one.
+    Required,
+    /// A TLS greeting that says a name says an allowed one.
+    IfPresent,
+    /// It is not looked at.
+    Off,
 }
 
 /// Limits of the fence.
@@ -158,6 +189,44 @@ pub enum EngineArgument {
     Fallback,
 }
 
+/// `ringfence learn`.
+#[derive(Debug, Args)]
+pub struct LearnArguments {
+    /// Write the profile here; without it, to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Take what is learned into this profile, which is replaced unless --output names another
+    #[arg(long, value_name = "FILE")]
+    pub merge: Option<PathBuf>,
+    /// Extend this shipped profile in any case
+    #[arg(long, value_name = "PROFILE")]
+    pub base: Vec<String>,
+    /// Allow nothing but what was seen
+    #[arg(long, conflicts_with = "loose")]
+    pub tight: bool,
+    /// Allow whole trees, and what shipped profiles that cover some of it allow
+    #[arg(long)]
+    pub loose: bool,
+    /// Allow secrets like anything else, instead of asking
+    #[arg(long)]
+    pub accept_secrets: bool,
+    /// Be content with a recording that is not whole
+    #[arg(long)]
+    pub allow_loss: bool,
+    /// End the command after this time, as in 10m
+    #[arg(long = "for", value_name = "TIME")]
+    pub time: Option<String>,
+    /// Write what was recorded here, as lines of JSON
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Run as this user: name, uid, or uid:gid; under sudo the invoking user is the default
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
 /// `ringfence why`.
 #[derive(Debug, Args)]
 pub struct WhyArguments {
@@ -188,10 +257,20 @@ pub enum ProfileVerb {
         #[arg(long)]
         json: bool,
     },
-    /// Which rule decides about a path; exit code 0 if allowed, 1 if denied
+    /// Which rule decides about a path, a peer or a socket; exit code 0 if allowed, 1 if denied
     Test {
         /// The path, as the kernel would resolve it
-        path: OsString,
+        #[arg(required_unless_present_any = ["connect", "listen", "unix"])]
+        path: Option<OsString>,
+        /// A peer in place of a path: a name or an address with its port
+        #[arg(long, value_name = "PEER", conflicts_with_all = ["path", "read", "write", "exec"])]
+        connect: Vec<String>,
+        /// An address of one's own, with its port
+        #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["path", "read", "write", "exec"])]
+        listen: Vec<String>,
+        /// A Unix socket: its path, or its abstract name with a leading @
+        #[arg(long, value_name = "SOCKET", conflicts_with_all = ["path", "read", "write", "exec"])]
+        unix: Vec<OsString>,
         /// Rights to test.
         #[command(flatten)]
         rights: TestedRights,

@@ -43,6 +43,25 @@ pub enum Failure {
         /// Why not.
         source: io::Error,
     },
+    /// A trace.
+    #[error("{path}: {source}")]
+    Trace {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::trace::Error,
+    },
+    /// A profile that was learned, or is to take in what was.
+    #[error("{path}: {source}")]
+    Learned {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::learn::Unreadable,
+    },
+    /// Two profiles that do not agree.
+    #[error(transparent)]
+    Conflict(#[from] crate::learn::Conflict),
     /// An argument that makes no sense.
     #[error("{0}")]
     Argument(String),

@@ -2,6 +2,7 @@
 
 pub mod doctor;
 mod failure;
+pub mod learn;
 pub mod look;
 mod place;
 pub mod profile;

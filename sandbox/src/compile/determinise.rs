@@ -55,6 +55,8 @@ pub(super) enum Mark {
     Right(Right),
     /// An exec of them enters the program of this rank, from 1 to [`rights::PROGRAMS`].
     Program(u8),
+    /// They are accepted with these bits, of those that rights have, and with those of other patterns.
+    Answer(u8),
 }
 
 /// What a pattern of the NFA grants.
@@ -97,6 +99,10 @@ impl Said {
                 rights: self.rights | right.bits(),
                 ..self
             },
+            Mark::Answer(bits) => Self {
+                rights: self.rights | bits,
+                ..self
+            },
             Mark::Program(rank) if self.rank == 0 || rank < self.rank => Self { rank, ..self },
             Mark::Program(_) => self,
         }
@@ -129,15 +135,34 @@ pub(super) fn determinise<'a>(
             (group, hir)
         })
         .unzip();
+    of_groups(&groups, &patterns)
+}
+
+/// The automaton of whole `expressions`.
+pub(super) fn determinise_expressions(expressions: Vec<(Mark, Hir)>) -> Result<Automaton, GivenUp> {
+    let whole = |(mark, hir)| {
+        let group = Group {
+            mark,
+            subtree: false,
+            anywhere: false,
+            literal: false,
+        };
+        (group, hir)
+    };
+    let (groups, patterns): (Vec<_>, Vec<_>) = expressions.into_iter().map(whole).unzip();
+    of_groups(&groups, &patterns)
+}
+
+fn of_groups(groups: &[Group], patterns: &[Hir]) -> Result<Automaton, GivenUp> {
     let nfa = thompson::Compiler::new()
         .configure(
             thompson::Config::new()
                 .utf8(false)
                 .which_captures(WhichCaptures::None),
         )
-        .build_many_from_hir(&patterns)
+        .build_many_from_hir(patterns)
         .map_err(|cause| GivenUp::Library(Box::new(cause)))?;
-    Builder::new(&nfa, &groups).run()
+    Builder::new(&nfa, groups).run()
 }
 
 fn grouped(mark: Mark, glob: &Glob) -> (Group, Hir) {
@@ -386,7 +411,7 @@ impl<'a> Builder<'a> {
 fn owners(nfa: &NFA, groups: usize) -> Vec<u16> {
     let mut owner = vec![0; nfa.states().len()];
     let mut seen = vec![false; nfa.states().len()];
-    // At most eight for each right and each program.
+    // At most eight for each right and each program, and some hundreds of ports and prefixes in rules about the network.
     for group in 0..u16::try_from(groups).unwrap_or(u16::MAX) {
         let start = nfa.start_pattern(PatternID::new_unchecked(usize::from(group)));
         let mut stack: Vec<StateID> = start.into_iter().collect();

@@ -12,8 +12,7 @@ pub enum Error {
     Profile(#[from] profile::Error),
     /// The automaton does not fit into the kernel's largest table.
     #[error(
-        "the rules of profile `{profile}` need a table of {words} words, the largest has {most}; \
-         use `/**` rules for whole directories"
+        "the rules of profile `{profile}` need a table of {words} words, the largest has {most}; {help}"
     )]
     TooLarge {
         /// The profile.
@@ -22,6 +21,8 @@ pub enum Error {
         words: usize,
         /// Words that there are.
         most: usize,
+        /// The way out.
+        help: &'static str,
     },
     /// Finding the automaton was given up.
     #[error(

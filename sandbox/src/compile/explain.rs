@@ -5,9 +5,10 @@ use ringfence_abi::rights;
 use serde::Serialize;
 
 use super::bind::Bound;
+use super::network::BoundNetwork;
 use super::section::Section;
 use crate::policy::Mode;
-use crate::profile::{Right, pattern};
+use crate::profile::{Origin, Right, pattern};
 
 /// The rules of one run, to be asked.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Explainer {
     pub profile: String,
     /// The rules with all that they cover, and the paths of programs among them.
     pub rules: Vec<Bound>,
+    /// The rules about the network.
+    pub network: Vec<BoundNetwork>,
     /// The profile at large, and its programs by their number.
     pub sections: Vec<Section>,
 }
@@ -47,14 +50,17 @@ pub struct Explanation {
 /// The rule that decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Deciding {
-    /// What it grants or takes.
-    pub right: Right,
+    /// What it grants or takes: the key of the list that it is in.
+    pub right: &'static str,
     /// As it was written.
     pub text: String,
     /// What of it covers the path, variables filled in.
     pub covers: String,
     /// Where it was written.
     pub origin: String,
+    /// It is part of every fence.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub built_in: bool,
     /// Why, in its author's words.
     pub because: Option<String>,
     /// A denial by it is no news.
@@ -64,7 +70,7 @@ pub struct Deciding {
 /// The least that allows one path, and nothing more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Suggestion {
-    /// A line for the `[files]` section, that of the program if there is one.
+    /// A line for the `[files]` or `[network]` section, that of the program if there is one.
     pub profile: String,
     /// Arguments for the command line, quoted for a shell. `None` inside a program that inherits nothing: what the command
     /// line says does not hold there.
@@ -137,13 +143,13 @@ impl Explainer {
     }
 
     /// Whether what the command line allows holds in `section`: it is added to the profile at large.
-    fn takes_flags(&self, section: &Section) -> bool {
+    pub(super) fn takes_flags(&self, section: &Section) -> bool {
         let around = || &self.sections[usize::from(section.parent)];
         section.path.is_none() || (section.inherit && self.takes_flags(around()))
     }
 
     /// A number that no program has stands for the profile at large: an explanation decides nothing.
-    fn section(&self, program: u8) -> &Section {
+    pub(super) fn section(&self, program: u8) -> &Section {
         self.sections
             .get(usize::from(program))
             .unwrap_or(&self.sections[0])
@@ -166,6 +172,7 @@ impl Explainer {
             .filter(|_| right != Right::Deny);
         let allowed = denying.is_none() && allowing.is_some();
         let hint = match &denying {
+            Some(rule) if rule.built_in => Some("no profile can change it".to_owned()),
             Some(rule) => Some(format!(
                 "a deny rule beats every allow rule; change it at {}",
                 rule.origin
@@ -200,10 +207,11 @@ impl Explainer {
         of_right.find_map(|bound| {
             let cover = bound.covers.iter().find(|cover| cover.covers(path))?;
             Some(Deciding {
-                right,
+                right: right.name(),
                 text: bound.rule.shown(),
                 covers: cover.glob.text(),
                 origin: bound.rule.origin.to_string(),
+                built_in: matches!(bound.rule.origin, Origin::BuiltIn(_)),
                 because: bound.rule.because.clone(),
                 expected: bound.rule.expected,
             })

@@ -269,7 +269,11 @@ impl Builder {
     }
 }
 
-fn value<'a>(rule: &Rule, name: &str, variables: &'a Variables) -> Result<&'a [u8], Error> {
+pub(super) fn value<'a>(
+    rule: &Rule,
+    name: &str,
+    variables: &'a Variables,
+) -> Result<&'a [u8], Error> {
     let Some(value) = variables.get(name) else {
         let known = variables.names();
         return Err(match &rule.origin {
@@ -329,14 +333,14 @@ pub(super) fn below() -> Hir {
     repeat(below, 0, Some(1))
 }
 
-fn class(ranges: &[(u8, u8)]) -> Hir {
+pub(super) fn class(ranges: &[(u8, u8)]) -> Hir {
     let ranges = ranges
         .iter()
         .map(|&(low, high)| ClassBytesRange::new(low, high));
     Hir::class(Class::Bytes(ClassBytes::new(ranges)))
 }
 
-fn repeat(hir: Hir, min: u32, max: Option<u32>) -> Hir {
+pub(super) fn repeat(hir: Hir, min: u32, max: Option<u32>) -> Hir {
     Hir::repetition(Repetition {
         min,
         max,
@@ -345,7 +349,7 @@ fn repeat(hir: Hir, min: u32, max: Option<u32>) -> Hir {
     })
 }
 
-fn class_text(set: ByteSet, text: &mut String) {
+pub(super) fn class_text(set: ByteSet, text: &mut String) {
     text.push('[');
     for (low, high) in set.ranges() {
         for byte in if low == high {

@@ -1,4 +1,5 @@
-//! Profile to policy: variables are filled in, links followed, and all file rules become one minimised automaton.
+//! Profile to policy: variables are filled in, links followed, and all file rules become one minimised automaton, and all
+//! rules about the network another.
 //!
 //! ```text
 //! Effective --section, bind--> sections, rules and all that they cover --determinise--> --minimise--> --pack--> policy::Automaton
@@ -16,6 +17,7 @@ mod error;
 mod explain;
 mod glob;
 mod minimise;
+mod network;
 mod pack;
 mod program;
 mod resolve;
@@ -27,11 +29,12 @@ pub use bind::{Bound, Cover, Unfollowed};
 pub use error::Error;
 pub use explain::{Deciding, Explainer, Explanation, Suggestion};
 pub use glob::Glob;
+pub use network::{BoundNetwork, Meaning, NetworkExplanation};
 pub use resolve::{Entry, Link, Look, follow};
-pub use section::Section;
+pub use section::{Section, SectionNetwork};
 
-use crate::policy::{Automaton, FilePolicy, Mode, NetworkPolicy, Policy, ProgramPolicy, Syscalls};
-use crate::profile::{Effective, NetworkMode, SyscallChoice, Variables, kernel, syscall};
+use crate::policy::{Automaton, FilePolicy, Mode, Policy, ProgramPolicy, Syscalls};
+use crate::profile::{About, Effective, SyscallChoice, Variables, kernel, syscall};
 use determinise::{GivenUp, MOST_STATES, MOST_STEPS, Mark, determinise};
 
 /// Compiles `effective` with the values of `variables`, looking at links with `look`.
@@ -45,7 +48,9 @@ pub fn compile(
     look: Look<'_>,
 ) -> Result<(Policy, Explainer), Error> {
     let explainer = explainer(effective, variables, look)?;
-    let automata = program::automata(&explainer)?;
+    let networks = network::policies(&explainer)?;
+    let automata = program::automata(&explainer, &networks)?;
+    let mut networks = networks.into_iter();
     let mut files = explainer
         .sections
         .iter()
@@ -57,7 +62,7 @@ pub fn compile(
     let policy = Policy {
         profile: effective.name.clone(),
         files: files.next().unwrap_or_default(),
-        network: network(effective.network),
+        network: networks.next().unwrap_or_default(),
         capabilities: effective.capabilities.clone(),
         kernel: kernel::opened(&effective.kernel),
         syscalls: match &effective.syscalls {
@@ -69,11 +74,11 @@ pub fn compile(
             .sections
             .iter()
             .skip(1)
-            .zip(files)
-            .map(|(section, files)| ProgramPolicy {
+            .zip(files.zip(networks))
+            .map(|(section, (files, network))| ProgramPolicy {
                 path: explainer.path_of(section).unwrap_or_default(),
                 files,
-                network: network(section.network),
+                network,
                 kernel: section.kernel,
             })
             .collect(),
@@ -81,13 +86,6 @@ pub fn compile(
         degradation: effective.degradation.clone(),
     };
     Ok((policy, explainer))
-}
-
-fn network(mode: NetworkMode) -> NetworkPolicy {
-    match mode {
-        NetworkMode::Enforce => NetworkPolicy::none(),
-        NetworkMode::Off => NetworkPolicy::off(),
-    }
 }
 
 /// The half of [`compile`] that explains, for who does not run anything.
@@ -100,13 +98,21 @@ pub fn explainer(
     variables: &Variables,
     look: Look<'_>,
 ) -> Result<Explainer, Error> {
-    let (sections, rules) = section::sections(effective)?;
+    let layout = section::sections(effective)?;
     let variables = effective.variables(variables)?;
-    let rules = bind::bind(rules.into_iter(), &variables, look)?;
+    // Links that lead to sockets are judged with those that lead to files: the same rules tell who can have made them.
+    let sockets = layout.network.iter().filter_map(|rule| match &rule.about {
+        About::Socket(rule) => Some(rule),
+        About::Peer(_) | About::Abstract(_) => None,
+    });
+    let files = layout.rules.len();
+    let mut rules = bind::bind(layout.rules.into_iter().chain(sockets), &variables, look)?;
+    let sockets = rules.split_off(files);
     Ok(Explainer {
         profile: effective.name.clone(),
         rules,
-        sections,
+        network: network::bind(&layout.network, sockets, &variables)?,
+        sections: layout.sections,
     })
 }
 
@@ -119,7 +125,18 @@ fn automaton<'a>(
     mode: Mode,
     rules: &[&Bound],
 ) -> Result<Automaton, Error> {
-    let given_up = |given_up| match given_up {
+    let given_up = |cause| given_up(profile, cause, || suspect(rules));
+    let mut automaton = determinise(marks).map_err(given_up)?;
+    for state in &mut automaton.states {
+        state.accept = program::numbered(state.accept, programs, mode);
+    }
+    let automaton = minimise::minimise(&automaton).map_err(given_up)?;
+    pack::pack(&automaton)
+        .map_err(|words| too_large(profile, words, "use `/**` rules for whole directories"))
+}
+
+fn given_up(profile: &str, given_up: GivenUp, suspect: impl FnOnce() -> Option<String>) -> Error {
+    match given_up {
         GivenUp::Library(cause) => Error::Patterns {
             profile: profile.to_owned(),
             cause,
@@ -130,19 +147,18 @@ fn automaton<'a>(
             most_states: MOST_STATES,
             steps,
             most_steps: MOST_STEPS,
-            suspect: suspect(rules),
+            suspect: suspect(),
         },
-    };
-    let mut automaton = determinise(marks).map_err(given_up)?;
-    for state in &mut automaton.states {
-        state.accept = program::numbered(state.accept, programs, mode);
     }
-    let automaton = minimise::minimise(&automaton).map_err(given_up)?;
-    pack::pack(&automaton).map_err(|words| Error::TooLarge {
+}
+
+fn too_large(profile: &str, words: usize, help: &'static str) -> Error {
+    Error::TooLarge {
         profile: profile.to_owned(),
         words,
         most: LARGE_WORDS,
-    })
+        help,
+    }
 }
 
 /// The rule with most wildcards, if it has more than one.

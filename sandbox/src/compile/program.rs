@@ -8,8 +8,8 @@ use ringfence_abi::rights::{self, EXEC, WRITE};
 use super::determinise::{Mark, accept};
 use super::explain::Explainer;
 use super::section::Section;
-use super::{Bound, Error, automaton};
-use crate::policy::{Automaton, Mode};
+use super::{Bound, Error, automaton, network};
+use crate::policy::{Automaton, Mode, NetworkPolicy};
 use crate::profile::Right;
 
 /// `state` with the rank in it replaced by the number of the program. Where denials are enforced a path that cannot be
@@ -22,8 +22,11 @@ pub(super) const fn numbered(state: u8, programs: &[u8], mode: Mode) -> u8 {
     accept(state, programs[rank as usize - 1])
 }
 
-/// The automaton of every section.
-pub(super) fn automata(explainer: &Explainer) -> Result<Vec<Automaton>, Error> {
+/// The automaton of every section, which has the network of its number in `networks`.
+pub(super) fn automata(
+    explainer: &Explainer,
+    networks: &[NetworkPolicy],
+) -> Result<Vec<Automaton>, Error> {
     refuse_twins(explainer)?;
     let automata = explainer
         .sections
@@ -42,7 +45,7 @@ pub(super) fn automata(explainer: &Explainer) -> Result<Vec<Automaton>, Error> {
         }
     }
     for writer in 0..explainer.sections.len() {
-        refuse_writable(explainer, &automata, writer)?;
+        refuse_writable(explainer, &automata, networks, writer)?;
     }
     Ok(automata)
 }
@@ -144,6 +147,7 @@ fn never_entered(explainer: &Explainer, section: &Section, path: &Bound) -> Erro
 fn refuse_writable(
     explainer: &Explainer,
     automata: &[Automaton],
+    networks: &[NetworkPolicy],
     writer: usize,
 ) -> Result<(), Error> {
     let section = &explainer.sections[writer];
@@ -167,7 +171,12 @@ fn refuse_writable(
     let writable = automaton(&explainer.profile, marks, &every, Mode::Audit, &[])?;
     for state in writable.accepts() {
         let program = usize::from(rights::program(state));
-        if program == 0 || state & WRITE == 0 || !gives(explainer, automata, program, writer) {
+        if program == 0 || state & WRITE == 0 {
+            continue;
+        }
+        if !gives(explainer, automata, program, writer)
+            && !network::gives(&networks[program], &networks[writer])
+        {
             continue;
         }
         if let Some(path) = explainer.path(&explainer.sections[program]) {
@@ -192,7 +201,6 @@ fn gives(explainer: &Explainer, automata: &[Automaton], program: usize, writer: 
     let nested =
         |entry: &u8| usize::from(explainer.sections[usize::from(*entry)].parent) == program;
     one.mode != Mode::Enforce
-        || one.network > other.network
         || !other.kernel.contains(one.kernel)
         || one.entries.iter().any(nested)
         || automata[program].difference(&automata[writer]).more != 0

@@ -6,8 +6,8 @@ use ringfence_abi::rights::PROGRAMS;
 use ringfence_abi::surface::Surfaces;
 
 use super::Error;
-use crate::policy::Mode;
-use crate::profile::{Effective, NetworkMode, Program, Right, Rule, kernel};
+use crate::policy::{Mode, Sni};
+use crate::profile::{Effective, NetworkRight, NetworkRule, Program, Right, Rule, kernel};
 
 /// What holds outside of every program, or in one.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Section {
     /// What a denial does.
     pub mode: Mode,
     /// The network.
-    pub network: NetworkMode,
+    pub network: SectionNetwork,
     /// What of the kernel is open.
     pub kernel: Surfaces,
     /// Its own rules among the bound ones.
@@ -34,21 +34,48 @@ pub struct Section {
     pub entries: Vec<u8>,
 }
 
-/// The sections of `effective`, the profile at large first and then the programs by their number, and all rules in the
-/// order to which the sections refer.
-pub(super) fn sections(effective: &Effective) -> Result<(Vec<Section>, Vec<&Rule>), Error> {
+/// The network of one section.
+#[derive(Clone, Debug)]
+pub struct SectionNetwork {
+    /// What a denial does.
+    pub mode: Mode,
+    /// Whether the names that TLS clients ask for are looked at.
+    pub sni: Sni,
+    /// Its own rules among the bound ones about the network.
+    pub own: Range<usize>,
+    /// All rules about the network that hold in it.
+    pub(super) rules: Vec<usize>,
+}
+
+/// The sections of a profile, and all rules in the order to which the sections refer.
+pub(super) struct Layout<'a> {
+    /// The profile at large first and then the programs by their number.
+    pub(super) sections: Vec<Section>,
+    pub(super) rules: Vec<&'a Rule>,
+    pub(super) network: Vec<&'a NetworkRule>,
+}
+
+/// The sections of `effective`.
+pub(super) fn sections(effective: &Effective) -> Result<Layout<'_>, Error> {
     let mut layout = Layout {
         sections: Vec::new(),
         rules: effective.rules.iter().collect(),
+        network: effective.network.iter().collect(),
     };
     let own = 0..layout.rules.len();
+    let own_network = 0..layout.network.len();
     layout.sections.push(Section {
         path: None,
         because: effective.because.clone(),
         parent: 0,
         inherit: false,
         mode: effective.files_mode,
-        network: effective.network,
+        network: SectionNetwork {
+            mode: effective.network_mode,
+            sni: effective.sni,
+            rules: own_network.clone().collect(),
+            own: own_network,
+        },
         kernel: kernel::opened(&effective.kernel),
         rules: own.clone().collect(),
         own,
@@ -68,12 +95,7 @@ pub(super) fn sections(effective: &Effective) -> Result<(Vec<Section>, Vec<&Rule
             most: PROGRAMS,
         });
     }
-    Ok((layout.sections, layout.rules))
-}
-
-struct Layout<'a> {
-    sections: Vec<Section>,
-    rules: Vec<&'a Rule>,
+    Ok(layout)
 }
 
 impl<'a> Layout<'a> {
@@ -99,10 +121,11 @@ impl<'a> Layout<'a> {
         let mut rules = around.rules;
         rules.retain(|&rule| program.inherit || self.rules[rule].right == Right::Deny);
         rules.extend(own.clone());
-        let (network, open) = if program.inherit {
-            (around.network, around.kernel)
+        let network = self.network(program, around.network);
+        let open = if program.inherit {
+            around.kernel
         } else {
-            (NetworkMode::Enforce, Surfaces::NONE)
+            Surfaces::NONE
         };
         Section {
             path: Some(path),
@@ -110,11 +133,31 @@ impl<'a> Layout<'a> {
             parent: u8::try_from(parent).unwrap_or(u8::MAX),
             inherit: program.inherit,
             mode: program.sections.files_mode.unwrap_or(around.mode),
-            network: program.sections.network.unwrap_or(network),
+            network,
             kernel: open.union(kernel::opened(&program.sections.kernel)),
             own,
             rules,
             entries: Vec::new(),
+        }
+    }
+
+    fn network(&mut self, program: &'a Program, around: SectionNetwork) -> SectionNetwork {
+        let sections = &program.sections;
+        let own = self.network.len()..self.network.len() + sections.network.len();
+        self.network.extend(&sections.network);
+        let mut rules = around.rules;
+        rules.retain(|&rule| program.inherit || self.network[rule].right == NetworkRight::Deny);
+        rules.extend(own.clone());
+        let mode = if program.inherit {
+            around.mode
+        } else {
+            Mode::Enforce
+        };
+        SectionNetwork {
+            mode: sections.network_mode.unwrap_or(mode),
+            sni: sections.sni.unwrap_or(around.sni),
+            own,
+            rules,
         }
     }
 }

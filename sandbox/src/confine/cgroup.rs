@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::error::Error;
 use super::mountinfo::{self, Mount};
+use super::running::Peak;
 use crate::policy::Limits;
 
 /// How long killed tasks may take to go. A task in uninterruptible sleep can take longer, and is named then.
@@ -141,6 +142,22 @@ impl Cgroup {
         collect_processes(&self.directory, &mut found)
             .map_err(|source| failed("list the tasks of", &self.directory, source))?;
         Ok(found)
+    }
+
+    /// The most that it has held at a time; nothing where its controllers are not there or do not tell.
+    #[must_use]
+    pub fn peak(&self) -> Peak {
+        let number = |name: &str| {
+            fs::read_to_string(self.directory.join(name))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        };
+        Peak {
+            memory: number("memory.peak"),
+            tasks: number("pids.peak"),
+        }
     }
 
     /// Whether a task is left in it or below.

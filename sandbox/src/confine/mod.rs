@@ -24,6 +24,7 @@ mod plan;
 mod probe;
 mod program;
 mod programs;
+mod recorded;
 mod running;
 mod seccomp;
 mod signals;
@@ -40,7 +41,11 @@ pub use launch::Launched;
 pub use plan::{Plan, Request};
 pub use probe::{Namespaces, Probe};
 pub use program::resolve as find_program;
-pub use running::{Exit, Running, TIMED_OUT};
+pub use recorded::{
+    capability_names, held_capabilities, surface_names, surfaces_of, surfaces_of_namespaces,
+    system_call_name,
+};
+pub use running::{Exit, Peak, Running, TIMED_OUT};
 pub use user::User;
 
 use crate::policy::{Policy, Standing};

@@ -36,6 +36,17 @@ pub struct Exit {
     pub timed_out: bool,
     /// How many processes outlived the command and were ended.
     pub leftover: usize,
+    /// What all tasks together used at most, as far as the cgroup's controllers tell.
+    pub peak: Peak,
+}
+
+/// The most that a fence's cgroup has held at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peak {
+    /// Bytes of memory (`memory.peak`, since 5.19).
+    pub memory: Option<u64>,
+    /// Tasks (`pids.peak`, since 6.1).
+    pub tasks: Option<u64>,
 }
 
 /// A fence whose command runs. Dropped, everything in it is ended.
@@ -308,7 +319,9 @@ impl Running {
             Tasks::Descent(descent) => descent.living(self.pid())?.len(),
         };
         self.end_tasks()?;
+        let mut peak = Peak::default();
         if let Tasks::Cgroup(cgroup) = &mut self.tasks {
+            peak = cgroup.peak();
             cgroup.remove()?;
         }
         self.take_terminal()?;
@@ -329,6 +342,7 @@ impl Running {
             signal,
             timed_out,
             leftover,
+            peak,
         })
     }
 

@@ -6,7 +6,7 @@ use std::{
     hash::{Hash as _, Hasher as _},
     io,
     os::fd::AsFd as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::{
@@ -21,13 +21,15 @@ use super::{
     layout::Kernel,
     map,
     pins::{self, Pins},
+    recorder,
     selftest::{self, Cgroup},
     table,
 };
 use crate::policy::Policy;
 
 /// The kernel half, built by `cargo xtask ebpf` and checked in beside this file.
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ringfence.bpf.o"));
+pub(super) static OBJECT: &[u8] =
+    include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ringfence.bpf.o"));
 
 /// Hooks that some kernels lack, and what judges there in their place:
 ///
@@ -216,12 +218,13 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
     let kernel = Kernel::read()?;
     let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
     let setattr_has_mapping = u32::from(kernel.setattr_has_mapping);
-    fs::create_dir(&pins.version).map_err(|error| Error::state(&pins.version, error))?;
-    let tables = fence::NAMES.map(|name| (name, pins.map(name)));
     let mut loader = EbpfLoader::new();
-    for ((name, path), words) in tables.iter().zip(fence::SIZES) {
-        create_tables(name, path, words)?;
+    let tables = prepare(pins)?;
+    for (name, path) in &tables {
         loader.map_pin_path(name, path);
+    }
+    for (name, least) in recorder::MAPS {
+        loader.map_max_entries(name, least);
     }
     let mut object = loader
         .btf(Some(&types))
@@ -240,6 +243,9 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         map.pin(&path).map_err(|error| Error::pin(&path, error))?;
     }
     for (hook, program) in object.programs_mut() {
+        if hook.starts_with(recorder::PREFIX) {
+            continue;
+        }
         if attach::is_for_cgroup(hook) {
             put_in_place(pins, hook, program)?;
             continue;
@@ -253,6 +259,16 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         attach(pins, hook, program, &types)?;
     }
     Ok(())
+}
+
+/// Makes the directory of pins, and in it the maps of tables for the loader to find.
+pub(super) fn prepare(pins: &Pins) -> Result<[(&'static str, PathBuf); 3], Error> {
+    fs::create_dir(&pins.version).map_err(|error| Error::state(&pins.version, error))?;
+    let tables = fence::NAMES.map(|name| (name, pins.map(name)));
+    for ((name, path), words) in tables.iter().zip(fence::SIZES) {
+        create_tables(name, path, words)?;
+    }
+    Ok(tables)
 }
 
 /// Creates and pins the map of one size of tables, for the loader to find.
@@ -314,7 +330,7 @@ fn put_in_place(pins: &Pins, name: &str, program: &mut Program) -> Result<(), Er
 }
 
 /// An error with its causes: aya keeps the verifier's words in them.
-fn spell(error: &dyn std::error::Error) -> String {
+pub(super) fn spell(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

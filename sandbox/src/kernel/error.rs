@@ -8,6 +8,9 @@ pub enum Error {
     /// The kernel or the user cannot have BPF LSM programs.
     #[error("BPF LSM cannot be used: {0}")]
     Unavailable(String),
+    /// What a command does cannot be recorded.
+    #[error("a run cannot be recorded here: {0}")]
+    Recording(String),
     /// The kernel's type information lacks something that the programs read.
     #[error("the kernel's type information has no `{0}`, which the programs need")]
     Layout(String),

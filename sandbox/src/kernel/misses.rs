@@ -8,7 +8,7 @@ use std::{
     ffi::CString,
     fs, io,
     os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -47,12 +47,13 @@ pub(super) fn count(pins: &Pins) -> Result<u64, Error> {
         if !pins.is_program(&path) {
             continue;
         }
-        sum += of(&path).map_err(|error| Error::pin(&path, error))?;
+        let program = opened(&path).map_err(|error| Error::pin(&path, error))?;
+        sum += of(program.as_fd()).map_err(|error| Error::pin(&path, error))?;
     }
     Ok(sum)
 }
 
-fn of(pin: &Path) -> io::Result<u64> {
+fn opened(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let attributes = PinAttributes {
         path: path.as_ptr().addr() as u64,
@@ -73,7 +74,11 @@ fn of(pin: &Path) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just handed out this descriptor.
-    let program = unsafe { OwnedFd::from_raw_fd(program) };
+    Ok(unsafe { OwnedFd::from_raw_fd(program) })
+}
+
+/// How many runs of this program have been left out since it was loaded.
+pub(super) fn of(program: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: integers and addresses, for which zero is a value.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let attributes = InfoAttributes {

@@ -6,6 +6,8 @@
 //! it starts. [`Fence::events`] gives its denials. [`Engine::open_watch`] is for another engine: it tells of what that denies, and
 //! judges addresses on the fence's cgroup.
 //!
+//! [`Recorder`] is apart from all that: programs that watch what a command does, for as long as `learn` runs.
+//!
 //! aya is known in this room only.
 
 mod attach;
@@ -19,6 +21,8 @@ mod map;
 mod misses;
 mod names;
 mod pins;
+mod reader;
+mod recorder;
 mod selftest;
 mod stream;
 mod table;
@@ -29,5 +33,6 @@ pub use fence::{Fence, Totals};
 pub use host::Host;
 pub use names::Grants;
 pub use pins::STATE;
+pub use recorder::Recorder;
 pub use selftest::Cgroup;
 pub use stream::Events;

@@ -135,13 +135,15 @@ fn attempt(tasks: RawFd, file: &CStr) -> io::Result<i32> {
 }
 
 fn try_all(tasks: RawFd, file: &CStr) -> i32 {
+    // A program without a name is worth a line in the kernel's log (fs/exec.c).
+    let name = [c"ringfence".as_ptr(), std::ptr::null()];
     let empty = [std::ptr::null()];
     // SAFETY: a descriptor of the parent's, and one byte.
     if unsafe { libc::write(tasks, c"0".as_ptr().cast(), 1) } != 1 {
         return NOT_IN_CGROUP;
     }
     // SAFETY: constant strings; where this succeeds, the program ends with 1, which names this act.
-    unsafe { libc::execve(c"/proc/self/exe".as_ptr(), empty.as_ptr(), empty.as_ptr()) };
+    unsafe { libc::execve(c"/proc/self/exe".as_ptr(), name.as_ptr(), empty.as_ptr()) };
     if last_error() != libc::EACCES {
         return 1;
     }

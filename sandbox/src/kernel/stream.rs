@@ -11,6 +11,7 @@ use ringfence_abi::{
     limits::CHAIN,
 };
 
+use super::reader::Reader;
 use crate::event::{Cause, Event, Peer, Program, Source};
 
 /// The denials of one fence.
@@ -35,33 +36,6 @@ impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the ring buffer owns the descriptor and lives as long as the borrow.
         unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
-    }
-}
-
-/// Reads integers off the front of a record.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(bytes)?;
-        self.0 = tail;
-        Some(head)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_ne_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_ne_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_ne_bytes(self.take(8)?.try_into().ok()?))
     }
 }
 

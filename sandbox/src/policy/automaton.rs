@@ -1,4 +1,4 @@
-//! The file automaton as user space holds it: the words of [`ringfence_abi::automaton`] and questions to them.
+//! An automaton as user space holds it: the words of [`ringfence_abi::automaton`] and questions to them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -7,7 +7,7 @@ use ringfence_abi::{automaton, rights};
 /// Most pairs of states that a comparison looks at: some seconds.
 const MOST_PAIRS: usize = 1 << 22;
 
-/// A compiled set of path rules.
+/// A compiled set of rules: about paths, or about the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Automaton {
     /// State in which every path starts.
@@ -65,11 +65,28 @@ impl Automaton {
         automaton::rights_of(&self.words, state)
     }
 
+    /// The rights that `path` or some path below it has.
+    #[must_use]
+    pub fn below(&self, path: &[u8]) -> u8 {
+        let path = if path == b"/" { b"" } else { path };
+        let inside = self.step(self.state(path), b"/");
+        let alphabet = alphabet(1, |byte| (self.classes[usize::from(byte)], 0));
+        let mut rights = self.rights(path);
+        let mut seen = HashSet::from([inside]);
+        let mut open = vec![inside];
+        while let Some(state) = open.pop() {
+            rights |= self.rights_of(state);
+            let next = alphabet.iter().map(|byte| self.step(state, &[*byte]));
+            open.extend(next.filter(|&next| seen.insert(next)));
+        }
+        rights
+    }
+
     /// What paths can be accepted with: the rights and program of every state that one leads to, each once.
     #[must_use]
     pub fn accepts(&self) -> BTreeSet<u8> {
         let mut accepts = BTreeSet::new();
-        let alphabet = alphabet(|byte| (self.classes[usize::from(byte)], 0));
+        let alphabet = alphabet(1, |byte| (self.classes[usize::from(byte)], 0));
         let mut seen = HashSet::from([self.start]);
         let mut open = vec![self.start];
         while let Some(state) = open.pop() {
@@ -84,12 +101,23 @@ impl Automaton {
     /// compared differ in every right.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Difference {
+        // NUL is in no path.
+        self.difference_over(other, 1)
+    }
+
+    /// The same over all questions about the network, in which NUL ends a name.
+    #[must_use]
+    pub fn network_difference(&self, other: &Self) -> Difference {
+        self.difference_over(other, 0)
+    }
+
+    fn difference_over(&self, other: &Self, first_byte: u8) -> Difference {
         let mut difference = Difference::default();
         let classes = |byte: u8| {
             let byte = usize::from(byte);
             (self.classes[byte], other.classes[byte])
         };
-        let alphabet = alphabet(classes);
+        let alphabet = alphabet(first_byte, classes);
         let start = (self.start, other.start);
         let mut seen = HashSet::from([start]);
         let mut open = vec![start];
@@ -113,6 +141,21 @@ impl Automaton {
         difference
     }
 
+    /// Whether something that follows `state` within `bytes` more of them is accepted with one of `bits`.
+    #[must_use]
+    pub fn leads_to(&self, state: u32, bits: u8, bytes: usize) -> bool {
+        let alphabet = alphabet(0, |byte| (self.classes[usize::from(byte)], 0));
+        let mut states = BTreeSet::from([state]);
+        for _ in 0..bytes {
+            if states.iter().any(|&state| self.accept(state) & bits != 0) {
+                return true;
+            }
+            let from = |&state: &u32| alphabet.iter().map(move |&byte| self.step(state, &[byte]));
+            states = states.iter().flat_map(from).collect();
+        }
+        states.iter().any(|&state| self.accept(state) & bits != 0)
+    }
+
     /// The state after `bytes`, from `state`.
     #[must_use]
     pub fn step(&self, state: u32, bytes: &[u8]) -> u32 {
@@ -129,8 +172,8 @@ pub struct Difference {
     pub less: u8,
 }
 
-/// One byte of each class; NUL is in no path.
-fn alphabet(class: impl Fn(u8) -> (u8, u8)) -> Vec<u8> {
-    let by_class: BTreeMap<_, _> = (1..=255).map(|byte| (class(byte), byte)).collect();
+/// One byte of each class, from `first` on.
+fn alphabet(first: u8, class: impl Fn(u8) -> (u8, u8)) -> Vec<u8> {
+    let by_class: BTreeMap<_, _> = (first..=255).map(|byte| (class(byte), byte)).collect();
     by_class.into_values().collect()
 }

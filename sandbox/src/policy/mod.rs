@@ -8,11 +8,11 @@ mod network;
 mod protection;
 
 pub use automaton::{Automaton, Difference};
-pub use network::{NetworkPolicy, Sni};
+pub use network::{NetworkPolicy, NetworkQuestion, Sni, mapped};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// What no rule allows is denied.

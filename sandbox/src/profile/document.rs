@@ -31,7 +31,7 @@ pub struct Document {
     /// Files: what may be read, written and executed. What no rule allows is denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesSection>,
-    /// The network: none at all, unless the section is off.
+    /// The network: which peers are reached. What no rule allows is denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkSection>,
     /// What the process may be.
@@ -90,7 +90,7 @@ pub struct ProgramSection {
 pub struct FilesSection {
     /// Whether what no rule allows is denied (`enforce`, the default), only reported (`audit`) or neither (`off`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<FilesMode>,
+    pub mode: Option<ModeWord>,
     /// Paths that may be read, and directories that may be listed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub read: Vec<RuleEntry>,
@@ -105,15 +105,15 @@ pub struct FilesSection {
     pub deny: Vec<RuleEntry>,
 }
 
-/// Whether the file section denies.
+/// Whether a section denies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum FilesMode {
+pub enum ModeWord {
     /// What no rule allows is denied.
     Enforce,
     /// What no rule allows is allowed and reported.
     Audit,
-    /// Files are not restricted.
+    /// The section restricts nothing.
     Off,
 }
 
@@ -145,22 +145,69 @@ pub struct RuleTable {
     pub expected: bool,
 }
 
-/// The network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+/// Rules about the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
 pub struct NetworkSection {
-    /// `enforce` (the default): no network. `off`: the network is not restricted.
-    pub mode: NetworkMode,
+    /// Whether what no rule allows is denied (`enforce`, the default), only reported (`audit`) or neither (`off`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ModeWord>,
+    /// Whether the name that a TLS client asks for is compared with the rules: `if-present` is the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<SniWord>,
+    /// Peers that may be reached, as in `example.com:443`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub connect: Vec<NetworkEntry>,
+    /// Addresses of one's own that may be bound, as in `127.0.0.1:8080`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub listen: Vec<NetworkEntry>,
+    /// Unix sockets that may be reached: path patterns, and abstract names with a leading `@`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unix: Vec<NetworkEntry>,
+    /// Peers and Unix sockets that are denied whatever else allows them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub deny: Vec<NetworkEntry>,
 }
 
-/// Whether there is a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+/// Whether the name that a TLS client asks for has to be an allowed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum NetworkMode {
-    /// No network.
-    Enforce,
-    /// The network is not restricted.
+pub enum SniWord {
+    /// A connection to a name begins with a TLS greeting that says an allowed one.
+    Required,
+    /// A TLS greeting that says a name says an allowed one.
+    IfPresent,
+    /// It is not looked at.
     Off,
+}
+
+/// A peer or a socket, alone or with words about it.
+///
+/// `[tcp://|udp://|icmp://]HOST[:PORTS]`, where a host is a name, `*.name` (one label), `**.name` (any number of labels),
+/// an IPv4 address or network, an IPv6 one in brackets, or `*`, and ports are `443`, `22,443`, `80-90` or `*`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum NetworkEntry {
+    /// The peer or socket.
+    Text(#[schemars(length(min = 1))] String),
+    /// The peer or socket and words about it.
+    Table(NetworkTable),
+}
+
+/// A peer or a socket with words about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkTable {
+    /// The peer or socket.
+    #[schemars(length(min = 1))]
+    pub address: String,
+    /// Why, in free words that a denial prints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// A denial by this rule is no news: reports leave it out.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub expected: bool,
 }
 
 /// What the process may be.

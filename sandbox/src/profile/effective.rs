@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::NetworkMode;
 use super::error::Error;
 use super::kernel::Opening;
 use super::layer::{Layer, OwnVariable, Program, Sections, SyscallChoice};
+use super::network::NetworkRule;
 use super::pattern::{Pattern, Token};
 use super::rule::Rule;
 use super::source::Fault;
 use super::variables::Variables;
-use crate::policy::{Degradation, Demand, Limits, Mode, Protection};
+use crate::policy::{Degradation, Demand, Limits, Mode, Protection, Sni};
 
 /// What the command line says beside profiles.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +21,14 @@ pub struct CommandLine {
     pub rules: Vec<Rule>,
     /// Mode of the file section.
     pub files_mode: Option<Mode>,
-    /// The network.
-    pub network: Option<NetworkMode>,
+    /// The network as a whole.
+    pub network: Option<NetworkChoice>,
+    /// Mode of the network section, unless `network` says it.
+    pub network_mode: Option<Mode>,
+    /// Rules about the network, see [`NetworkRule::from_command_line`].
+    pub network_rules: Vec<NetworkRule>,
+    /// Whether the names that TLS clients ask for are looked at.
+    pub sni: Option<Sni>,
     /// Capabilities that are kept beside those of the profiles, as [`super::capability::named`] returns them.
     pub capabilities: Vec<&'static str>,
     /// Surfaces of the kernel that are opened beside those of the profiles.
@@ -35,6 +41,15 @@ pub struct CommandLine {
     pub limits: Limits,
     /// What may degrade.
     pub demands: BTreeMap<Protection, Demand>,
+}
+
+/// What the command line can say of the network as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkChoice {
+    /// None, whatever profiles allow: Unix sockets and denials stay as they are.
+    None,
+    /// Not restricted.
+    Open,
 }
 
 /// The profile of one run.
@@ -50,8 +65,12 @@ pub struct Effective {
     pub files_mode: Mode,
     /// Every rule, in order.
     pub rules: Vec<Rule>,
-    /// The network.
-    pub network: NetworkMode,
+    /// Mode of the network section.
+    pub network_mode: Mode,
+    /// Every rule about the network, in order.
+    pub network: Vec<NetworkRule>,
+    /// Whether the names that TLS clients ask for are looked at.
+    pub sni: Sni,
     /// Capabilities that are kept: sorted, in lower case without `cap_`.
     pub capabilities: Vec<String>,
     /// Surfaces of the kernel that are opened.
@@ -83,7 +102,9 @@ impl Effective {
             lineage: Vec::new(),
             files_mode: sections.files_mode.unwrap_or_default(),
             rules: sections.rules,
-            network: sections.network.unwrap_or(NetworkMode::Enforce),
+            network_mode: sections.network_mode.unwrap_or_default(),
+            network: sections.network,
+            sni: sections.sni.unwrap_or_default(),
             capabilities: Vec::new(),
             kernel: sections.kernel,
             syscalls: SyscallChoice::Default,
@@ -122,9 +143,24 @@ impl Effective {
         if let Some(mode) = command_line.files_mode {
             self.files_mode = mode;
             // The command line speaks of the whole run.
-            follow_mode(&mut self.programs);
+            each_program(&mut self.programs, &|sections| sections.files_mode = None);
         }
-        self.network = command_line.network.unwrap_or(self.network);
+        match command_line.network {
+            Some(NetworkChoice::None) => self.close_network(),
+            Some(NetworkChoice::Open) => self.network_mode = Mode::Off,
+            None => {}
+        }
+        if let Some(mode) = command_line.network_mode
+            && command_line.network.is_none()
+        {
+            self.network_mode = mode;
+            each_program(&mut self.programs, &|sections| sections.network_mode = None);
+        }
+        self.network.extend(command_line.network_rules);
+        if let Some(sni) = command_line.sni {
+            self.sni = sni;
+            each_program(&mut self.programs, &|sections| sections.sni = None);
+        }
         let kept = command_line.capabilities.into_iter();
         self.capabilities.extend(kept.map(str::to_owned));
         self.kernel.extend(command_line.kernel);
@@ -134,6 +170,17 @@ impl Effective {
         self.privilege_gain |= command_line.privilege_gain;
         override_limits(&mut self.limits, &command_line.limits);
         self.degradation.demands.extend(command_line.demands);
+    }
+
+    /// Takes away what opens a way to peers, in every program.
+    fn close_network(&mut self) {
+        let keep = |rule: &NetworkRule| !rule.opens_sockets();
+        self.network_mode = Mode::Enforce;
+        self.network.retain(keep);
+        each_program(&mut self.programs, &|sections| {
+            sections.network_mode = None;
+            sections.network.retain(keep);
+        });
     }
 
     /// `given` and the profiles' own variables with their values.
@@ -156,11 +203,11 @@ impl Effective {
     }
 }
 
-/// Takes the programs' own modes away, so that they have that of what surrounds them.
-fn follow_mode(programs: &mut [Program]) {
+/// Changes the sections of every program: what one does not say it has of what surrounds it.
+fn each_program(programs: &mut [Program], change: &dyn Fn(&mut Sections)) {
     for program in programs {
-        program.sections.files_mode = None;
-        follow_mode(&mut program.sections.programs);
+        change(&mut program.sections);
+        each_program(&mut program.sections.programs, change);
     }
 }
 

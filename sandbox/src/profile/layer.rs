@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::NetworkMode;
 use super::kernel::Opening;
+use super::network::NetworkRule;
 use super::rule::Rule;
 use super::source::Place;
-use crate::policy::{Demand, Limits, Mode, Protection};
+use crate::policy::{Demand, Limits, Mode, Protection, Sni};
 
 /// One file's words. `None` and empty mean that the file does not speak of it.
 #[derive(Clone, Debug)]
@@ -31,8 +31,12 @@ pub struct Sections {
     pub files_mode: Option<Mode>,
     /// Rules about files.
     pub rules: Vec<Rule>,
-    /// The network.
-    pub network: Option<NetworkMode>,
+    /// Mode of the network section.
+    pub network_mode: Option<Mode>,
+    /// Rules about the network.
+    pub network: Vec<NetworkRule>,
+    /// Whether the names that TLS clients ask for are looked at.
+    pub sni: Option<Sni>,
     /// Surfaces of the kernel that are opened.
     pub kernel: Vec<Opening>,
     /// Programs with rights of their own; of two that cover the same path the first holds.
@@ -115,7 +119,9 @@ impl Sections {
     pub(super) fn add(&mut self, own: &Self) {
         self.files_mode = own.files_mode.or(self.files_mode);
         self.rules.extend_from_slice(&own.rules);
-        self.network = own.network.or(self.network);
+        self.network_mode = own.network_mode.or(self.network_mode);
+        self.network.extend_from_slice(&own.network);
+        self.sni = own.sni.or(self.sni);
         self.kernel.extend_from_slice(&own.kernel);
         let extended = std::mem::replace(&mut self.programs, own.programs.clone());
         self.programs.extend(extended);
@@ -124,7 +130,9 @@ impl Sections {
     fn say_nothing(&self) -> bool {
         self.files_mode.is_none()
             && self.rules.is_empty()
-            && self.network.is_none()
+            && self.network_mode.is_none()
+            && self.network.is_empty()
+            && self.sni.is_none()
             && self.kernel.is_empty()
             && self.programs.is_empty()
     }

@@ -27,6 +27,7 @@ mod error;
 pub mod kernel;
 mod layer;
 mod load;
+mod network;
 pub mod pattern;
 mod quantity;
 mod read;
@@ -39,15 +40,16 @@ mod variables;
 mod written;
 
 pub use document::{
-    Amount, DefaultWord, Document, FilesMode, FilesSection, KernelSection, LimitsSection,
-    NetworkMode, NetworkSection, ProcessSection, ProgramSection, RuleEntry, RuleTable,
-    SyscallsEntry, schema,
+    Amount, DefaultWord, Document, FilesSection, KernelSection, LimitsSection, ModeWord,
+    NetworkEntry, NetworkSection, NetworkTable, ProcessSection, ProgramSection, RuleEntry,
+    RuleTable, SniWord, SyscallsEntry, schema,
 };
-pub use effective::{CommandLine, Effective};
+pub use effective::{CommandLine, Effective, NetworkChoice};
 pub use error::Error;
 pub use kernel::Opening;
 pub use layer::{OwnVariable, Program, Sections, SyscallChoice};
 pub use load::{from_text, load};
+pub use network::{About, Host, NamePattern, NetworkRight, NetworkRule, Peer, Ports, Transport};
 pub use pattern::Pattern;
 pub use quantity::limit;
 pub use rule::{Origin, Right, Rule};

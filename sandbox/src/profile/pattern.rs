@@ -111,12 +111,30 @@ impl Pattern {
         if text.is_empty() {
             return Err(fault(0..0, "the rule is empty", "write an absolute path"));
         }
-        let mut reader = Reader { text, at: 0 };
-        let patterns = reader.alternatives(0)?;
+        let patterns = Self::parse_name(text)?;
         for pattern in &patterns {
             pattern.check(text)?;
         }
         Ok(patterns)
+    }
+
+    /// The patterns of a text that is no path, in which `**` stands for any bytes wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`].
+    pub fn parse_name(text: &[u8]) -> Result<Vec<Self>, PatternFault> {
+        if let Some(at) = text.iter().position(|&byte| byte == 0) {
+            return Err(fault(at..at + 1, "a NUL byte is in no rule", "remove it"));
+        }
+        if text.is_empty() {
+            return Err(fault(
+                0..0,
+                "the name is empty",
+                "write a name, or `**` for any",
+            ));
+        }
+        Reader { text, at: 0 }.alternatives(0)
     }
 
     /// A pattern that matches `path` alone.

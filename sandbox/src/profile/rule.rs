@@ -203,7 +203,7 @@ impl Rule {
         }
     }
 
-    fn new(right: Right, text: &[u8], patterns: Vec<Pattern>, origin: Origin) -> Self {
+    pub(super) fn new(right: Right, text: &[u8], patterns: Vec<Pattern>, origin: Origin) -> Self {
         Self {
             right,
             text: text.to_vec(),
@@ -217,7 +217,7 @@ impl Rule {
 }
 
 /// `fault` of `text`, which was written at `place` in quotes and perhaps with escapes.
-fn placed(text: &str, fault: PatternFault, place: &Place) -> Fault {
+pub(super) fn placed(text: &str, fault: PatternFault, place: &Place) -> Fault {
     // Without escapes the written text is the rule between two quotes, and the fault can be pointed at.
     let written = place.text();
     let plain = written.len() == text.len() + 2 && &written[1..=text.len()] == text;

@@ -1,15 +1,16 @@
 //! An effective profile as a profile file says it.
 
 use super::document::{
-    Amount, DefaultWord, Document, FilesMode, FilesSection, KernelSection, LimitsSection,
-    NetworkMode, NetworkSection, ProcessSection, ProgramSection, RuleEntry, RuleTable,
-    SyscallsEntry,
+    Amount, DefaultWord, Document, FilesSection, KernelSection, LimitsSection, ModeWord,
+    NetworkEntry, NetworkSection, NetworkTable, ProcessSection, ProgramSection, RuleEntry,
+    RuleTable, SniWord, SyscallsEntry,
 };
 use super::effective::Effective;
 use super::kernel::Opening;
 use super::layer::{Program, SyscallChoice};
+use super::network::{NetworkRight, NetworkRule};
 use super::rule::{Right, Rule};
-use crate::policy::{Limits, Mode};
+use crate::policy::{Limits, Mode, Sni};
 
 impl Effective {
     /// The same as a profile file, rules as they were written.
@@ -26,7 +27,11 @@ impl Effective {
                 .map(|variable| (variable.name.clone(), variable.value.clone()))
                 .collect(),
             files: Some(files_section(Some(self.files_mode), &self.rules)),
-            network: Some(network_section(self.network)),
+            network: Some(network_section(
+                Some(self.network_mode),
+                Some(self.sni),
+                &self.network,
+            )),
             process: Some(self.process_section()),
             kernel: kernel_section(&self.kernel),
             limits: limits_section(&self.limits),
@@ -57,13 +62,16 @@ impl Effective {
 fn program_section(program: &Program) -> ProgramSection {
     let sections = &program.sections;
     let speaks_of_files = sections.files_mode.is_some() || !sections.rules.is_empty();
+    let speaks_of_network =
+        sections.network_mode.is_some() || sections.sni.is_some() || !sections.network.is_empty();
     ProgramSection {
         path: writable(&program.path.text),
         because: program.because.clone(),
         inherit: (!program.inherit).then_some(false),
         extends: Vec::new(),
         files: speaks_of_files.then(|| files_section(sections.files_mode, &sections.rules)),
-        network: sections.network.map(network_section),
+        network: speaks_of_network
+            .then(|| network_section(sections.network_mode, sections.sni, &sections.network)),
         kernel: kernel_section(&sections.kernel),
         program: sections.programs.iter().map(program_section).collect(),
     }
@@ -75,11 +83,7 @@ fn files_section(mode: Option<Mode>, rules: &[Rule]) -> FilesSection {
         of_right.map(rule_entry).collect()
     };
     FilesSection {
-        mode: mode.map(|mode| match mode {
-            Mode::Enforce => FilesMode::Enforce,
-            Mode::Audit => FilesMode::Audit,
-            Mode::Off => FilesMode::Off,
-        }),
+        mode: mode.map(mode_word),
         read: rules(Right::Read),
         write: rules(Right::Write),
         exec: rules(Right::Exec),
@@ -87,8 +91,46 @@ fn files_section(mode: Option<Mode>, rules: &[Rule]) -> FilesSection {
     }
 }
 
-const fn network_section(mode: NetworkMode) -> NetworkSection {
-    NetworkSection { mode }
+fn network_section(mode: Option<Mode>, sni: Option<Sni>, rules: &[NetworkRule]) -> NetworkSection {
+    let rules = |right: NetworkRight| -> Vec<NetworkEntry> {
+        let of_right = rules.iter().filter(|rule| rule.right == right);
+        of_right.map(network_entry).collect()
+    };
+    NetworkSection {
+        mode: mode.map(mode_word),
+        // The default is left out: where nothing is said, nothing has to be read.
+        sni: sni
+            .filter(|sni| *sni != Sni::default())
+            .map(|sni| match sni {
+                Sni::Required => SniWord::Required,
+                Sni::IfPresent => SniWord::IfPresent,
+                Sni::Off => SniWord::Off,
+            }),
+        connect: rules(NetworkRight::Connect),
+        listen: rules(NetworkRight::Listen),
+        unix: rules(NetworkRight::Unix),
+        deny: rules(NetworkRight::Deny),
+    }
+}
+
+fn network_entry(rule: &NetworkRule) -> NetworkEntry {
+    let address = writable(&rule.text);
+    if rule.because.is_none() && !rule.expected {
+        return NetworkEntry::Text(address);
+    }
+    NetworkEntry::Table(NetworkTable {
+        address,
+        because: rule.because.clone(),
+        expected: rule.expected,
+    })
+}
+
+const fn mode_word(mode: Mode) -> ModeWord {
+    match mode {
+        Mode::Enforce => ModeWord::Enforce,
+        Mode::Audit => ModeWord::Audit,
+        Mode::Off => ModeWord::Off,
+    }
 }
 
 fn kernel_section(openings: &[Opening]) -> Option<KernelSection> {

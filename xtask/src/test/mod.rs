@@ -76,6 +76,9 @@ pub(crate) const BUILD: [Need; 2] = [
     need(&["pkg-config"], "pkg-config"),
 ];
 
+/// Programs that are run in a machine, from this host's files.
+const TRIED: [Need; 1] = [need(&["stress-ng"], "stress-ng")];
+
 /// The verb.
 pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
     ensure(&BUILD, is_root(), "building ringfence")?;
@@ -92,6 +95,9 @@ pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
     let cargo_floors = [Floor::Unit, Floor::Tests].map(|floor| floors.contains(&floor));
     tallies.extend(cargo::tests(cargo_floors)?);
     let on_kernels: Vec<Release> = floors.iter().filter_map(|floor| floor.release()).collect();
+    if !on_kernels.is_empty() && !ask.no_vm {
+        ensure(&TRIED, is_root(), "testing in machines")?;
+    }
     if floors.contains(&Floor::Ebpf) || floors.contains(&Floor::Host) || !on_kernels.is_empty() {
         let (tally, object) = object(floors.contains(&Floor::Ebpf));
         tallies.extend(tally);

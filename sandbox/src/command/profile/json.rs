@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{link_text, network_word};
+use super::link_text;
 use crate::compile::{Cover, Explainer, Section};
 use crate::policy::Limits;
 use crate::profile::{Effective, Opening, Program, SyscallChoice};
@@ -16,7 +16,7 @@ pub(super) fn as_json(effective: &Effective, explainer: &Explainer) -> Value {
         "because": effective.because,
         "lineage": effective.lineage,
         "files": files_json(&explainer.sections[0], explainer),
-        "network": { "mode": network_word(effective.network) },
+        "network": network_json(&explainer.sections[0], explainer),
         "process": {
             "capabilities": effective.capabilities,
             "syscalls": syscalls_json(&effective.syscalls),
@@ -56,6 +56,24 @@ fn files_json(section: &Section, explainer: &Explainer) -> Value {
     json!({ "mode": section.mode, "rules": rules })
 }
 
+fn network_json(section: &Section, explainer: &Explainer) -> Value {
+    let own = &explainer.network[section.network.own.clone()];
+    let rules: Vec<Value> = own
+        .iter()
+        .map(|bound| {
+            json!({
+                "right": bound.rule.right,
+                "text": bound.rule.shown(),
+                "origin": bound.rule.origin.to_string(),
+                "because": bound.rule.because,
+                "expected": bound.rule.expected,
+                "covers": bound.texts(),
+            })
+        })
+        .collect();
+    json!({ "mode": section.network.mode, "sni": section.network.sni.name(), "rules": rules })
+}
+
 /// Numbered as [`Section`] numbers them.
 fn programs_json(
     programs: &[Program],
@@ -75,7 +93,7 @@ fn programs_json(
                 "because": program.because,
                 "inherit": program.inherit,
                 "files": files_json(section, explainer),
-                "network": { "mode": network_word(section.network) },
+                "network": network_json(section, explainer),
                 "kernel": { "allow": kernel_json(&program.sections.kernel) },
                 "program": inner,
             })

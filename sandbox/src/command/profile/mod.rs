@@ -1,18 +1,18 @@
 //! `ringfence profile`: shows, tests, describes and lists profiles. Runs nothing.
 
 mod json;
+mod peer;
 mod show;
 mod test;
 
 pub use show::show;
-pub use test::{Question, explain, test};
+pub use test::{Question, explain, explain_network, test};
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 
 use super::look::look;
 use crate::compile::{self, Explainer, explainer};
-use crate::profile::NetworkMode;
 use crate::profile::{self, CommandLine, Effective, Variables};
 
 /// Why a verb failed.
@@ -36,6 +36,14 @@ pub enum Error {
         inside: Option<String>,
         /// The paths of the sections that can be entered there.
         known: String,
+    },
+    /// What is asked about is no peer.
+    #[error("`{text}` cannot be asked about: {message}")]
+    Peer {
+        /// What was given.
+        text: String,
+        /// What to write instead.
+        message: &'static str,
     },
     /// The answer could not be put into its format.
     #[error("cannot write the answer as JSON: {0}")]
@@ -84,13 +92,6 @@ pub fn list(out: &mut dyn Write) -> Result<(), Error> {
         writeln!(out, "{:<12} {because}", shipped.name)?;
     }
     Ok(())
-}
-
-const fn network_word(network: NetworkMode) -> &'static str {
-    match network {
-        NetworkMode::Enforce => "enforce",
-        NetworkMode::Off => "off",
-    }
 }
 
 fn link_text(path: &[u8], target: &[u8]) -> String {

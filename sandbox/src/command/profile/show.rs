@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 
 use super::json::as_json;
-use super::{Error, Request, commented, link_text, network_word};
-use crate::compile::{Bound, Cover, Explainer, Section};
-use crate::profile::{self, Opening, Program, Right, RuleEntry, RuleTable, SyscallChoice};
+use super::{Error, Request, commented, link_text};
+use crate::compile::{Bound, BoundNetwork, Cover, Explainer, Meaning, Section};
+use crate::policy::Sni;
+use crate::profile::{
+    self, NetworkRight, Opening, Program, Right, RuleEntry, RuleTable, SyscallChoice,
+};
 
 /// `profile show`: the effective profile as TOML that says the same without extending anything, with a comment for each
 /// rule that says where it came from; or as JSON.
@@ -28,8 +31,7 @@ pub fn show(request: Request, json: bool, out: &mut dyn Write) -> Result<(), Err
         writeln!(out, "because = {}", quoted(because))?;
     }
     show_files("files", &explainer.sections[0], &explainer, out)?;
-    writeln!(out, "\n[network]")?;
-    writeln!(out, "mode = {}", quoted(network_word(effective.network)))?;
+    show_network("network", &explainer.sections[0], &explainer, out)?;
     writeln!(out, "\n[process]")?;
     writeln!(out, "capabilities = {}", toml_list(&effective.capabilities))?;
     match &effective.syscalls {
@@ -85,8 +87,7 @@ fn show_programs(
             writeln!(out, "inherit = false")?;
         }
         show_files(&format!("{table}.files"), section, explainer, out)?;
-        writeln!(out, "\n[{table}.network]")?;
-        writeln!(out, "mode = {}", quoted(network_word(section.network)))?;
+        show_network(&format!("{table}.network"), section, explainer, out)?;
         show_kernel(&format!("{table}.kernel"), &program.sections.kernel, out)?;
         let inner = format!("{table}.program");
         show_programs(&inner, &program.sections.programs, numbers, explainer, out)?;
@@ -129,6 +130,63 @@ fn show_files(
     Ok(())
 }
 
+/// The section's own rules about the network.
+fn show_network(
+    table: &str,
+    section: &Section,
+    explainer: &Explainer,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let network = &section.network;
+    writeln!(out, "\n[{table}]")?;
+    writeln!(out, "mode = {}", quoted(network.mode.name()))?;
+    let around = &explainer.sections[usize::from(section.parent)].network;
+    let said = section.path.is_none() || network.sni != around.sni;
+    if said && (network.sni != Sni::default() || section.path.is_some()) {
+        writeln!(out, "sni = {}", quoted(network.sni.name()))?;
+    }
+    for right in NetworkRight::ALL {
+        let own = explainer.network[network.own.clone()].iter();
+        let of_right: Vec<_> = own.filter(|bound| bound.rule.right == right).collect();
+        if of_right.is_empty() {
+            continue;
+        }
+        writeln!(out, "{right} = [")?;
+        for bound in of_right {
+            show_network_rule(bound, out)?;
+        }
+        writeln!(out, "]")?;
+    }
+    Ok(())
+}
+
+fn show_network_rule(bound: &BoundNetwork, out: &mut dyn Write) -> io::Result<()> {
+    let rule = &bound.rule;
+    let written = rule.shown();
+    let texts = bound.texts();
+    let origin = commented(&rule.origin.to_string());
+    if texts == [written.as_str()] {
+        writeln!(out, "    # {origin}")?;
+    } else {
+        writeln!(out, "    # {origin}: {}", commented(&written))?;
+    }
+    if let Meaning::Socket(socket) = &bound.meaning {
+        for one in &socket.unfollowed {
+            let link = link_text(&one.link.path, &one.link.target);
+            writeln!(out, "    # not followed: {link}: {}", one.reason)?;
+        }
+    }
+    for text in texts {
+        if rule.because.is_none() && !rule.expected {
+            writeln!(out, "    {},", quoted(&text))?;
+        } else {
+            let table = inline_table("address", &text, rule.because.as_deref(), rule.expected);
+            writeln!(out, "    {table},")?;
+        }
+    }
+    Ok(())
+}
+
 fn show_kernel(section: &str, openings: &[Opening], out: &mut dyn Write) -> io::Result<()> {
     if openings.is_empty() {
         return Ok(());
@@ -158,7 +216,12 @@ fn show_rule(bound: &Bound, out: &mut dyn Write) -> io::Result<()> {
     for cover in &bound.covers {
         let entry = match rule_entry(bound, cover) {
             RuleEntry::Text(path) => quoted(&path),
-            RuleEntry::Table(table) => inline_table(&table),
+            RuleEntry::Table(table) => inline_table(
+                "path",
+                &table.path,
+                table.because.as_deref(),
+                table.expected,
+            ),
         };
         let links: Vec<_> = cover
             .links
@@ -186,12 +249,12 @@ fn rule_entry(bound: &Bound, cover: &Cover) -> RuleEntry {
     })
 }
 
-fn inline_table(table: &RuleTable) -> String {
-    let mut text = format!("{{ path = {}", quoted(&table.path));
-    if let Some(because) = &table.because {
+fn inline_table(key: &str, value: &str, because: Option<&str>, expected: bool) -> String {
+    let mut text = format!("{{ {key} = {}", quoted(value));
+    if let Some(because) = because {
         text.push_str(&format!(", because = {}", quoted(because)));
     }
-    if table.expected {
+    if expected {
         text.push_str(", expected = true");
     }
     text.push_str(" }");

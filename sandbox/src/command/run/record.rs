@@ -367,7 +367,8 @@ fn fixed_reason(cause: Cause) -> &'static str {
         Cause::Rule => "no rule allows it",
         Cause::Foreign => "it lies in a mount that is not in this mount namespace",
         Cause::Anonymous => {
-            "it has no path: memory files are not executed, and unknown kernel objects not opened"
+            "no path leads to it: memory files are not executed, and neither objects of the kernel nor what was moved out of \
+             a mount are opened"
         }
         Cause::TooLong => "its path has more than 4095 bytes",
         Cause::TooDeep => "its path has too many components",

@@ -2,6 +2,7 @@
 //! place and the nearest right spelling.
 
 mod files;
+mod network;
 mod process;
 mod program;
 pub(super) mod protection;
@@ -15,8 +16,7 @@ use super::quantity;
 use super::source::{Place, Source};
 use super::tree::{Content, Entry, Node};
 use crate::policy::{Demand, Protection};
-use crate::profile::NetworkMode;
-use value::{list, meaning, one_line, section, text, unknown, word};
+use value::{list, meaning, one_line, section, text, unknown};
 
 /// The version of the language that this reads.
 pub(super) const VERSION: i64 = 1;
@@ -40,7 +40,9 @@ pub(super) const FILES_KEYS: [&str; 5] = ["mode", "read", "write", "exec", "deny
 /// Keys of a rule that is a table.
 pub(super) const RULE_KEYS: [&str; 3] = ["path", "because", "expected"];
 /// Keys of `[network]`.
-pub(super) const NETWORK_KEYS: [&str; 1] = ["mode"];
+pub(super) const NETWORK_KEYS: [&str; 6] = ["mode", "sni", "connect", "listen", "unix", "deny"];
+/// Keys of a rule about the network that is a table.
+pub(super) const NETWORK_RULE_KEYS: [&str; 3] = ["address", "because", "expected"];
 /// Keys of `[process]`.
 pub(super) const PROCESS_KEYS: [&str; 3] = ["capabilities", "syscalls", "allow-privilege-gain"];
 /// Keys of `[kernel]`.
@@ -101,7 +103,7 @@ pub(super) fn layer(
             "extends" => layer.extends = extends(node)?,
             "variables" => layer.variables = variables(&place, node)?,
             "files" => files::files(&mut layer.sections, &layer.name, &place, node)?,
-            "network" => layer.sections.network = Some(network(&place, node)?),
+            "network" => network::network(&mut layer.sections, &layer.name, &place, node)?,
             "process" => layer.process = process::process(&place, node)?,
             "kernel" => {
                 let openings = process::kernel(&layer.name, &place, node)?;
@@ -185,48 +187,6 @@ fn variables(place: &Place, node: Node) -> Result<Vec<OwnVariable>, Error> {
         .collect()
 }
 
-fn network(place: &Place, node: Node) -> Result<NetworkMode, Error> {
-    let mut network = None;
-    for entry in section(place, node, "network")? {
-        match entry.key.as_str() {
-            "mode" => {
-                if matches!(&entry.node.value, Content::Text(text) if text == "audit") {
-                    return Err(meaning(
-                        &entry.node.place,
-                        "the network cannot be audited by this version",
-                        "write `mode = \"enforce\"` for no network, or `mode = \"off\"`",
-                    ));
-                }
-                let modes = [NetworkMode::Enforce, NetworkMode::Off];
-                network = Some(word(&entry.node, "mode", &modes, |mode| match mode {
-                    NetworkMode::Enforce => "enforce",
-                    NetworkMode::Off => "off",
-                })?);
-            }
-            "connect" | "listen" | "unix" => {
-                return Err(meaning(
-                    &entry.place,
-                    &format!(
-                        "`{}`: network names are not enforced by this version",
-                        entry.key
-                    ),
-                    "write `mode = \"enforce\"` for no network, or `mode = \"off\"`",
-                ));
-            }
-            _ => {
-                return Err(unknown(
-                    &entry.key,
-                    &entry.place,
-                    "[network]",
-                    &NETWORK_KEYS,
-                ));
-            }
-        }
-    }
-    // A section without a mode does not come here: it is empty, or has an unknown key.
-    Ok(network.unwrap_or(NetworkMode::Enforce))
-}
-
 fn limits(layer: &mut Layer, place: &Place, node: Node) -> Result<(), Error> {
     for entry in section(place, node, "limits")? {
         let content = &entry.node.value;
@@ -274,6 +234,7 @@ mod tests {
             ("FilesSection", &FILES_KEYS[..]),
             ("RuleTable", &RULE_KEYS),
             ("NetworkSection", &NETWORK_KEYS),
+            ("NetworkTable", &NETWORK_RULE_KEYS),
             ("ProcessSection", &PROCESS_KEYS),
             ("KernelSection", &KERNEL_KEYS),
             ("ProgramSection", &PROGRAM_KEYS),

@@ -8,9 +8,10 @@ use super::super::rule::{Right, Rule};
 use super::super::source::Place;
 use super::super::tree::{Content, Entry, Node};
 use super::files::files;
+use super::network::network;
 use super::process::kernel;
 use super::value::{list, meaning, text, truth, unknown, wrong_kind};
-use super::{PROGRAM_KEYS, WHOLE_RUN, extends, network};
+use super::{PROGRAM_KEYS, WHOLE_RUN, extends};
 
 /// The sections in the list `node`.
 pub(super) fn programs(profile: &Arc<str>, node: Node) -> Result<Vec<Program>, Error> {
@@ -45,7 +46,7 @@ fn program(profile: &Arc<str>, node: Node) -> Result<Program, Error> {
             "inherit" => inherit = truth(&node, "inherit")?,
             "extends" => extended = extends(node)?,
             "files" => files(&mut sections, profile, &place, node)?,
-            "network" => sections.network = Some(network(&place, node)?),
+            "network" => network(&mut sections, profile, &place, node)?,
             "kernel" => sections.kernel = kernel(profile, &place, node)?,
             "program" => sections.programs = programs(profile, node)?,
             key if WHOLE_RUN.contains(&key) => return Err(whole_run(key, &place)),

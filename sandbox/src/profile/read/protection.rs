@@ -11,7 +11,6 @@ use super::super::tree::{Content, Node};
 use super::value::{meaning, section, unknown, word};
 use super::{DEMANDS, FILES_GROUP, protection_keys};
 use crate::policy::{Demand, Mode, Protection};
-use crate::profile::NetworkMode;
 use ringfence_abi::surface::{PTRACE, SCHEDULER, SIGNALS};
 
 /// The word for a protection that is not wanted.
@@ -79,7 +78,7 @@ fn turn_off(layer: &mut Layer, key: &str, place: &Place) -> Result<(), Error> {
     let sections = &mut layer.sections;
     let agrees = match key {
         "files" => *sections.files_mode.get_or_insert(Mode::Off) == Mode::Off,
-        "network" => *sections.network.get_or_insert(NetworkMode::Off) == NetworkMode::Off,
+        "network" => *sections.network_mode.get_or_insert(Mode::Off) == Mode::Off,
         "privilege-gain" => *layer.process.privilege_gain.get_or_insert(true),
         _ => {
             let origin = Origin::Profile {

@@ -1,0 +1,78 @@
+//! One recorded act on its way to user space: a fixed [`Act`], then its path, then for rename and link the other path.
+//!
+//! An act is told once; how often it was done is the value of its [`Seen`] in the map of that name.
+
+use crate::limits::SYSTEM_CALLS;
+
+/// Not an act: tells the path of the program that other records name by [`Seen::program`].
+pub const PROGRAM: u16 = 0xffff;
+
+/// The object is a directory.
+pub const DIRECTORY: u8 = 1;
+/// The path is a directory that the kernel named, and below it the name that the program passed: links and `..` in it are
+/// not resolved.
+pub const PASSED: u8 = 2;
+/// The act follows a symbolic link in the last name.
+pub const FOLLOWED: u8 = 4;
+/// The object has no name any more, or never had one.
+pub const NAMELESS: u8 = 8;
+
+/// What makes an act different from others.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Seen {
+    /// Hash of the path.
+    pub path: u64,
+    /// Hash of the other path; 0 where there is none.
+    pub other: u64,
+    /// Hash of the path of the program that acted.
+    pub program: u64,
+    /// What of the operation, as a number: [`crate::event::Header::detail`].
+    pub detail: u32,
+    /// [`crate::event::operation`], or [`PROGRAM`].
+    pub operation: u16,
+    /// Rights that the act needs, [`crate::rights`].
+    pub needed: u8,
+    /// [`DIRECTORY`], [`PASSED`], [`FOLLOWED`], [`NAMELESS`].
+    pub flags: u8,
+}
+
+/// The fixed part of a record. `path_bytes` bytes of the path and `other_bytes` bytes of the other path follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Act {
+    /// What makes it different.
+    pub seen: Seen,
+    /// Nanoseconds since boot.
+    pub time: u64,
+    /// The process, in the initial pid namespace.
+    pub process: u32,
+    /// Bytes of the path.
+    pub path_bytes: u16,
+    /// Bytes of the other path.
+    pub other_bytes: u16,
+}
+
+/// What a recording counts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records that found no room in the ring buffer.
+    pub lost: u64,
+    /// Acts told again because the set of those that were told is full.
+    pub again: u64,
+    /// Acts whose path could not be read.
+    pub unread: u64,
+    /// System calls of programs for another instruction set, whose numbers and arguments are others.
+    pub foreign: u64,
+    /// Capabilities that were used, bit `n` for the one numbered `n`.
+    pub capabilities: u64,
+    /// System calls that were made, bit `n % 64` of word `n / 64`.
+    pub made: [u64; SYSTEM_CALLS / 64],
+    /// Those that succeeded at least once.
+    pub succeeded: [u64; SYSTEM_CALLS / 64],
+}
+
+const _: () = assert!(size_of::<Seen>() == 32);
+const _: () = assert!(size_of::<Act>() == 48);
+const _: () = assert!(size_of::<Tally>() == 40 + 2 * SYSTEM_CALLS / 8);

@@ -1,0 +1,397 @@
+//! Recording: what a command does is told once, and counted after that. Nothing is denied here.
+//!
+//! Two ways lead here, one or the other is attached: [`crate::record_calls`], the system calls that succeeded, and
+//! [`crate::record_hooks`], the hooks that a fence would judge at.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    bindings::bpf_dynptr,
+    cty::c_void,
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task,
+        generated::{
+            bpf_dynptr_write, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
+            bpf_probe_read_user_str, bpf_ringbuf_discard_dynptr, bpf_ringbuf_reserve_dynptr,
+            bpf_ringbuf_submit_dynptr,
+        },
+    },
+};
+use ringfence_abi::{
+    event::cause,
+    record::{Act, NAMELESS, PASSED, PROGRAM, Seen, Tally},
+    rights,
+};
+
+use crate::{
+    atomic,
+    kernel::{offset, read},
+    maps::{EXECUTING, RECORDED, RECORDS, SEEN, TALLY},
+    outcome::Outcome,
+    scratch::{self, PATH_END, Path, Slot},
+    siphash,
+    verdict::Object,
+    walk::{self, bounded},
+};
+
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+const NO_EXIST: u64 = 1;
+/// `-EEXIST`.
+const EXISTS: i32 = -17;
+/// Room for a name that was passed: behind the slash at [`PATH_END`], to the end of the buffer.
+const NAME_ROOM: u32 = PATH_END as u32 - 1;
+
+/// Bytes of a path's buffer: up to [`PATH_END`] what the kernel named, then what the program passed.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    start: u32,
+    end: u32,
+}
+
+impl Extent {
+    /// No path.
+    pub const NONE: Self = Self { start: 0, end: 0 };
+}
+
+/// Where a name that was passed lies.
+#[derive(Clone, Copy)]
+pub enum Name {
+    /// There is none: the object itself is meant.
+    None,
+    /// In the program's memory.
+    User(u64),
+    /// In the kernel's.
+    Kernel(u64),
+}
+
+/// Whether the current task is recorded.
+#[inline(always)]
+pub fn is_on() -> bool {
+    state().is_some_and(|state| {
+        // SAFETY: a map value lives as long as the program runs.
+        unsafe { core::ptr::read_volatile(state) != 0 }
+    })
+}
+
+/// The state of the recording that the current task's cgroup belongs to.
+#[inline(always)]
+pub fn state() -> Option<*mut u32> {
+    // SAFETY: the helper has no precondition.
+    RECORDED.get_ptr_mut(unsafe { bpf_get_current_cgroup_id() })
+}
+
+/// Adds to the counter at `offset` of [`Tally`].
+#[inline(always)]
+pub fn count(offset: usize) {
+    if let Some(tally) = TALLY.get_ptr_mut(only()) {
+        // SAFETY: the offset is that of one of the value's fields.
+        unsafe { atomic::add(tally.cast::<u8>().add(offset).cast::<u64>(), 1) };
+    }
+}
+
+/// Sets bits of the word at `offset` of [`Tally`].
+#[inline(always)]
+pub fn mark(offset: usize, bits: u64) {
+    if let Some(tally) = TALLY.get_ptr_mut(only()) {
+        // SAFETY: as above; callers bound the offset.
+        unsafe {
+            let word = tally.cast::<u8>().add(offset).cast::<u64>();
+            // Almost always they are set: a read is cheaper.
+            if core::ptr::read_volatile(word) & bits != bits {
+                atomic::set(word, bits);
+            }
+        }
+    }
+}
+
+/// The index of the only element, not a constant that could be merged with a global that the loader changes.
+#[inline(always)]
+fn only() -> u32 {
+    core::hint::black_box(0)
+}
+
+/// Runs `work` with a slot and the hash of the current program; what fails is counted as not read.
+#[inline(always)]
+pub fn with_program(work: impl FnOnce(*mut Slot, u64) -> Result<(), Outcome>) {
+    let Ok(slot) = scratch::take() else {
+        count(offset_of!(Tally, unread));
+        return;
+    };
+    let done = match program(slot) {
+        Ok(program) => work(slot, program),
+        Err(outcome) => Err(outcome),
+    };
+    if done.is_err() {
+        count(offset_of!(Tally, unread));
+    }
+    scratch::release(slot);
+}
+
+/// The hash of the path of the program that the current task executes; told the first time. Uses the slot's `other`.
+#[inline(always)]
+fn program(slot: *mut Slot) -> Result<u64, Outcome> {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    let memory = read::<u64>(task + offset!(task_memory))?;
+    if memory == 0 {
+        return Ok(0);
+    }
+    let file = read::<u64>(memory + offset!(memory_program))?;
+    if file == 0 {
+        return Ok(0);
+    }
+    // SAFETY: `slot` is a map value.
+    let other = unsafe { &raw mut (*slot).other };
+    let object = Object::of_file(file)?;
+    let found = built(other, object.dentry, object.vfsmount);
+    if found == 0 {
+        return Ok(0);
+    }
+    let extent = Extent { start: found, end: PATH_END as u32 };
+    let program = hash(other, extent)?;
+    let seen = Seen { program, operation: PROGRAM, ..Seen::default() };
+    submit(slot, seen, Extent::NONE, extent);
+    Ok(program)
+}
+
+/// Walks an object's path; where it begins, or 0 if it has none in this namespace. A function of its own, so that the
+/// programs hold the walk once.
+#[inline(never)]
+fn built(path: *mut Path, dentry: u64, vfsmount: u64) -> u32 {
+    match walk::absolute(path, dentry, walk::mount_of(vfsmount)) {
+        // SAFETY: `path` is in a map value.
+        Ok(()) => unsafe { core::ptr::read_volatile(&raw const (*path).start) },
+        Err(_) => 0,
+    }
+}
+
+/// What an act is about, before it is told.
+#[derive(Clone, Copy)]
+pub struct Thing {
+    /// The object, or the directory that the name is in.
+    pub object: Object,
+    /// The name.
+    pub name: Name,
+}
+
+/// Builds the path of `thing`. `None` if it has none and needs none: pipes, sockets, memory, the inside of a stacked
+/// filesystem.
+#[inline(always)]
+fn path_of(path: *mut Path, thing: Thing) -> Result<Option<Extent>, Outcome> {
+    let start = built(path, thing.object.dentry, thing.object.vfsmount);
+    if start == 0 {
+        // SAFETY: `path` is in a map value.
+        let outcome = unsafe { core::ptr::read_volatile(&raw const (*path).outcome) };
+        let has_no_path = outcome == u32::from(cause::ANONYMOUS) || outcome == walk::COMPLETE;
+        let mount = walk::mount_of(thing.object.vfsmount);
+        if has_no_path && walk::is_internal(mount)? {
+            return Ok(None);
+        }
+        return Err(Outcome::INTERNAL);
+    }
+    let kernel = Extent { start, end: PATH_END as u32 };
+    match thing.name {
+        Name::None => Ok(Some(kernel)),
+        Name::User(address) => passed(path, start, address, false).map(Some),
+        Name::Kernel(address) => passed(path, start, address, true).map(Some),
+    }
+}
+
+/// Puts a slash and the name behind the path that begins at `start`.
+#[inline(always)]
+fn passed(path: *mut Path, start: u32, address: u64, kernel: bool) -> Result<Extent, Outcome> {
+    // SAFETY: `path` is in a map value, and the helper writes at most NAME_ROOM bytes, to the end of the buffer.
+    let length = unsafe {
+        let bytes = (&raw mut (*path).bytes).cast::<u8>();
+        bytes.add(PATH_END).write_volatile(b'/');
+        let name = bytes.add(PATH_END + 1).cast::<c_void>();
+        if kernel {
+            bpf_probe_read_kernel_str(name, NAME_ROOM, address as *const c_void)
+        } else {
+            bpf_probe_read_user_str(name, NAME_ROOM, address as *const c_void)
+        }
+    };
+    // A name that fills the room may have been cut.
+    if length <= 0 || length >= i64::from(NAME_ROOM) {
+        return Err(Outcome::INTERNAL);
+    }
+    Ok(Extent { start, end: PATH_END as u32 + length as u32 })
+}
+
+/// Tells an act on one thing, or on two where there is an `other`.
+#[inline(always)]
+pub fn act(slot: *mut Slot, seen: Seen, thing: Thing, other: Option<Thing>) -> Result<(), Outcome> {
+    // SAFETY: `slot` is a map value.
+    let (path, second) = unsafe { (&raw mut (*slot).path, &raw mut (*slot).other) };
+    let mut seen = seen;
+    let Some(extent) = path_of(path, thing)? else {
+        if seen.needed & rights::EXEC != 0 {
+            nameless(slot, seen);
+        }
+        return Ok(());
+    };
+    if !matches!(thing.name, Name::None) {
+        seen.flags |= PASSED;
+    }
+    seen.path = hash(path, extent)?;
+    let mut second_extent = Extent::NONE;
+    if let Some(other) = other {
+        second_extent = path_of(second, other)?.ok_or(Outcome::INTERNAL)?;
+        seen.other = hash(second, second_extent)?;
+    }
+    submit(slot, seen, extent, second_extent);
+    Ok(())
+}
+
+/// Tells an act on something without a name.
+#[inline(always)]
+pub fn nameless(slot: *mut Slot, seen: Seen) {
+    let seen = Seen { flags: seen.flags | NAMELESS, ..seen };
+    submit(slot, seen, Extent::NONE, Extent::NONE);
+}
+
+#[inline(always)]
+fn hash(path: *const Path, extent: Extent) -> Result<u64, Outcome> {
+    // SAFETY: `path` is in a map value.
+    let bytes = unsafe { (&raw const (*path).bytes).cast::<u8>() };
+    match hashed(bytes, extent.start, extent.end) {
+        0 => Err(Outcome::INTERNAL),
+        hash => Ok(hash),
+    }
+}
+
+/// 0 for a failure. A function of its own, so that the programs hold it once.
+#[inline(never)]
+fn hashed(bytes: *const u8, start: u32, end: u32) -> u64 {
+    siphash::of(bytes, start, end).unwrap_or(0)
+}
+
+/// Tells what has not been told, counts what has. A path is in the slot's `path`, another in its `other`.
+#[inline(always)]
+fn submit(slot: *mut Slot, seen: Seen, path: Extent, other: Extent) {
+    // SAFETY: `slot` is a map value.
+    unsafe { (*slot).act.seen = seen };
+    told(slot, path.start, path.end, other.start, other.end);
+}
+
+/// See [`submit`]. A function of its own, so that the programs hold it once.
+#[inline(never)]
+fn told(slot: *mut Slot, start: u32, end: u32, other_start: u32, other_end: u32) -> u32 {
+    // SAFETY: `slot` is a map value.
+    let seen = unsafe { (*slot).act.seen };
+    if counted(&seen) {
+        return 0;
+    }
+    match SEEN.insert(&seen, 1, NO_EXIST) {
+        Ok(()) => {}
+        // Another processor was faster.
+        Err(EXISTS) => {
+            counted(&seen);
+            return 0;
+        }
+        Err(_) => count(offset_of!(Tally, again)),
+    }
+    let path = Extent { start, end };
+    let other = Extent { start: other_start, end: other_end };
+    // SAFETY: `slot` is a map value.
+    if !unsafe { write(slot, path, other) } {
+        count(offset_of!(Tally, lost));
+        // The next time it is told, if there is one.
+        let _may_be_absent = SEEN.remove(&seen);
+    }
+    0
+}
+
+#[inline(always)]
+fn counted(seen: &Seen) -> bool {
+    let Some(times) = SEEN.get_ptr_mut(seen) else {
+        return false;
+    };
+    // SAFETY: a map value lives as long as the program runs.
+    unsafe { atomic::add(times, 1) };
+    true
+}
+
+/// Whether there was room for the record.
+///
+/// # Safety
+/// `slot` is a map value.
+#[inline(always)]
+unsafe fn write(slot: *mut Slot, path: Extent, other: Extent) -> bool {
+    const HEADER: u32 = size_of::<Act>() as u32;
+    let (path_bytes, other_bytes) = (path.end - path.start, other.end - other.start);
+    let mut record = bpf_dynptr { __opaque: [0; 2] };
+    // SAFETY: `slot` by contract; a reservation that failed still has to be discarded (kernel/bpf/ringbuf.c).
+    unsafe {
+        let act = &raw mut (*slot).act;
+        (*act).time = bpf_ktime_get_boot_ns();
+        (*act).process = (bpf_get_current_pid_tgid() >> 32) as u32;
+        (*act).path_bytes = path_bytes as u16;
+        (*act).other_bytes = other_bytes as u16;
+        let ring = core::ptr::from_ref(&RECORDS).cast_mut().cast::<c_void>();
+        let size = HEADER + path_bytes + other_bytes;
+        if bpf_ringbuf_reserve_dynptr(ring, size, 0, &raw mut record) != 0 {
+            bpf_ringbuf_discard_dynptr(&raw mut record, 0);
+            return false;
+        }
+        let mut failed = bpf_dynptr_write(&raw const record, 0, act.cast::<c_void>(), HEADER, 0);
+        failed |= append(&record, HEADER, &raw const (*slot).path, path);
+        failed |= append(&record, HEADER + path_bytes, &raw const (*slot).other, other);
+        if failed != 0 {
+            bpf_ringbuf_discard_dynptr(&raw mut record, 0);
+            return false;
+        }
+        bpf_ringbuf_submit_dynptr(&raw mut record, 0);
+    }
+    true
+}
+
+/// Both halves of a path: what the kernel named, and what was passed.
+///
+/// # Safety
+/// `path` is in a map value.
+#[inline(always)]
+unsafe fn append(record: &bpf_dynptr, at: u32, path: *const Path, extent: Extent) -> i64 {
+    const MASK: u64 = PATH_END as u64 - 1;
+    if extent.end == 0 {
+        return 0;
+    }
+    let start = bounded(u64::from(extent.start), MASK);
+    let kernel = bounded(PATH_END as u64 - start, MASK);
+    let passed = bounded(u64::from(extent.end) - PATH_END as u64, MASK);
+    // SAFETY: start and length are below half of the buffer each, and the second half is as long as the mask allows.
+    unsafe {
+        let bytes = (&raw const (*path).bytes).cast_mut().cast::<u8>();
+        let mut failed = 0;
+        let from = bytes.add(start as usize).cast::<c_void>();
+        if kernel != 0 {
+            failed |= bpf_dynptr_write(record, at, from, kernel as u32, 0);
+        }
+        if passed != 0 {
+            let from = bytes.add(PATH_END).cast::<c_void>();
+            failed |= bpf_dynptr_write(record, at + kernel as u32, from, passed as u32, 0);
+        }
+        failed
+    }
+}
+
+/// Keeps who the current task is until its exec has succeeded.
+#[inline(always)]
+pub fn about_to_execute(program: u64) {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    if EXECUTING.insert(task, program, 0).is_err() {
+        count(offset_of!(Tally, unread));
+    }
+}
+
+/// Who the current task was before its exec.
+#[inline(always)]
+pub fn was_executing() -> Option<u64> {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    // SAFETY: only the task itself writes its entry.
+    let program = unsafe { EXECUTING.get(task) }.copied();
+    let _absent_is_fine = EXECUTING.remove(task);
+    program
+}

@@ -1,0 +1,495 @@
+//! Recording by tracepoints, where there is no BPF LSM: system calls that succeeded.
+//!
+//! What has been opened is asked of the kernel: the descriptor's file, its dentry, its path. A name that came or went has
+//! no descriptor; told is the directory that it was relative to, as the kernel names it, and the name that was passed.
+//! Another thread can change either between the act and here. It would make a record wrong, never a fence.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    cty::c_void,
+    helpers::{bpf_get_current_task, generated::bpf_probe_read_user},
+    programs::RawTracePointContext,
+};
+use ringfence_abi::{
+    event::operation,
+    layout::ABSENT,
+    limits::SYSTEM_CALLS,
+    record::{DIRECTORY, FOLLOWED, Seen, Tally},
+    rights::{EXEC, READ, WRITE},
+};
+
+use crate::{
+    exec, files,
+    kernel::{offset, read},
+    outcome::Outcome,
+    record::{self, Name, Thing},
+    scratch::Slot,
+    verdict::Object,
+    walk::bounded,
+    watch::{argument, context_argument, opened},
+};
+
+/// No argument.
+const NONE: u8 = 9;
+/// `AT_FDCWD`.
+const WORKING_DIRECTORY: i32 = -100;
+/// Most that an error is, as a negative number (include/linux/err.h, `MAX_ERRNO`).
+const MOST_ERRORS: i64 = -4095;
+/// `-EINPROGRESS`: a connect that goes on.
+const IN_PROGRESS: i64 = -115;
+/// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the system call is of the 32-bit table.
+const COMPATIBLE: u32 = 2;
+const PATH_ONLY: u64 = 0o10_000_000;
+const TEMPORARY: u64 = 0o20_000_000;
+const TRUNCATE: u64 = 0o1000;
+/// `FMODE_CREATED` (include/linux/fs.h): this open made the file.
+const CREATED: u32 = 1 << 20;
+const UNIX: u16 = 1;
+/// `AT_SYMLINK_NOFOLLOW`.
+const NO_FOLLOW: u64 = 0x100;
+/// `CLONE_NEW*` (include/uapi/linux/sched.h), that of time namespaces left out: to `clone` it is part of the signal's
+/// number.
+const NAMESPACES: u32 = 0x7e02_0000;
+
+// Numbers of arch/x86/entry/syscalls/syscall_64.tbl.
+const OPEN: u64 = 2;
+const MAP: u64 = 9;
+const CONTROL: u64 = 16;
+const SOCKET: u64 = 41;
+const CONNECT: u64 = 42;
+const SEND_TO: u64 = 44;
+const SEND_MESSAGE: u64 = 46;
+const BIND: u64 = 49;
+const CLONE: u64 = 56;
+const EXECUTE: u64 = 59;
+const CREATE: u64 = 85;
+const OPEN_AT: u64 = 257;
+const UNSHARE: u64 = 272;
+const OPEN_BY_HANDLE: u64 = 304;
+const EXECUTE_AT: u64 = 322;
+const CLONE_3: u64 = 435;
+const OPEN_AT_2: u64 = 437;
+
+/// `sys_enter(regs, id)`: the command's own recording begins with its exec; who executes is kept until it has.
+#[inline(always)]
+pub fn enter(context: &RawTracePointContext) {
+    let Some(state) = record::state() else {
+        return;
+    };
+    let number = context_argument(context, 1);
+    let executes = number == EXECUTE || number == EXECUTE_AT;
+    // SAFETY: a map value lives as long as the program runs.
+    let has_begun = unsafe { core::ptr::read_volatile(state) } != 0;
+    if !has_begun {
+        if !executes {
+            return;
+        }
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(state, 1) };
+    }
+    mark(number, offset_of!(Tally, made));
+    if executes && has_begun {
+        record::with_program(|_, program| {
+            record::about_to_execute(program);
+            Ok(())
+        });
+    }
+}
+
+#[inline(always)]
+fn mark(number: u64, offset: usize) {
+    if number < SYSTEM_CALLS as u64 {
+        let word = bounded(number >> 6, SYSTEM_CALLS as u64 / 64 - 1);
+        record::mark(offset + 8 * word as usize, 1 << (number & 63));
+    }
+}
+
+/// `sys_exit(regs, ret)`.
+#[inline(always)]
+pub fn exit(context: &RawTracePointContext) {
+    if !record::is_on() {
+        return;
+    }
+    let registers = context_argument(context, 0);
+    let answer = context_argument(context, 1).cast_signed();
+    let Ok(number) = read::<u64>(registers + offset!(registers_number)) else {
+        record::count(offset_of!(Tally, unread));
+        return;
+    };
+    if (MOST_ERRORS..0).contains(&answer) {
+        if number == EXECUTE || number == EXECUTE_AT {
+            let _failed = record::was_executing();
+        }
+        if answer != IN_PROGRESS || number != CONNECT {
+            return;
+        }
+    }
+    if is_foreign() {
+        record::count(offset_of!(Tally, foreign));
+        return;
+    }
+    mark(number, offset_of!(Tally, succeeded));
+    if !is_of_interest(number) {
+        return;
+    }
+    record::with_program(|slot, program| {
+        let seen = Seen { program, ..Seen::default() };
+        tell(slot, seen, number, registers, answer as u32)
+    });
+}
+
+#[inline(always)]
+fn is_foreign() -> bool {
+    let status = offset!(task_status);
+    if status == u64::from(ABSENT) {
+        return false;
+    }
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    read::<u32>(task + status).is_ok_and(|status| status & COMPATIBLE != 0)
+}
+
+#[inline(always)]
+fn is_of_interest(number: u64) -> bool {
+    matches!(
+        number,
+        OPEN | MAP | CONTROL | SOCKET | CONNECT | SEND_TO | SEND_MESSAGE | BIND | CREATE | OPEN_AT
+            | OPEN_BY_HANDLE | OPEN_AT_2 | CLONE | UNSHARE | CLONE_3
+    ) || on_descriptor(number).is_some()
+        || shape(number).is_some()
+}
+
+#[inline(always)]
+fn tell(
+    slot: *mut Slot,
+    seen: Seen,
+    number: u64,
+    registers: u64,
+    answer: u32,
+) -> Result<(), Outcome> {
+    match number {
+        OPEN | CREATE | OPEN_AT | OPEN_AT_2 | OPEN_BY_HANDLE => {
+            let flags = match number {
+                OPEN => argument(registers, 1)?,
+                CREATE => 0o1101,
+                OPEN_AT_2 => read_user::<u64>(argument(registers, 2)?)?,
+                _ => argument(registers, 2)?,
+            };
+            open(slot, seen, answer, flags)
+        }
+        MAP => map(slot, seen, registers),
+        CONTROL => control(slot, seen, registers),
+        SOCKET => {
+            let family = argument(registers, 0)? as u32;
+            if family != u32::from(UNIX) {
+                let seen = Seen { operation: operation::SOCKET, detail: family, ..seen };
+                record::nameless(slot, seen);
+            }
+            Ok(())
+        }
+        CLONE | UNSHARE | CLONE_3 => {
+            let mut flags = argument(registers, 0)?;
+            if number == CLONE_3 {
+                flags = read_user::<u64>(flags)?;
+            }
+            let detail = flags as u32 & NAMESPACES;
+            if detail != 0 {
+                record::nameless(slot, Seen { operation: operation::NAMESPACE, detail, ..seen });
+            }
+            Ok(())
+        }
+        CONNECT | SEND_TO | SEND_MESSAGE | BIND => {
+            let address = match number {
+                SEND_TO => argument(registers, 4)?,
+                SEND_MESSAGE => read_user::<u64>(argument(registers, 1)?)?,
+                _ => argument(registers, 1)?,
+            };
+            let operation = if number == BIND { operation::MKNOD } else { operation::CONNECT_UNIX };
+            address_of(slot, Seen { operation, needed: WRITE, ..seen }, address)
+        }
+        _ => match on_descriptor(number) {
+            Some(operation) => {
+                let object = Object::of_file(opened(argument(registers, 0)? as u32)?)?;
+                let seen = Seen { operation, needed: WRITE, ..seen };
+                record::act(slot, seen, Thing { object, name: Name::None }, None)
+            }
+            None => named(slot, seen, number, registers),
+        },
+    }
+}
+
+/// A file that has just been opened.
+#[inline(always)]
+fn open(slot: *mut Slot, seen: Seen, descriptor: u32, flags: u64) -> Result<(), Outcome> {
+    if flags & PATH_ONLY != 0 {
+        return Ok(());
+    }
+    let file = opened(descriptor)?;
+    let mut needed = match flags & 3 {
+        0 => READ,
+        1 => WRITE,
+        _ => READ | WRITE,
+    };
+    if flags & TRUNCATE != 0 {
+        needed |= WRITE;
+    }
+    let created = read::<u32>(file + offset!(file_mode))? & CREATED != 0;
+    let mut seen = Seen { operation: operation::OPEN, ..seen };
+    if created || flags & TEMPORARY == TEMPORARY {
+        needed |= WRITE;
+        seen.operation = operation::CREATE;
+    }
+    let object = Object::of_file(file)?;
+    if files::is_directory(object.dentry)? {
+        seen.operation = operation::LIST;
+        seen.flags |= DIRECTORY;
+    }
+    seen.needed = needed;
+    record::act(slot, seen, Thing { object, name: Name::None }, None)
+}
+
+/// A file that has been mapped as code.
+#[inline(always)]
+fn map(slot: *mut Slot, seen: Seen, registers: u64) -> Result<(), Outcome> {
+    const EXECUTABLE: u64 = 4;
+    const WITHOUT_FILE: u64 = 0x20;
+    if argument(registers, 2)? & EXECUTABLE == 0 || argument(registers, 3)? & WITHOUT_FILE != 0 {
+        return Ok(());
+    }
+    let object = Object::of_file(opened(argument(registers, 4)? as u32)?)?;
+    let seen = Seen { operation: operation::MAP_EXEC, needed: EXEC, ..seen };
+    record::act(slot, seen, Thing { object, name: Name::None }, None)
+}
+
+/// A control request that needs the right to write.
+#[inline(always)]
+fn control(slot: *mut Slot, seen: Seen, registers: u64) -> Result<(), Outcome> {
+    let file = opened(argument(registers, 0)? as u32)?;
+    if files::needed_by_control(file, argument(registers, 1)? as u32) == 0 {
+        return Ok(());
+    }
+    let object = Object::of_file(file)?;
+    let seen = Seen { operation: operation::IOCTL, needed: WRITE, ..seen };
+    record::act(slot, seen, Thing { object, name: Name::None }, None)
+}
+
+/// The address of a Unix socket that has a path.
+#[inline(always)]
+fn address_of(slot: *mut Slot, seen: Seen, address: u64) -> Result<(), Outcome> {
+    if address == 0 {
+        return Ok(());
+    }
+    // A pointer that the kernel did not look at, for the socket was connected, need not lead anywhere.
+    let Ok(start) = read_user::<[u8; 4]>(address) else {
+        return Ok(());
+    };
+    if u16::from_ne_bytes([start[0], start[1]]) != UNIX {
+        return Ok(());
+    }
+    if start[2] == 0 {
+        // No name, or an abstract one.
+        if start[3] != 0 {
+            record::nameless(slot, seen);
+        }
+        return Ok(());
+    }
+    let name = address + 2;
+    let object = base(start[2] == b'/', WORKING_DIRECTORY)?;
+    let seen = Seen { flags: FOLLOWED, ..seen };
+    record::act(slot, seen, Thing { object, name: Name::User(name) }, None)
+}
+
+/// A system call that names its objects.
+#[inline(always)]
+fn named(slot: *mut Slot, seen: Seen, number: u64, registers: u64) -> Result<(), Outcome> {
+    let Some(shape) = shape(number) else {
+        return Ok(());
+    };
+    let thing = thing(registers, shape.directory, shape.path)?;
+    let mut seen = Seen { operation: shape.operation, needed: shape.needed, ..seen };
+    let stays = shape.flags != NONE && argument(registers, shape.flags)? & NO_FOLLOW != 0;
+    if shape.follows && !stays {
+        seen.flags |= FOLLOWED;
+    }
+    if shape.other == NONE {
+        return record::act(slot, seen, thing, None);
+    }
+    let other = self::thing(registers, shape.other_directory, shape.other)?;
+    record::act(slot, seen, thing, Some(other))
+}
+
+/// What a pair of arguments names.
+#[inline(always)]
+fn thing(registers: u64, directory: u8, path: u8) -> Result<Thing, Outcome> {
+    let descriptor = if directory == NONE {
+        WORKING_DIRECTORY
+    } else {
+        argument(registers, directory)? as i32
+    };
+    let address = argument(registers, path)?;
+    let first = if address == 0 { 0 } else { read_user::<u8>(address)? };
+    Ok(Thing {
+        object: base(first == b'/', descriptor)?,
+        name: if first == 0 { Name::None } else { Name::User(address) },
+    })
+}
+
+/// Where a name begins: at the task's root, in its working directory, or in the directory behind a descriptor.
+#[inline(always)]
+fn base(absolute: bool, descriptor: i32) -> Result<Object, Outcome> {
+    if !absolute && descriptor != WORKING_DIRECTORY {
+        return Object::of_file(opened(descriptor as u32)?);
+    }
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    let filesystem = read::<u64>(task + offset!(task_filesystem))?;
+    let place = if absolute { offset!(filesystem_root) } else { offset!(filesystem_directory) };
+    Object::of_path(filesystem + place)
+}
+
+#[inline(always)]
+fn read_user<T: Copy>(address: u64) -> Result<T, Outcome> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    let to = value.as_mut_ptr().cast::<c_void>();
+    // SAFETY: the helper checks the address and writes as many bytes as the value has.
+    if unsafe { bpf_probe_read_user(to, size_of::<T>() as u32, address as *const c_void) } != 0 {
+        return Err(Outcome::INTERNAL);
+    }
+    // SAFETY: all bytes are written, and every `T` in use is plain data.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: the program, and if it was named by a script, the script.
+#[inline(always)]
+pub fn execute(context: &RawTracePointContext) {
+    if !record::is_on() {
+        return;
+    }
+    let bprm = context_argument(context, 2);
+    let before = record::was_executing();
+    record::with_program(|slot, own| {
+        // Of the command itself there is no program before: the launcher's own acts are not recorded.
+        let program = before.unwrap_or(own);
+        let seen = Seen { operation: operation::EXEC, needed: EXEC, program, ..Seen::default() };
+        let object = Object::of_file(read::<u64>(bprm + offset!(program_file))?)?;
+        if exec::is_removed(object.dentry)? {
+            record::nameless(slot, seen);
+        } else {
+            record::act(slot, seen, Thing { object, name: Name::None }, None)?;
+        }
+        let name = read::<u64>(bprm + offset!(program_name))?;
+        let interpreter = read::<u64>(bprm + offset!(program_interpreter))?;
+        if name == interpreter {
+            return Ok(());
+        }
+        let first = read::<u8>(name)?;
+        let object = base(first == b'/', WORKING_DIRECTORY)?;
+        let seen = Seen { flags: FOLLOWED, ..seen };
+        record::act(slot, seen, Thing { object, name: Name::Kernel(name) }, None)
+    });
+}
+
+/// `cap_capable(cred, target_ns, capable_ns, cap, ret)`, since 6.14: a capability that was asked for and is held.
+#[inline(always)]
+pub fn capability(context: &RawTracePointContext) {
+    if !record::is_on() || context_argument(context, 4) as u32 != 0 {
+        return;
+    }
+    let capability = context_argument(context, 3);
+    record::mark(offset_of!(Tally, capabilities), 1 << (capability & 63));
+}
+
+/// System calls that change what an open descriptor names.
+#[inline(always)]
+fn on_descriptor(number: u64) -> Option<u16> {
+    match number {
+        77 => Some(operation::TRUNCATE),
+        91 => Some(operation::CHMOD),
+        93 => Some(operation::CHOWN),
+        190 => Some(operation::SET_XATTR),
+        199 => Some(operation::REMOVE_XATTR),
+        _ => None,
+    }
+}
+
+/// What a system call does, and where its arguments are.
+struct Shape {
+    operation: u16,
+    needed: u8,
+    directory: u8,
+    path: u8,
+    other_directory: u8,
+    other: u8,
+    /// Whether a link in the last name is followed.
+    follows: bool,
+    /// Index of the flags that may say otherwise.
+    flags: u8,
+}
+
+#[inline(always)]
+fn shape(number: u64) -> Option<Shape> {
+    let two = |operation, arguments: [u8; 4]| Shape {
+        operation,
+        needed: WRITE,
+        directory: arguments[0],
+        path: arguments[1],
+        other_directory: arguments[2],
+        other: arguments[3],
+        follows: false,
+        flags: NONE,
+    };
+    let entry = |operation, directory, path| Shape {
+        operation,
+        needed: WRITE,
+        directory,
+        path,
+        other_directory: NONE,
+        other: NONE,
+        follows: false,
+        flags: NONE,
+    };
+    let followed = |operation, directory, path| Shape {
+        follows: true,
+        ..entry(operation, directory, path)
+    };
+    let read = |operation, directory, path| Shape {
+        needed: READ,
+        ..entry(operation, directory, path)
+    };
+    Some(match number {
+        82 => two(operation::RENAME, [NONE, 0, NONE, 1]),
+        264 | 316 => two(operation::RENAME, [0, 1, 2, 3]),
+        86 => two(operation::LINK, [NONE, 0, NONE, 1]),
+        265 => two(operation::LINK, [0, 1, 2, 3]),
+        83 => entry(operation::MKDIR, NONE, 0),
+        258 => entry(operation::MKDIR, 0, 1),
+        84 => entry(operation::RMDIR, NONE, 0),
+        87 => entry(operation::UNLINK, NONE, 0),
+        263 => entry(operation::UNLINK, 0, 1),
+        88 => entry(operation::SYMLINK, NONE, 1),
+        266 => entry(operation::SYMLINK, 1, 2),
+        133 => entry(operation::MKNOD, NONE, 0),
+        259 => entry(operation::MKNOD, 0, 1),
+        76 => followed(operation::TRUNCATE, NONE, 0),
+        90 => followed(operation::CHMOD, NONE, 0),
+        268 => followed(operation::CHMOD, 0, 1),
+        452 => Shape { flags: 3, ..followed(operation::CHMOD, 0, 1) },
+        92 => followed(operation::CHOWN, NONE, 0),
+        94 => entry(operation::CHOWN, NONE, 0),
+        260 => Shape { flags: 4, ..followed(operation::CHOWN, 0, 1) },
+        280 => Shape { flags: 3, ..followed(operation::SET_TIMES, 0, 1) },
+        261 => followed(operation::SET_TIMES, 0, 1),
+        132 | 235 => followed(operation::SET_TIMES, NONE, 0),
+        188 => followed(operation::SET_XATTR, NONE, 0),
+        189 => entry(operation::SET_XATTR, NONE, 0),
+        463 => Shape { flags: 2, ..followed(operation::SET_XATTR, 0, 1) },
+        197 => followed(operation::REMOVE_XATTR, NONE, 0),
+        198 => entry(operation::REMOVE_XATTR, NONE, 0),
+        466 => Shape { flags: 2, ..followed(operation::REMOVE_XATTR, 0, 1) },
+        89 => read(operation::READ_LINK, NONE, 0),
+        267 => read(operation::READ_LINK, 0, 1),
+        254 => Shape { follows: true, ..read(operation::WATCH, NONE, 1) },
+        _ => return None,
+    })
+}

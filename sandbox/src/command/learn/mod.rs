@@ -1,0 +1,181 @@
+//! `ringfence learn`: runs a command as it is, records what it does, and writes the profile that allows just that.
+
+mod file;
+mod observe;
+mod progress;
+mod surroundings;
+
+pub use file::{read_profile, write_profile};
+pub use observe::{Observation, observe};
+pub use surroundings::{Known, known};
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+};
+
+use super::Failure;
+use crate::{
+    learn::{self, Learned, Level},
+    trace::Trace,
+};
+
+/// The exit code of a recording that is not whole.
+pub const LOST: u8 = 3;
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+    /// Where the profile goes; standard output if nowhere.
+    pub output: Option<PathBuf>,
+    /// A profile that takes in what was learned.
+    pub merge: Option<PathBuf>,
+    /// Where the trace goes.
+    pub trace: Option<PathBuf>,
+    /// Shipped profiles that are extended in any case.
+    pub base: Vec<String>,
+    /// How far the profile goes beyond what was seen.
+    pub level: Level,
+    /// Whether secrets are allowed like anything else.
+    pub accept_secrets: bool,
+    /// Whether a recording that is not whole is good enough.
+    pub allow_loss: bool,
+    /// Seconds after which the command is ended.
+    pub seconds: Option<u64>,
+    /// Who to run as.
+    pub user: Option<String>,
+}
+
+/// Runs the command and writes the profile; returns the command's exit code, or [`LOST`].
+///
+/// # Errors
+/// If nothing could be recorded, the command could not be started, or the profile not be written.
+pub fn learn(
+    options: &Options,
+    out: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> Result<u8, Failure> {
+    let before = options.merge.as_deref().map(read_profile).transpose()?;
+    let seen = observe(
+        &options.command,
+        options.user.as_deref(),
+        options.seconds,
+        stderr,
+    )?;
+    if let Some(path) = &options.trace {
+        write_trace(path, &seen.trace)?;
+    }
+    let lost = seen.trace.has_losses() && !options.allow_loss;
+    let mut learned = profile_of(&seen, options)?;
+    if let Some(before) = before {
+        learned = before.merge(learned)?;
+    }
+    let text = learn::render(&learned);
+    let output = options.output.as_ref().or(options.merge.as_ref());
+    match output {
+        Some(path) => write_profile(path, &text)?,
+        None => out
+            .write_all(text.as_bytes())
+            .map_err(|source| Failure::File {
+                action: "write to",
+                path: "standard output".into(),
+                source,
+            })?,
+    }
+    let told = summary(&seen, &learned, options);
+    // Where stderr is gone, the profile is there all the same.
+    stderr.write_all(told.as_bytes()).ok();
+    Ok(if lost { LOST } else { seen.trace.end.exit })
+}
+
+/// The profile of one observation.
+fn profile_of(seen: &Observation, options: &Options) -> Result<Learned, Failure> {
+    for name in &options.base {
+        if crate::profile::shipped::find(name).is_none() {
+            return Err(Failure::Argument(format!(
+                "--base takes a shipped profile, and none is called `{name}`"
+            )));
+        }
+    }
+    let known = known(&seen.variables)?;
+    let secret = |path: &[u8]| known.secret(path);
+    let surroundings = learn::Surroundings {
+        shipped: known.shipped.clone(),
+        base: options.base.iter().cloned().collect(),
+        secrets: known.secrets.clone(),
+        secret: &secret,
+        accept_secrets: options.accept_secrets,
+        level: options.level,
+    };
+    Ok(learn::learn(&seen.trace, &surroundings))
+}
+
+fn write_trace(path: &PathBuf, trace: &Trace) -> Result<(), Failure> {
+    let failed = |source| Failure::File {
+        action: "write the trace to",
+        path: path.clone(),
+        source,
+    };
+    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    trace
+        .write(&mut file)
+        .and_then(|()| file.flush())
+        .map_err(failed)
+}
+
+/// Reads a trace that `learn --trace` has written.
+///
+/// # Errors
+/// If it is not there or not whole.
+pub fn read_trace(path: &PathBuf) -> Result<Trace, Failure> {
+    let file = File::open(path).map_err(|source| Failure::File {
+        action: "read",
+        path: path.clone(),
+        source,
+    })?;
+    Trace::read(io::BufReader::new(file)).map_err(|source| Failure::Trace {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// What the profile came to, what it asks, and what was lost.
+fn summary(seen: &Observation, learned: &Learned, options: &Options) -> String {
+    let mut text = String::new();
+    let mut say = |line: std::fmt::Arguments<'_>| {
+        writeln!(text, "ringfence: {line}").expect("a string takes everything");
+    };
+    say(format_args!(
+        "{} rules from {} kinds of acts in {}",
+        learned.rules.len(),
+        seen.trace.records.len(),
+        options
+            .output
+            .as_ref()
+            .or(options.merge.as_ref())
+            .map_or("standard output".to_owned(), |path| path
+                .display()
+                .to_string())
+    ));
+    for ((right, path), question) in &learned.questions {
+        say(format_args!(
+            "not allowed unless you say so: {right} {path} ({}); it is a comment in the profile, and --accept-secrets \
+             takes it",
+            question.because
+        ));
+    }
+    for (reason, count) in &seen.trace.end.lost {
+        say(format_args!(
+            "the recording is not whole: {count} acts {reason}"
+        ));
+    }
+    for note in &seen.notes {
+        say(format_args!("{note}"));
+    }
+    text
+}

@@ -1,0 +1,299 @@
+//! From paths to rules: what is volatile becomes a pattern, and siblings become one rule where there are enough of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringfence_abi::rights::{READ, WRITE};
+
+use super::{
+    Level,
+    evidence::Evidence,
+    needs::Need,
+    place::{Names, Places},
+    volatile,
+};
+
+/// Entries of one directory from which on the rule is about all of them.
+const SIBLINGS: usize = 4;
+/// Names that differ in numbers only from which on the rule is about every number.
+const NUMBERED: usize = 3;
+/// Paths that are read in the working directory from which on the rule is about all of it: a project's files come and go.
+const WORKSPACE: usize = 3;
+
+/// What folding has to know.
+pub(super) struct Folding<'a> {
+    pub(super) places: &'a Places,
+    pub(super) level: Level,
+    /// Whether a secret lies at a path or below.
+    pub(super) holds_secret: &'a dyn Fn(&[u8]) -> bool,
+}
+
+type Rules = BTreeMap<Names, Evidence>;
+
+/// The rules that give one right to all that needs it.
+pub(super) fn fold(
+    needs: &BTreeMap<&[u8], Need>,
+    bit: u8,
+    folding: &Folding<'_>,
+) -> Vec<(String, Evidence)> {
+    let mut rules = Rules::new();
+    // Directories whose entries may become one rule, as names.
+    let mut foldable: BTreeSet<Names> = BTreeSet::new();
+    let workspace = workspace(needs, bit, folding);
+    for (path, need) in needs {
+        let Some(evidence) = need.of(bit) else {
+            continue;
+        };
+        let names = folding.rule(path, need, bit, workspace);
+        for depth in 1..names.0.len() {
+            let parent = Names(names.0[..depth].to_vec());
+            if !foldable.contains(&parent) && folding.may_fold(path, depth) {
+                foldable.insert(parent);
+            }
+        }
+        rules.entry(names).or_default().add(evidence);
+    }
+    absorb(&mut rules);
+    if folding.level != Level::Tight {
+        number(&mut rules);
+        while fold_once(&mut rules, &foldable, folding.level) {
+            absorb(&mut rules);
+        }
+    }
+    let rules = rules.into_iter();
+    rules
+        .map(|(names, evidence)| (names.text(), evidence))
+        .collect()
+}
+
+/// Whether the whole working directory gets the right.
+fn workspace(needs: &BTreeMap<&[u8], Need>, bit: u8, folding: &Folding<'_>) -> bool {
+    let Some(workspace) = &folding.places.workspace else {
+        return false;
+    };
+    if (folding.holds_secret)(workspace) {
+        return false;
+    }
+    let inside = needs
+        .iter()
+        .filter(|(path, need)| need.of(bit).is_some() && folding.places.is_in_workspace(path));
+    match (folding.level, bit) {
+        (Level::Tight, _) => false,
+        (Level::Default, READ) => inside.count() >= WORKSPACE,
+        (Level::Loose, READ | WRITE) => inside.count() > 0,
+        _ => false,
+    }
+}
+
+impl Folding<'_> {
+    /// The rule for one path, before siblings are looked at.
+    fn rule(&self, path: &[u8], need: &Need, bit: u8, workspace: bool) -> Names {
+        let mut names = self.places.names(path);
+        if names.0[0] == "${TMP}" {
+            return below(names.0[..1].to_vec());
+        }
+        if workspace && self.places.is_in_workspace(path) {
+            return below(vec!["${CWD}".to_owned()]);
+        }
+        processes(&mut names);
+        if self.level == Level::Tight {
+            return if need.subtree { below(names.0) } else { names };
+        }
+        let last = names.0.len() - 1;
+        let made = need.made && bit == WRITE;
+        if made && last > 0 && self.is_writable_as_a_whole(path) {
+            names.0.pop();
+            self.generalise(&mut names, false);
+            return below(names.0);
+        }
+        self.generalise(&mut names, need.made);
+        if need.subtree { below(names.0) } else { names }
+    }
+
+    /// Whether the directory that `path` is in may be written as a whole, since entries came and went.
+    fn is_writable_as_a_whole(&self, path: &[u8]) -> bool {
+        let parent = parent(path);
+        self.places.is_one_things(parent) && !(self.holds_secret)(parent)
+    }
+
+    /// `made` is about the last name.
+    fn generalise(&self, names: &mut Names, made: bool) {
+        let last = names.0.len() - 1;
+        for (position, name) in names.0.iter_mut().enumerate().skip(1) {
+            if let Some(pattern) = volatile::pattern(name, made && position == last) {
+                *name = pattern;
+            }
+        }
+    }
+
+    /// Whether the directory of the first `depth` names of `path` may be folded.
+    fn may_fold(&self, path: &[u8], depth: usize) -> bool {
+        let whole = self.places.names(path).0.len();
+        if depth > whole {
+            return false;
+        }
+        let directory = (depth..whole).fold(path, |directory, _| parent(directory));
+        self.places.is_one_things(directory) && !(self.holds_secret)(directory)
+    }
+}
+
+fn parent(path: &[u8]) -> &[u8] {
+    let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    &path[..slash]
+}
+
+fn below(mut names: Vec<String>) -> Names {
+    names.push("**".to_owned());
+    Names(names)
+}
+
+/// `/proc/4711` is another process the next time.
+fn processes(names: &mut Names) {
+    let is_number = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+    if names.0.len() < 3 || names.0[..2] != ["", "proc"] || !is_number(&names.0[2]) {
+        return;
+    }
+    "[0-9]*".clone_into(&mut names.0[2]);
+    for position in 3..names.0.len() - 1 {
+        let holds_numbers =
+            ["task", "fd", "fdinfo", "map_files"].contains(&names.0[position].as_str());
+        if holds_numbers && is_number(&names.0[position + 1]) {
+            "[0-9]*".clone_into(&mut names.0[position + 1]);
+        }
+    }
+}
+
+/// Siblings that differ in numbers only.
+fn number(rules: &mut Rules) {
+    let mut shapes: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
+    for names in rules.keys() {
+        let Some(shape) = names.0.last().and_then(|name| volatile::numbered(name)) else {
+            continue;
+        };
+        let mut pattern = names.clone();
+        pattern.0.pop();
+        pattern.0.push(shape);
+        shapes.entry(pattern).or_default().push(names.clone());
+    }
+    for (pattern, siblings) in shapes {
+        if siblings.len() >= NUMBERED {
+            replace(rules, &siblings, pattern);
+        }
+    }
+}
+
+/// Folds the siblings of one directory; `false` if there is none with enough of them.
+fn fold_once(rules: &mut Rules, foldable: &BTreeSet<Names>, level: Level) -> bool {
+    let enough = if level == Level::Loose { 2 } else { SIBLINGS };
+    let mut files: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
+    let mut trees: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
+    for names in rules.keys() {
+        let length = names.0.len();
+        let last = names.0[length - 1].as_str();
+        if last == "**" || last == "*" {
+            if length >= 3 {
+                let parent = Names(names.0[..length - 2].to_vec());
+                trees.entry(parent).or_default().push(names.clone());
+            }
+        } else {
+            let parent = Names(names.0[..length - 1].to_vec());
+            files.entry(parent).or_default().push(names.clone());
+        }
+    }
+    let folds = |parent: &Names, siblings: &Vec<Names>| {
+        siblings.len() >= enough && foldable.contains(parent)
+    };
+    for (parent, siblings) in trees {
+        if folds(&parent, &siblings) {
+            replace(rules, &siblings, below(parent.0));
+            return true;
+        }
+    }
+    for (parent, siblings) in files {
+        if folds(&parent, &siblings) {
+            let mut pattern = parent;
+            pattern.0.push("*".to_owned());
+            replace(rules, &siblings, pattern);
+            return true;
+        }
+    }
+    false
+}
+
+fn replace(rules: &mut Rules, siblings: &[Names], pattern: Names) {
+    let mut all = rules.remove(&pattern).unwrap_or_default();
+    for one in siblings {
+        if let Some(evidence) = rules.remove(one) {
+            all.add(&evidence);
+        }
+    }
+    rules.insert(pattern, all);
+}
+
+/// Drops what another rule covers, and gives it the evidence.
+fn absorb(rules: &mut Rules) {
+    let all: Vec<Names> = rules.keys().cloned().collect();
+    for names in &all {
+        if let Some(wider) = wider(rules, names)
+            && let Some(evidence) = rules.remove(names)
+        {
+            rules.entry(wider).or_default().add(&evidence);
+        }
+    }
+}
+
+/// The widest other rule that covers all that `names` does.
+fn wider(rules: &Rules, names: &Names) -> Option<Names> {
+    let length = names.0.len();
+    let trees = (1..=length).map(|depth| below(names.0[..depth].to_vec()));
+    let mut entries = names.0[..length - 1].to_vec();
+    entries.push("*".to_owned());
+    let is_tree = names.0[length - 1] == "**";
+    trees
+        .chain((!is_tree).then_some(Names(entries)))
+        .find(|wide| wide != names && rules.contains_key(wide))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(texts: &[&str]) -> Rules {
+        let names = |text: &&str| Names(text.split('/').map(str::to_owned).collect());
+        texts
+            .iter()
+            .map(|text| (names(text), Evidence::default()))
+            .collect()
+    }
+
+    fn texts(rules: &Rules) -> Vec<String> {
+        rules.keys().map(Names::text).collect()
+    }
+
+    #[test]
+    fn what_a_wider_rule_covers_is_dropped() {
+        let mut all = rules(&[
+            "/a/**", "/a/b", "/a/b/*", "/a", "/ab", "/c/*", "/c/d", "/c/d/e", "/c/**/x",
+        ]);
+        absorb(&mut all);
+        assert_eq!(texts(&all), ["/ab", "/a/**", "/c/*", "/c/**/x", "/c/d/e"]);
+    }
+
+    #[test]
+    fn siblings_that_differ_in_numbers_become_one() {
+        let mut all = rules(&["/d/cpu0", "/d/cpu1", "/d/cpu2", "/d/x1", "/d/x2"]);
+        number(&mut all);
+        assert_eq!(texts(&all), ["/d/cpu[0-9]*", "/d/x1", "/d/x2"]);
+    }
+
+    #[test]
+    fn numbers_of_processes_are_no_ones() {
+        let mut names = Names(
+            "/proc/12/task/13/comm"
+                .split('/')
+                .map(str::to_owned)
+                .collect(),
+        );
+        processes(&mut names);
+        assert_eq!(names.text(), "/proc/[0-9]*/task/[0-9]*/comm");
+    }
+}

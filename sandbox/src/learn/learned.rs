@@ -1,0 +1,129 @@
+//! A learned profile, with its evidence: what is written, read, and merged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Level, evidence::Evidence, needs::Need, place::Places, short};
+use crate::{
+    profile::Right,
+    trace::{Text, Trace},
+};
+
+/// A profile with the evidence of its rules. What was written by hand has none, and stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Learned {
+    /// The runs that it was learned from, by name.
+    pub runs: BTreeMap<String, Run>,
+    /// Profiles that it extends.
+    pub extends: BTreeSet<String>,
+    /// Rules about files.
+    pub rules: BTreeMap<(Right, String), Evidence>,
+    /// What rules say beside their path: `because` and `expected`.
+    pub words: BTreeMap<(Right, String), BTreeMap<String, toml::Value>>,
+    /// What holds a secret, and is not allowed until somebody says so.
+    pub questions: BTreeMap<(Right, String), Question>,
+    /// That the network is open.
+    pub network: Option<Evidence>,
+    /// Capabilities.
+    pub capabilities: BTreeMap<String, Evidence>,
+    /// Parts of the kernel.
+    pub kernel: BTreeMap<String, Evidence>,
+    /// The system calls that there are; all that a fence does not close if it is none.
+    pub system_calls: Option<BTreeSet<String>>,
+    /// Everything else that the profile says, by key: written by hand.
+    pub rest: BTreeMap<String, toml::Value>,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run {
+    /// The command.
+    pub command: String,
+    /// Bytes of memory at most.
+    pub memory: Option<u64>,
+    /// Tasks at most.
+    pub tasks: Option<u64>,
+}
+
+/// A rule that nobody has allowed yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// What kind of secret it is.
+    pub because: String,
+    /// Why the rule would be there.
+    pub evidence: Evidence,
+}
+
+/// `AF_NETLINK`, `AF_INET` and the like have no rules of their own yet: any of them opens the network.
+const SOCKET: &str = "socket";
+
+impl Learned {
+    /// A profile of one run, without rules.
+    pub(super) fn of_run(trace: &Trace, _level: Level) -> Self {
+        let words: Vec<String> = trace.facts.command.iter().map(Text::to_string).collect();
+        let command: String = words
+            .join(" ")
+            .chars()
+            .map(|character| {
+                if character.is_control() {
+                    ' '
+                } else {
+                    character
+                }
+            })
+            .collect();
+        let run = Run {
+            command,
+            memory: trace.end.peak_memory,
+            tasks: trace.end.peak_tasks,
+        };
+        let mut learned = Self::default();
+        learned.runs.insert(trace.facts.run.clone(), run);
+        learned
+    }
+
+    /// Notes a secret that was touched.
+    pub(super) fn ask(&mut self, places: &Places, path: &[u8], need: &Need, because: &str) {
+        let text = places.names(path).text();
+        for (bit, right) in [(1, Right::Read), (2, Right::Write), (4, Right::Exec)] {
+            let Some(evidence) = need.of(bit) else {
+                continue;
+            };
+            let question = self
+                .questions
+                .entry((right, text.clone()))
+                .or_insert_with(|| Question {
+                    because: because.to_owned(),
+                    evidence: Evidence::default(),
+                });
+            question.evidence.add(evidence);
+        }
+    }
+
+    /// What is not about files.
+    pub(super) fn add_rest(&mut self, trace: &Trace, level: Level) {
+        let run = &trace.facts.run;
+        let once = |programs: BTreeSet<String>| Evidence {
+            runs: BTreeMap::from([(run.clone(), 1)]),
+            programs,
+        };
+        for record in trace.records.iter().filter(|record| record.what == SOCKET) {
+            let evidence = self.network.get_or_insert_with(Evidence::default);
+            evidence.add(&Evidence {
+                runs: BTreeMap::from([(run.clone(), record.count)]),
+                programs: record.program.iter().map(short).collect(),
+            });
+        }
+        let end = &trace.end;
+        for capability in &end.capabilities {
+            self.capabilities
+                .insert(capability.clone(), once(BTreeSet::new()));
+        }
+        for surface in &end.surfaces {
+            self.kernel.insert(surface.clone(), once(BTreeSet::new()));
+        }
+        if level == Level::Tight {
+            let named = |name: &&String| name.bytes().any(|byte| byte.is_ascii_lowercase());
+            self.system_calls = Some(end.system_calls.iter().filter(named).cloned().collect());
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Learning: a trace becomes a profile, with the evidence for each rule.
+//!
+//! ```text
+//! Trace --needs--> paths and rights --generalise, fold--> rules --render--> TOML with evidence as comments
+//!                                                           ^                        |
+//!                                                         merge <-------- read ------+
+//! ```
+//!
+//! Pure: what the shipped profiles cover and where secrets lie comes in as automata ([`Surroundings`]).
+//!
+//! Generalised is what would be another path in the next run of the same command (docs/learn.md has all of it). What holds
+//! a secret is neither allowed nor covered by a pattern: it becomes a question, for a person to answer.
+
+#![forbid(unsafe_code)]
+
+mod evidence;
+mod fold;
+mod learned;
+mod merge;
+mod needs;
+mod place;
+mod read;
+mod render;
+mod volatile;
+
+pub use evidence::Evidence;
+pub use learned::{Learned, Question, Run};
+pub use merge::Conflict;
+pub use read::{Unreadable, read};
+pub use render::render;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringfence_abi::rights::{EXEC, READ, WRITE};
+
+use crate::{
+    policy::Automaton,
+    profile::Right,
+    trace::{Text, Trace},
+};
+use fold::{Folding, fold};
+use needs::{Need, needs};
+use place::Places;
+
+/// How far a profile goes beyond what was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// Not at all, but for what cannot be the same again: process numbers, the private temporary directory.
+    Tight,
+    /// To what the next run of the same command will touch.
+    #[default]
+    Default,
+    /// To whole trees, and to shipped profiles that cover some of it.
+    Loose,
+}
+
+/// What the learner has to know of the world.
+pub struct Surroundings<'a> {
+    /// Shipped profiles that may be extended, with what each allows here.
+    pub shipped: Vec<(String, Automaton)>,
+    /// Those that are extended in any case.
+    pub base: BTreeSet<String>,
+    /// Gives the right to read to every path where a secret lies.
+    pub secrets: Automaton,
+    /// What kind of secret lies at a path.
+    pub secret: &'a dyn Fn(&[u8]) -> String,
+    /// Whether secrets are allowed like anything else.
+    pub accept_secrets: bool,
+    /// How far to go.
+    pub level: Level,
+}
+
+/// How many needs a shipped profile has to cover, beyond those that are extended already, to be extended itself.
+const WORTH_EXTENDING: usize = 5;
+
+/// The profile that `trace` needs.
+#[must_use]
+pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
+    let places = Places::new(&trace.facts.variables);
+    let needs = needs(trace);
+    let mut learned = Learned::of_run(trace, surroundings.level);
+    let extended = choose(&needs, surroundings);
+    learned.extends = extended.iter().map(|(name, _)| name.clone()).collect();
+    let mut open: BTreeMap<&[u8], Need> = BTreeMap::new();
+    for (path, need) in &needs {
+        let covered = extended.iter().fold(0, |covered, (_, automaton)| {
+            covered | automaton.rights(path)
+        });
+        let mut left = need.clone();
+        left.retain(!covered);
+        if left.rights() == 0 {
+            continue;
+        }
+        let is_secret = surroundings.secrets.rights(path) & READ != 0;
+        if is_secret && !surroundings.accept_secrets {
+            learned.ask(&places, path, &left, &(surroundings.secret)(path));
+        } else {
+            open.insert(path, left);
+        }
+    }
+    let holds_secret =
+        |path: &[u8]| !surroundings.accept_secrets && surroundings.secrets.below(path) & READ != 0;
+    let folding = Folding {
+        places: &places,
+        level: surroundings.level,
+        holds_secret: &holds_secret,
+    };
+    for (bit, right) in [
+        (READ, Right::Read),
+        (WRITE, Right::Write),
+        (EXEC, Right::Exec),
+    ] {
+        for (text, evidence) in fold(&open, bit, &folding) {
+            learned.rules.insert((right, text), evidence);
+        }
+    }
+    learned.add_rest(trace, surroundings.level);
+    learned
+}
+
+/// The shipped profiles to extend, with what they allow.
+fn choose<'a>(
+    needs: &BTreeMap<Vec<u8>, Need>,
+    surroundings: &'a Surroundings<'_>,
+) -> Vec<&'a (String, Automaton)> {
+    let mut chosen = Vec::new();
+    let mut covered: BTreeMap<&[u8], u8> = BTreeMap::new();
+    for shipped in &surroundings.shipped {
+        let (name, automaton) = shipped;
+        let mut gained = 0;
+        for (path, need) in needs {
+            let before = covered.get(path.as_slice()).copied().unwrap_or(0);
+            let more = automaton.rights(path) & need.rights() & !before;
+            // `base` is for starting at all, the others for the programs that they name.
+            if more & EXEC != 0 || (name == "base" && more != 0) {
+                gained += 1;
+            }
+        }
+        let worth = match (surroundings.level, name.as_str()) {
+            (Level::Tight, _) | (_, "untrusted") => false,
+            (_, "base") => gained > 0,
+            // What only has tools in it gives little away; the others let the working directory be written.
+            (Level::Default, "coreutils") | (Level::Loose, _) => gained >= WORTH_EXTENDING,
+            (Level::Default, _) => false,
+        };
+        if worth || surroundings.base.contains(name) {
+            for path in needs.keys() {
+                *covered.entry(path).or_default() |= automaton.rights(path);
+            }
+            chosen.push(shipped);
+        }
+    }
+    chosen
+}
+
+/// The last name of a program's path, for people.
+fn short(program: &Text) -> String {
+    let name = program.bytes().rsplit(|&byte| byte == b'/').next();
+    String::from_utf8_lossy(name.unwrap_or_default())
+        .chars()
+        .filter(|character| !character.is_control() && !",;()".contains(*character))
+        .collect()
+}

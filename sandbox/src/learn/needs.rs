@@ -1,0 +1,152 @@
+//! What a trace needs: rights by path, with evidence.
+
+use std::collections::BTreeMap;
+
+use ringfence_abi::rights::{ALL, EXEC, READ, WRITE};
+
+use super::{evidence::Evidence, short};
+use crate::trace::{Record, Trace};
+
+/// What was needed of one path.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Need {
+    /// By right: read, write, exec.
+    evidence: [Option<Evidence>; 3],
+    /// The name came, went, or was another's: its directory was written.
+    pub(super) made: bool,
+    /// All that is below is needed like it.
+    pub(super) subtree: bool,
+}
+
+impl Need {
+    pub(super) fn rights(&self) -> u8 {
+        (0..3)
+            .filter(|&right| self.evidence[right].is_some())
+            .fold(0, |rights, right| rights | 1 << right)
+    }
+
+    /// The evidence for one right.
+    pub(super) fn of(&self, bit: u8) -> Option<&Evidence> {
+        self.evidence[bit.trailing_zeros() as usize].as_ref()
+    }
+
+    /// Leaves only these rights.
+    pub(super) fn retain(&mut self, rights: u8) {
+        for right in 0..3 {
+            if rights >> right & 1 == 0 {
+                self.evidence[right] = None;
+            }
+        }
+    }
+
+    fn add(&mut self, rights: u8, evidence: &Evidence) {
+        for right in (0..3).filter(|right| rights >> right & 1 != 0) {
+            self.evidence[right]
+                .get_or_insert_with(Evidence::default)
+                .add(evidence);
+        }
+    }
+}
+
+/// Acts by which a directory's entry comes or goes.
+const MAKING: [&str; 8] = [
+    "create", "mkdir", "mknod", "symlink", "link", "rename", "unlink", "rmdir",
+];
+
+/// What `trace` needs, by path.
+pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
+    let mut needs: BTreeMap<Vec<u8>, Need> = BTreeMap::new();
+    let run = &trace.facts.run;
+    for record in &trace.records {
+        let evidence = evidence(record, run);
+        let mut rights = record.rights.0 & ALL;
+        if rights & EXEC != 0 {
+            // Scripts are read by their interpreters, and Landlock has no right to execute without reading.
+            rights |= READ;
+        }
+        for path in [&record.path, &record.other].into_iter().flatten() {
+            if rights == 0 || !path.bytes().starts_with(b"/") {
+                continue;
+            }
+            let need = needs.entry(path.bytes().to_vec()).or_default();
+            need.add(rights, &evidence);
+            need.made |= MAKING.contains(&record.what.as_str());
+        }
+    }
+    join_names(trace, &mut needs);
+    needs
+}
+
+fn evidence(record: &Record, run: &str) -> Evidence {
+    let mut evidence = Evidence::default();
+    evidence.runs.insert(run.to_owned(), record.count);
+    evidence.programs.extend(
+        record
+            .program
+            .iter()
+            .map(short)
+            .filter(|name| !name.is_empty()),
+    );
+    evidence
+}
+
+/// A rename must not give rights that the old name did not have, nor must a link (docs/profile.md): the names of one file get
+/// the same rights. A directory takes what is below it along.
+fn join_names(trace: &Trace, needs: &mut BTreeMap<Vec<u8>, Need>) {
+    let pairs: Vec<_> = trace
+        .records
+        .iter()
+        .filter(|record| record.what == "rename" || record.what == "link")
+        .filter_map(|record| {
+            let (path, other) = (record.path.as_ref()?, record.other.as_ref()?);
+            Some((path.bytes(), other.bytes(), record.directory))
+        })
+        .collect();
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for &(old, new, directory) in &pairs {
+            let mut both = Need::default();
+            for name in [old, new] {
+                if let Some(need) = needs.get(name) {
+                    merge(&mut both, need);
+                }
+                if directory {
+                    both.subtree = true;
+                    let below = [name, b"/"].concat();
+                    let inside = needs.range(below.clone()..);
+                    for (_, need) in inside.take_while(|(path, _)| path.starts_with(&below)) {
+                        merge(&mut both, need);
+                    }
+                }
+            }
+            for name in [old, new] {
+                let need = needs.entry(name.to_vec()).or_default();
+                let (rights, subtree) = (need.rights(), need.subtree);
+                if rights | both.rights() != rights || (both.subtree && !subtree) {
+                    let missing = both.rights() & !rights;
+                    for bit in [READ, WRITE, EXEC] {
+                        if missing & bit != 0
+                            && let Some(evidence) = both.of(bit)
+                        {
+                            need.add(bit, evidence);
+                        }
+                    }
+                    need.subtree |= both.subtree;
+                    need.made = true;
+                    changed = true;
+                }
+            }
+        }
+    }
+}
+
+fn merge(into: &mut Need, from: &Need) {
+    for bit in [READ, WRITE, EXEC] {
+        if into.of(bit).is_none()
+            && let Some(evidence) = from.of(bit)
+        {
+            into.add(bit, evidence);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Names that will be others the next time.
+
+/// The name as a pattern, if parts of it are numbers of processes, hashes, or what a temporary name is drawn from.
+/// `made` says that the command gave the name itself.
+pub(super) fn pattern(name: &str, made: bool) -> Option<String> {
+    let mut pattern = String::new();
+    let mut changed = false;
+    let mut rest = name;
+    while !rest.is_empty() {
+        let length = rest
+            .find(|character: char| !character.is_ascii_alphanumeric())
+            .unwrap_or(rest.len());
+        if length == 0 {
+            // A character that is escaped stays behind its backslash.
+            let mut characters = rest.chars();
+            let first = characters.next().unwrap_or_default();
+            pattern.push(first);
+            if first == '\\' {
+                pattern.extend(characters.next());
+            }
+            rest = characters.as_str();
+            continue;
+        }
+        let (word, after) = rest.split_at(length);
+        if is_hash(word) || (made && is_drawn(word)) {
+            pattern.push('*');
+            changed = true;
+        } else if made && word.len() >= 3 && word.bytes().all(|byte| byte.is_ascii_digit()) {
+            pattern.push_str("[0-9]*");
+            changed = true;
+        } else {
+            pattern.push_str(word);
+        }
+        rest = after;
+    }
+    changed.then(|| pattern.replace("**", "*"))
+}
+
+/// Hexadecimal, long, and not a word or a number by chance.
+fn is_hash(word: &str) -> bool {
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let hexadecimal = word.bytes().all(lower);
+    (hexadecimal && word.len() >= 8 && digits >= 2 && digits < word.len())
+        || (hexadecimal && word.len() >= 32)
+}
+
+/// What `mkstemp` and its like draw: six letters and more, of more than one kind and not like a name.
+fn is_drawn(word: &str) -> bool {
+    if word.len() < 6 || word.len() > 24 {
+        return false;
+    }
+    let upper = word.bytes().skip(1).any(|byte| byte.is_ascii_uppercase());
+    let lower = word.bytes().any(|byte| byte.is_ascii_lowercase());
+    let digit = word.bytes().any(|byte| byte.is_ascii_digit());
+    upper && (lower || digit)
+}
+
+/// The name with each run of digits replaced: siblings that share it differ in numbers only.
+pub(super) fn numbered(name: &str) -> Option<String> {
+    if !name.bytes().any(|byte| byte.is_ascii_digit()) || name.contains('\\') || name.contains('[')
+    {
+        return None;
+    }
+    let mut pattern = String::new();
+    let mut in_number = false;
+    for character in name.chars() {
+        if character.is_ascii_digit() {
+            if !in_number {
+                pattern.push_str("[0-9]*");
+            }
+            in_number = true;
+        } else {
+            in_number = false;
+            pattern.push(character);
+        }
+    }
+    Some(pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_and_drawn_names_are_generalised() {
+        let read = |name| pattern(name, false);
+        assert_eq!(read("serde-a1b2c3d4e5f60718").as_deref(), Some("serde-*"));
+        assert_eq!(
+            read("d41d8cd98f00b204e9800998ecf8427e.o").as_deref(),
+            Some("*.o")
+        );
+        let made = |name| pattern(name, true);
+        assert_eq!(made("ccXa81Bs.o").as_deref(), Some("*.o"));
+        assert_eq!(made("sh-thd.k3JxVq").as_deref(), Some("sh-thd.*"));
+        assert_eq!(
+            made("worker-4711.pid").as_deref(),
+            Some("worker-[0-9]*.pid")
+        );
+    }
+
+    #[test]
+    fn names_that_people_give_stay() {
+        for name in [
+            "libssl.so.3",
+            "x86_64-linux-gnu",
+            "python3.11",
+            "deadbeef",
+            "README",
+            "Makefile",
+            "CMakeLists.txt",
+            "main.rs",
+            r"a\[1\]",
+        ] {
+            assert_eq!(pattern(name, false), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_siblings() {
+        assert_eq!(numbered("cpu12").as_deref(), Some("cpu[0-9]*"));
+        assert_eq!(numbered("a1b2").as_deref(), Some("a[0-9]*b[0-9]*"));
+        assert_eq!(numbered("plain"), None);
+    }
+}
