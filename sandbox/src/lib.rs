@@ -10,6 +10,7 @@
 //! | [`compile`] | profile to policy; which rule decides |
 //! | [`kernel`] | the BPF LSM engine: load, pin, enrol, read events |
 //! | [`confine`] | the launched process: cgroup, user, capabilities, seccomp, Landlock, terminal |
+//! | [`oci`] | containers: a runtime's command line, bundles, hooks |
 //! | [`command`] | what the command line's verbs do |
 //! | [`cli`] | the command line |
 
@@ -19,6 +20,7 @@ pub mod compile;
 pub mod confine;
 pub mod event;
 pub mod kernel;
+pub mod oci;
 pub mod policy;
 pub mod profile;
 

@@ -3,6 +3,7 @@
 pub mod doctor;
 mod failure;
 pub mod look;
+pub mod oci;
 mod place;
 pub mod profile;
 pub mod run;

@@ -43,6 +43,8 @@ pub use program::resolve as find_program;
 pub use running::{Exit, Running, TIMED_OUT};
 pub use user::User;
 
+pub use syscalls::closed_calls;
+
 use crate::policy::{Policy, Standing};
 
 /// What judges files and other tasks.

@@ -178,11 +178,11 @@ impl Engine {
         collect::other_versions(self)
     }
 
-    /// Puts a policy in place for the tasks that execute a program in the cgroup with this id.
+    /// Puts a policy in place for the tasks that execute a program in this cgroup.
     ///
     /// # Errors
     /// Where the policy does not fit or the maps cannot be written; nothing is left behind then.
-    pub fn install(&mut self, policy: &Policy, cgroup: u64) -> Result<Fence, Error> {
+    pub fn install(&mut self, policy: &Policy, cgroup: &Cgroup) -> Result<Fence, Error> {
         let _turn = Pins::turn()?;
         Fence::install(self, policy, cgroup)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::fd::AsFd as _,
+    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::PathBuf,
 };
 
@@ -16,7 +16,7 @@ use ringfence_abi::{
 };
 
 use super::{
-    Engine, Error, Events,
+    Cgroup, Engine, Error, Events,
     engine::{Maps, Role},
     map, misses,
     table::{self, Table},
@@ -62,7 +62,7 @@ impl Fence {
     pub(super) fn install(
         engine: &mut Engine,
         policy: &Policy,
-        cgroup: u64,
+        cgroup: &Cgroup,
     ) -> Result<Self, Error> {
         let tables = match engine.role {
             Role::Judge => table::all_of(policy)?,
@@ -71,7 +71,7 @@ impl Fence {
         let (id, alive, record) = reserve(engine, cgroup)?;
         let mut fence = Self {
             id,
-            cgroup,
+            cgroup: cgroup.id,
             size_class: tables.first().map_or(0, |table| table.size_class),
             record,
             events: None,
@@ -193,7 +193,10 @@ fn absent_is_fine(
 
 /// Takes a free identifier and leaves a locked record: its lock says that the supervisor is alive, its text which cgroup
 /// the fence has.
-fn reserve(engine: &mut Engine, cgroup: u64) -> Result<(u32, Flock<File>, PathBuf), Error> {
+fn reserve(
+    engine: &mut Engine,
+    cgroup: &Cgroup,
+) -> Result<(u32, Flock<File>, PathBuf), Error> {
     for id in 1..=FENCES {
         match engine.maps.counters.insert(id, [0; 5], NO_EXIST) {
             Ok(()) => {}
@@ -206,7 +209,9 @@ fn reserve(engine: &mut Engine, cgroup: u64) -> Result<(u32, Flock<File>, PathBu
         }
         let path = engine.pins.fences.join(id.to_string());
         let state = |error| Error::state(&path, error);
-        fs::write(&path, cgroup.to_string()).map_err(state)?;
+        let mut text = format!("{}\n", cgroup.id).into_bytes();
+        text.extend(cgroup.directory.as_os_str().as_bytes());
+        fs::write(&path, text).map_err(state)?;
         let file = File::open(&path).map_err(state)?;
         let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, error)| Error::state(&path, error.into()))?;

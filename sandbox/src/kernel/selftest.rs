@@ -55,7 +55,7 @@ pub(super) fn run(engine: &mut Engine, cgroup: &Cgroup) -> Result<(), Error> {
         .write(true)
         .open(&tasks)
         .map_err(|error| Error::state(&tasks, error))?;
-    let fence = Fence::install(engine, &policy(), cgroup.id)?;
+    let fence = Fence::install(engine, &policy(), cgroup)?;
     let code = attempt(tasks.as_raw_fd(), &path);
     fence.remove(engine)?;
     match code.map_err(|error| Error::state(&file, error))? {

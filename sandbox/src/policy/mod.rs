@@ -4,10 +4,12 @@ use ringfence_abi::surface::Surfaces;
 use serde::Serialize;
 
 mod automaton;
+mod call;
 mod network;
 mod protection;
 
 pub use automaton::{Automaton, Difference};
+pub use call::{Argument, ClosedCall};
 pub use network::{NetworkPolicy, Sni};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 

@@ -133,7 +133,14 @@ impl Enforcer {
                 _ => return Ok(None),
             },
         };
-        let mut fence = engine.install(policy, cgroup.ok_or_else(no_cgroup)?.id())?;
+        let cgroup = cgroup.ok_or_else(no_cgroup)?;
+        let mut fence = engine.install(
+            policy,
+            &kernel::Cgroup {
+                directory: cgroup.directory().to_owned(),
+                id: cgroup.id(),
+            },
+        )?;
         let Some(events) = fence.events() else {
             return Err(Failure::Argument("the fence has no events".to_owned()));
         };
@@ -206,7 +213,7 @@ pub fn try_engine(probe: &Probe) -> Result<(), Failure> {
 }
 
 /// Finds or loads the programs. Only the first run after a boot needs the cgroup, for its self-test.
-fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
+pub(in crate::command) fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
     let place: &CgroupPlace = probe.cgroup.as_ref().ok_or_else(no_cgroup)?;
     let mut test = Cgroup::create(place, &Limits::default())?;
     let engine = kernel::Engine::open(&kernel::Cgroup {
