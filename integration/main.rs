@@ -14,6 +14,7 @@ mod files;
 mod kit;
 mod launch;
 mod names;
+mod oci;
 mod outside;
 mod programs;
 mod refusal;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);
+    oci::register(&mut suite);
     escape::register(&mut suite);
     let code = kit::run(suite);
     escape::report();

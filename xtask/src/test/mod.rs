@@ -76,6 +76,17 @@ pub(crate) const BUILD: [Need; 2] = [
     need(&["pkg-config"], "pkg-config"),
 ];
 
+/// What the tests of containers take, on this host and in machines, which see its files.
+const CONTAINERS: [Need; 7] = [
+    need(&["runc"], "runc"),
+    need(&["crun"], "crun"),
+    need(&["podman"], "podman"),
+    need(&["conmon"], "conmon"),
+    need(&["containerd"], "containerd"),
+    need(&["/bin/busybox"], "busybox-static"),
+    need(&["newuidmap"], "uidmap"),
+];
+
 /// The verb.
 pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
     ensure(&BUILD, is_root(), "building ringfence")?;
@@ -93,6 +104,10 @@ pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
     tallies.extend(cargo::tests(cargo_floors)?);
     let on_kernels: Vec<Release> = floors.iter().filter_map(|floor| floor.release()).collect();
     if floors.contains(&Floor::Ebpf) || floors.contains(&Floor::Host) || !on_kernels.is_empty() {
+        // Others than root cannot install them; their tests of containers are skipped by name.
+        if is_root() {
+            ensure(&CONTAINERS, true, "the tests of containers")?;
+        }
         let (tally, object) = object(floors.contains(&Floor::Ebpf));
         tallies.extend(tally);
         tallies.extend(integration::floors(

@@ -21,12 +21,15 @@ use crate::{
 
 /// Where the logs are: in memory, gone with the next boot.
 const LOGS: &str = "/run/ringfence/log";
+/// Bytes of one log. A container can make up denials without end; what comes after is counted.
+const MOST_BYTES: u64 = 1 << 20;
 /// Logs that are kept.
 const KEPT: usize = 100;
 
 /// The log of one container. A container does not end because a line finds no room.
 pub(super) struct Log {
     file: File,
+    bytes: u64,
     record: run::Record,
 }
 
@@ -86,13 +89,14 @@ impl Log {
             .map_err(failed)?;
         let mut log = Self {
             file,
+            bytes: 0,
             record: run::Record::default(),
         };
         let weaker = standings
             .iter()
             .filter(|standing| standing.grade >= Grade::Weaker)
             .map(|standing| format!("{} is {}: {}", standing.protection, standing.grade, standing.reason));
-        write(
+        log.bytes += write(
             &mut log.file,
             &Line::Begin {
                 time: now(),
@@ -103,11 +107,15 @@ impl Log {
         Ok(log)
     }
 
-    /// Writes the event down if it is the first of its kind.
+    /// Writes the event down if it is the first of its kind and there is room.
     pub(super) fn event(&mut self, event: &Event, explainer: &Explainer) {
+        if self.bytes >= MOST_BYTES {
+            self.record.further += 1;
+            return;
+        }
         if let Some(denial) = self.record.add(event, explainer) {
             let time = now();
-            write(&mut self.file, &Line::Denial { time, denial });
+            self.bytes += write(&mut self.file, &Line::Denial { time, denial });
         }
     }
 
@@ -131,11 +139,14 @@ impl Log {
     }
 }
 
-fn write(file: &mut File, line: &Line<'_>) {
-    if let Ok(mut text) = serde_json::to_vec(line) {
-        text.push(b'\n');
-        file.write_all(&text).ok();
-    }
+/// Writes a line; returns its length.
+fn write(file: &mut File, line: &Line<'_>) -> u64 {
+    let Ok(mut text) = serde_json::to_vec(line) else {
+        return 0;
+    };
+    text.push(b'\n');
+    file.write_all(&text).ok();
+    text.len() as u64
 }
 
 fn now() -> String {

@@ -21,7 +21,7 @@ pub(super) fn compile(
     let root = Root::of(container.pid, &bundle.root())?;
     let look = |path: &[u8]| entry(root.look(path));
     let mut command_line = CommandLine::default();
-    if choice.profiles.is_empty() {
+    if choice.profiles.is_empty() || is_pause(container) {
         command_line.rules = command_rules(&process, &look);
     }
     let effective = profile::load(&choice.profiles, command_line)?;
@@ -51,6 +51,14 @@ fn entry(found: Found) -> Entry {
         Found::Link(target) => Entry::Link(target),
         Found::Other => Entry::Other,
     }
+}
+
+/// Whether this is the container that holds a pod's namespaces: it runs a program of the engine's, which no profile for what is in
+/// the pod lists. Who says so wrongly gets no more than the right to execute the container's own command.
+fn is_pause(container: &Container) -> bool {
+    ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]
+        .iter()
+        .any(|name| container.annotations.get(*name).is_some_and(|kind| kind == "sandbox"))
 }
 
 /// Under the default profile, the command itself may be read and executed, as in `ringfence run`.
