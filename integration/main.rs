@@ -16,6 +16,7 @@ mod launch;
 mod learn;
 mod names;
 mod network;
+mod oci;
 mod outside;
 mod programs;
 mod refusal;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
     programs::register(&mut suite);
+    oci::register(&mut suite);
     escape::register(&mut suite);
     let code = kit::run(suite);
     escape::report();

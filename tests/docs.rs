@@ -181,6 +181,7 @@ fn every_link_of_the_documents_leads_somewhere() {
         "README.md",
         "CONTRIBUTING.md",
         "docs/profile.md",
+        "docs/containers.md",
         "docs/threat-model.md",
     ]
     .map(|name| root().join(name))

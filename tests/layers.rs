@@ -26,7 +26,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli", "main"]),
     ("aya", &["kernel"]),
     ("aya_obj", &["kernel"]),
-    ("nix", &["confine", "kernel"]),
+    ("nix", &["confine", "kernel", "oci"]),
     ("libc", &["confine", "kernel"]),
     ("caps", &["confine", "kernel"]),
     ("libseccomp", &["confine", "kernel"]),

@@ -4,9 +4,15 @@ use core::mem::offset_of;
 
 use aya_ebpf::{
     bindings::BPF_ANY,
-    helpers::{bpf_get_current_cgroup_id, bpf_get_current_task},
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_task,
+        generated::bpf_get_current_ancestor_cgroup_id,
+    },
 };
-use ringfence_abi::policy::{Counters, Label};
+use ringfence_abi::{
+    limits::CGROUP_LEVELS,
+    policy::{Counters, Label},
+};
 
 use crate::{
     atomic,
@@ -89,10 +95,7 @@ pub fn enrol() -> Result<Option<Label>, ()> {
     if let Some(label) = current() {
         return Ok(Some(label));
     }
-    // SAFETY: the helper has no precondition.
-    let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    // SAFETY: entries are written whole before tasks can enter the cgroup.
-    let Some(label) = unsafe { CGROUPS.get(cgroup) }.copied() else {
+    let Some(label) = cgroups_label() else {
         return Ok(None);
     };
     // SAFETY: the helper has no precondition.
@@ -102,6 +105,32 @@ pub fn enrol() -> Result<Option<Label>, ()> {
         .map_err(|_| ())?;
     count(label.fence, offset_of!(Counters, tasks), 1);
     Ok(Some(label))
+}
+
+/// The label of the fenced cgroup that the current task stands in or below: a container's runtime can put a process into
+/// a cgroup below the container's.
+#[inline(always)]
+fn cgroups_label() -> Option<Label> {
+    // SAFETY: the helper has no precondition.
+    let own = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: entries are written whole before tasks can enter the cgroup.
+    if let Some(label) = unsafe { CGROUPS.get(own) }.copied() {
+        return Some(label);
+    }
+    let mut level = 1;
+    while level <= CGROUP_LEVELS {
+        // SAFETY: the helper has no precondition; it answers 0 where the task stands less deep.
+        let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
+        if cgroup == 0 {
+            return None;
+        }
+        // SAFETY: as above.
+        if let Some(label) = unsafe { CGROUPS.get(cgroup) }.copied() {
+            return Some(label);
+        }
+        level += 1;
+    }
+    None
 }
 
 /// Notes which of the fence's policies the current task gets if its exec succeeds.

@@ -15,6 +15,7 @@
 //! | [`record`] | a stream of acts becomes a trace |
 //! | [`confine`] | the launched process: cgroup, user, capabilities, seccomp, Landlock, terminal |
 //! | [`network`] | the fence's resolver: names to addresses, and which of them are open |
+//! | [`oci`] | containers: a runtime's command line, bundles, hooks |
 //! | [`command`] | what the command line's verbs do |
 //! | [`cli`] | the command line |
 
@@ -26,6 +27,7 @@ pub mod event;
 pub mod kernel;
 pub mod learn;
 pub mod network;
+pub mod oci;
 pub mod policy;
 pub mod profile;
 pub mod record;

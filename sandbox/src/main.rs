@@ -9,17 +9,21 @@ use std::{
 
 use clap::Parser as _;
 use ringfence::{
-    cli::{self, Cli, ProfileVerb, RuleArguments, Verb},
-    command::{self, Failure, Place, profile::Question},
+    cli::{self, Cli, OciSetup, OciVerb, ProfileVerb, RuleArguments, Verb},
+    command::{self, Failure, Place, oci::RuntimeOptions, profile::Question},
+    oci::Runtime,
     profile::Right,
 };
 
 fn main() -> ExitCode {
-    let arguments = match Cli::try_parse() {
-        Ok(arguments) => arguments,
-        Err(help) => return usage(&help),
+    let done = match runtime_by_name() {
+        Some(done) => done,
+        None => match Cli::try_parse() {
+            Ok(arguments) => act(arguments.verb),
+            Err(help) => return usage(&help),
+        },
     };
-    match act(arguments.verb) {
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             // Where stderr is gone, the exit code still tells.
@@ -27,6 +31,18 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Called as `ringfence-runc` and the like, every word is the runtime's.
+fn runtime_by_name() -> Option<Result<u8, Failure>> {
+    let mut words = env::args_os();
+    let runtime = Runtime::meant_by(&words.next()?)?;
+    let options = RuntimeOptions {
+        runtime: Some(runtime.into()),
+        profile: None,
+    };
+    let words: Vec<_> = words.collect();
+    Some(command::oci::runtime(&options, &words))
 }
 
 /// Help is no error; what cannot be parsed is one of ringfence's own, 125, for 1 and 2 could be the command's.
@@ -59,6 +75,27 @@ fn act(verb: Verb) -> Result<u8, Failure> {
         }
         Verb::Doctor(arguments) => command::doctor::doctor(arguments.json, &mut out).map(|()| 0),
         Verb::Profile(verb) => profile(*verb, &mut out),
+        Verb::Oci(verb) => {
+            // What becomes the runtime, or its hook, writes by other ways.
+            drop(out);
+            oci(verb)
+        }
+    }
+}
+
+fn oci(verb: OciVerb) -> Result<u8, Failure> {
+    match verb {
+        OciVerb::Runtime { setup, words } => command::oci::runtime(&options(setup), &words),
+        OciVerb::Run { setup, id, bundle } => command::oci::bundle(&options(setup), &bundle, id),
+        OciVerb::Hook { profile } => command::oci::hook(profile),
+        OciVerb::Monitor => command::oci::monitor(),
+    }
+}
+
+fn options(setup: OciSetup) -> RuntimeOptions {
+    RuntimeOptions {
+        runtime: setup.runtime,
+        profile: setup.profile,
     }
 }
 

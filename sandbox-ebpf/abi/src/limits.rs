@@ -14,6 +14,9 @@ pub const TASKS: u32 = 65_536;
 pub const FENCES: u32 = 4_096;
 /// Policies at a time, in each table size: one a fence, and one more for each program with rights of its own.
 pub const TABLES: u32 = 4 * FENCES;
+/// Levels below the root of the cgroup hierarchy at which a container's cgroup may lie, for those that are put into a cgroup
+/// below it to be fenced.
+pub const CGROUP_LEVELS: u32 = 16;
 /// System V IPC objects that fenced tasks have made, at a time. Making one more fails with `ENOMEM`.
 pub const IPC_OBJECTS: u32 = 16_384;
 /// Addresses that names have led to, in all policies together. The resolver does not answer where there is no room.

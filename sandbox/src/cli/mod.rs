@@ -44,6 +44,9 @@ pub enum Verb {
     /// Show, test and describe profiles
     #[command(subcommand)]
     Profile(Box<ProfileVerb>),
+    /// Put containers behind a fence
+    #[command(subcommand)]
+    Oci(OciVerb),
 }
 
 /// Rules of the command line, added to those of the profiles.
@@ -369,6 +372,56 @@ pub enum ProfileVerb {
     Schema,
     /// The shipped profiles
     List,
+}
+
+/// `ringfence oci`.
+#[derive(Debug, Subcommand)]
+pub enum OciVerb {
+    /// Stand for runc, crun or youki: takes its command line, and hands over to it
+    ///
+    /// What `create` and `run` start is fenced, and so is what `exec` adds. Engines call it by a name that stands for the
+    /// runtime: a link to ringfence that is called ringfence-runc, ringfence-crun or ringfence-youki.
+    Runtime {
+        /// How the runtime is set up.
+        #[command(flatten)]
+        setup: OciSetup,
+        /// The runtime's own command line
+        #[arg(last = true, value_name = "ARGUMENTS")]
+        words: Vec<OsString>,
+    },
+    /// Run a bundle without an engine
+    Run {
+        /// How the runtime is set up.
+        #[command(flatten)]
+        setup: OciSetup,
+        /// The container's name; one is made up if none is given
+        #[arg(long)]
+        id: Option<String>,
+        /// The bundle's directory
+        #[arg(value_name = "BUNDLE")]
+        bundle: PathBuf,
+    },
+    /// Set up the fence of the container whose state is on standard input (an OCI hook: createRuntime and poststop)
+    Hook {
+        /// Profile of containers that name none
+        #[arg(short, long, value_name = "PROFILE")]
+        profile: Option<String>,
+    },
+    /// Own a container's fence until it is gone; the hook starts this
+    #[command(hide = true)]
+    Monitor,
+}
+
+/// How a container runtime is set up.
+#[derive(Debug, Default, Args)]
+pub struct OciSetup {
+    /// The real runtime, by path or name; else RINGFENCE_RUNTIME, the host's configuration, or the first of runc, crun and
+    /// youki that is found
+    #[arg(long, value_name = "RUNTIME")]
+    pub runtime: Option<OsString>,
+    /// Profile of containers that name none: one in /etc/ringfence/profiles or a shipped one
+    #[arg(short, long, value_name = "PROFILE")]
+    pub profile: Option<String>,
 }
 
 /// Which rights are tested; without one, all are.

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{compile, confine, kernel, policy::Standing, profile};
+use crate::{compile, confine, kernel, oci, policy::Standing, profile};
 
 /// The fence could not be set up, or the command could not be started. Nothing runs.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,12 @@ pub enum Failure {
     /// The BPF LSM engine.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// A container's runtime, bundle or state.
+    #[error(transparent)]
+    Oci(#[from] oci::Error),
+    /// A call of a container runtime.
+    #[error("{0}")]
+    Runtime(Box<Failure>),
     /// Required protections cannot be kept here.
     #[error("{}", refusal(.0))]
     Refused(Vec<Standing>),
@@ -74,11 +80,13 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 127 if the command was not found, 126 if it cannot be run, else 125.
+    /// 127 if the command was not found, 126 if it cannot be run, 1 if a runtime was called, else 125.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Confine(error) => error.exit_code(),
+            // What runtimes answer, whatever it was.
+            Self::Runtime(_) => 1,
             _ => 125,
         }
     }

@@ -5,6 +5,7 @@ pub mod doctor;
 mod failure;
 pub mod learn;
 pub mod look;
+pub mod oci;
 mod place;
 pub mod profile;
 pub mod run;

@@ -48,6 +48,8 @@ pub use recorded::{
 pub use running::{Exit, Peak, Running, TIMED_OUT};
 pub use user::User;
 
+pub use syscalls::closed_calls;
+
 use crate::policy::{Policy, Standing};
 
 /// What judges files and other tasks.

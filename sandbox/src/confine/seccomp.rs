@@ -20,8 +20,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use ringfence_abi::surface::Surfaces;
 
 use super::error::Error;
-use super::syscalls::{self, Closed, ClosedWhen, Refused};
-use crate::policy::Syscalls;
+use super::syscalls::{self, Closed, ClosedWhen};
+use crate::policy::{Argument, Syscalls};
 pub(super) use sockets::Sockets;
 
 /// Most instructions of a program (include/uapi/linux/bpf_common.h, `BPF_MAXINSNS`).
@@ -223,8 +223,8 @@ fn close(filter: &mut ScmpFilterContext, rule: &Closed) -> Result<bool, Error> {
 
 fn close_when(filter: &mut ScmpFilterContext, rule: &ClosedWhen) -> Result<(), Error> {
     let (operation, value) = match rule.refused {
-        Refused::Masked { mask, value } => (ScmpCompareOp::MaskedEqual(mask), value),
-        Refused::AllBut(value) => (ScmpCompareOp::NotEqual, value),
+        Argument::Masked { mask, value } => (ScmpCompareOp::MaskedEqual(mask), value),
+        Argument::AllBut(value) => (ScmpCompareOp::NotEqual, value),
     };
     let compare = ScmpArgCompare::new(rule.argument, operation, value);
     add_when(filter, rule.name, rule.errno, compare)

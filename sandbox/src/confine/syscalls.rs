@@ -10,6 +10,8 @@ use ringfence_abi::surface::{
     USERNS,
 };
 
+use crate::policy::{Argument, ClosedCall};
+
 /// One system call that is closed whatever its arguments.
 pub(super) struct Closed {
     /// The kernel's name.
@@ -29,25 +31,11 @@ pub(super) struct ClosedWhen {
     /// Argument, from 0.
     pub(super) argument: u32,
     /// What it must be to be refused.
-    pub(super) refused: Refused,
+    pub(super) refused: Argument,
     /// The caller is told this.
     pub(super) errno: i32,
     /// What opens it if all of it is open; nothing does if it is `None`.
     pub(super) opened_by: Option<Surfaces>,
-}
-
-/// Which values of an argument are refused.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Refused {
-    /// Those of which these bits are this.
-    Masked {
-        /// Bits that are looked at.
-        mask: u64,
-        /// What they are.
-        value: u64,
-    },
-    /// All but this one.
-    AllBut(u64),
 }
 
 impl Closed {
@@ -62,6 +50,26 @@ impl ClosedWhen {
     pub(super) fn stays(&self, open: Surfaces) -> bool {
         stays(self.opened_by, open)
     }
+}
+
+/// What every fence closes where `open` is open, for who builds a filter elsewhere.
+#[must_use]
+pub fn closed_calls(open: Surfaces) -> Vec<ClosedCall> {
+    let whole = CLOSED.iter().filter(|call| call.stays(open));
+    let whole = whole.map(|call| ClosedCall {
+        name: call.name,
+        errno: call.errno,
+        when: None,
+    });
+    let some = closed_when()
+        .into_iter()
+        .filter(move |call| call.stays(open));
+    let some = some.map(|call| ClosedCall {
+        name: call.name,
+        errno: call.errno,
+        when: Some((call.argument, call.refused)),
+    });
+    whole.chain(some).collect()
 }
 
 fn stays(opened_by: Option<Surfaces>, open: Surfaces) -> bool {
@@ -304,7 +312,7 @@ const fn when(name: &'static str, argument: u32, mask: u64, value: u64, errno: i
     ClosedWhen {
         name,
         argument,
-        refused: Refused::Masked { mask, value },
+        refused: Argument::Masked { mask, value },
         errno,
         opened_by: None,
     }
@@ -314,7 +322,7 @@ const fn all_but(name: &'static str, argument: u32, value: u64) -> ClosedWhen {
     ClosedWhen {
         name,
         argument,
-        refused: Refused::AllBut(value),
+        refused: Argument::AllBut(value),
         errno: EPERM,
         opened_by: None,
     }

@@ -1,15 +1,21 @@
 //! Leftovers: of supervisors that were killed, and of other versions.
 
-use std::{fs, io, path::Path};
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+};
 
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{
-    Engine, Error, fence,
+    Cgroup, Engine, Error, fence,
     pins::{self, STATE},
 };
 
-/// Forgets the fences whose supervisor and whose tasks are gone. A fence that still holds a task stays as it is.
+/// Forgets the fences whose supervisor and whose tasks are gone. A fence that still holds a task stays as it is, and so does
+/// one in whose cgroup a task stands that has not executed anything yet: it will be fenced when it does.
 pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
     let fences = engine.pins.fences.clone();
     let unreadable = |error| Error::state(&fences, error);
@@ -30,13 +36,31 @@ pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
         if tasks != 0 {
             continue;
         }
-        let cgroup = fs::read_to_string(&path)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
-        fence::forget(&mut engine.maps, id, cgroup)?;
+        let cgroup = read(&path);
+        if cgroup.as_ref().is_some_and(is_populated) {
+            continue;
+        }
+        fence::forget(&mut engine.maps, id, cgroup.map(|cgroup| cgroup.id))?;
         fs::remove_file(&path).map_err(|error| Error::state(&path, error))?;
     }
     Ok(())
+}
+
+/// The cgroup that a record names.
+fn read(record: &Path) -> Option<Cgroup> {
+    let text = fs::read(record).ok()?;
+    let end = text.iter().position(|&byte| byte == b'\n')?;
+    Some(Cgroup {
+        id: std::str::from_utf8(&text[..end]).ok()?.parse().ok()?,
+        directory: PathBuf::from(OsStr::from_bytes(&text[end + 1..])),
+    })
+}
+
+/// Whether a task stands in it or below. One that has been removed, or replaced by one of the same name, holds none.
+fn is_populated(cgroup: &Cgroup) -> bool {
+    let same = fs::metadata(&cgroup.directory).is_ok_and(|found| found.ino() == cgroup.id);
+    let events = fs::read_to_string(cgroup.directory.join("cgroup.events"));
+    same && events.is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
 }
 
 /// Whether a supervisor holds the lock of this record. One that is gone by now is not held.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::fd::AsFd as _,
+    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::PathBuf,
 };
 
@@ -78,7 +78,7 @@ impl Fence {
         if is_reached && engine.role == Role::Judge && !engine.has_network() {
             return Err(attach::missing(&engine.pins));
         }
-        let (id, alive, record) = reserve(engine, cgroup.id)?;
+        let (id, alive, record) = reserve(engine, cgroup)?;
         let mut fence = Self {
             id,
             cgroup: cgroup.clone(),
@@ -280,7 +280,7 @@ pub(super) fn absent_is_fine(
 
 /// Takes a free identifier and leaves a locked record: its lock says that the supervisor is alive, its text which cgroup
 /// the fence has.
-fn reserve(engine: &mut Engine, cgroup: u64) -> Result<(u32, Flock<File>, PathBuf), Error> {
+fn reserve(engine: &mut Engine, cgroup: &Cgroup) -> Result<(u32, Flock<File>, PathBuf), Error> {
     for id in 1..=FENCES {
         match engine.maps.counters.insert(id, [0; 6], NO_EXIST) {
             Ok(()) => {}
@@ -293,7 +293,9 @@ fn reserve(engine: &mut Engine, cgroup: u64) -> Result<(u32, Flock<File>, PathBu
         }
         let path = engine.pins.fences.join(id.to_string());
         let state = |error| Error::state(&path, error);
-        fs::write(&path, cgroup.to_string()).map_err(state)?;
+        let mut text = format!("{}\n", cgroup.id).into_bytes();
+        text.extend(cgroup.directory.as_os_str().as_bytes());
+        fs::write(&path, text).map_err(state)?;
         let file = File::open(&path).map_err(state)?;
         let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, error)| Error::state(&path, error.into()))?;

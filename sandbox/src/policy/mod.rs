@@ -4,11 +4,13 @@ use ringfence_abi::surface::Surfaces;
 use serde::Serialize;
 
 mod automaton;
+mod call;
 mod compare;
 mod network;
 mod protection;
 
 pub use automaton::{Automaton, Difference};
+pub use call::{Argument, ClosedCall};
 pub use compare::Witness;
 pub use network::{NetworkPolicy, NetworkQuestion, Sni, mapped};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};

@@ -78,6 +78,16 @@ pub(crate) const BUILD: [Need; 2] = [
 
 /// Programs that are run in a machine, from this host's files.
 const TRIED: [Need; 1] = [need(&["stress-ng"], "stress-ng")];
+/// What the tests of containers take, on this host and in machines, which see its files.
+const CONTAINERS: [Need; 7] = [
+    need(&["runc"], "runc"),
+    need(&["crun"], "crun"),
+    need(&["podman"], "podman"),
+    need(&["conmon"], "conmon"),
+    need(&["containerd"], "containerd"),
+    need(&["/bin/busybox"], "busybox-static"),
+    need(&["newuidmap"], "uidmap"),
+];
 
 /// The verb.
 pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
@@ -99,6 +109,10 @@ pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
         ensure(&TRIED, is_root(), "testing in machines")?;
     }
     if floors.contains(&Floor::Ebpf) || floors.contains(&Floor::Host) || !on_kernels.is_empty() {
+        // Others than root cannot install them; their tests of containers are skipped by name.
+        if is_root() {
+            ensure(&CONTAINERS, true, "the tests of containers")?;
+        }
         let (tally, object) = object(floors.contains(&Floor::Ebpf));
         tallies.extend(tally);
         tallies.extend(integration::floors(

@@ -234,7 +234,7 @@ pub fn try_engine(probe: &Probe) -> Result<(), Failure> {
 }
 
 /// Finds or loads the programs. Only the first run after a boot needs the cgroup, for its self-test.
-fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
+pub(in crate::command) fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
     let place: &CgroupPlace = probe.cgroup.as_ref().ok_or_else(no_cgroup)?;
     let mut test = Cgroup::create(place, &Limits::default())?;
     let engine = kernel::Engine::open(&kernel::Cgroup {

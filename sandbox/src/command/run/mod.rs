@@ -10,6 +10,7 @@ mod resolver;
 mod sighting;
 mod summary;
 
+pub(super) use engine::open as open_engine;
 pub use engine::{EngineChoice, try_engine};
 pub use record::{Denial, Record, last_run};
 pub use summary::paragraph;

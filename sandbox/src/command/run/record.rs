@@ -167,7 +167,7 @@ impl Record {
 
     /// Counts an event; returns its kind the first time.
     /// `names` are those that led to its peer.
-    pub(super) fn add(
+    pub(in crate::command) fn add(
         &mut self,
         event: &Event,
         names: &[String],

@@ -1,0 +1,256 @@
+//! A bundle with busybox in it, made on the spot, and calls of a runtime about it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+
+use crate::kit::{Folder, binary};
+
+/// The shell's own applets that the tests use.
+const APPLETS: [&str; 12] = [
+    "sh", "cat", "echo", "id", "ls", "mount", "sleep", "touch", "true", "cp", "kill", "unshare",
+];
+
+/// A container to be.
+pub(crate) struct Bundle {
+    folder: Folder,
+    runtime: PathBuf,
+    id: String,
+}
+
+impl Bundle {
+    /// Of a shell script, for this runtime: `ringfence-runc` and the like stand for the fenced one.
+    pub(crate) fn of(runtime: &str, script: &str) -> Result<Self, Failed> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let folder = Folder::new()?;
+        let root = folder.at("rootfs");
+        for name in ["bin", "proc", "sys", "dev", "tmp", "etc", "data"] {
+            fs::create_dir_all(root.join(name))?;
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox"))?;
+        for applet in APPLETS {
+            symlink("busybox", root.join("bin").join(applet))?;
+        }
+        folder.file("rootfs/data/kept", "kept\n")?;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("rf-{}-{number}", std::process::id());
+        let runtime = match runtime.strip_prefix("ringfence-") {
+            Some(_) => {
+                let link = folder.at(runtime);
+                symlink(binary(), &link)?;
+                link
+            }
+            None => PathBuf::from(runtime),
+        };
+        let bundle = Self {
+            folder,
+            runtime,
+            id,
+        };
+        bundle.write(&configuration(&bundle.id, script))?;
+        Ok(bundle)
+    }
+
+    /// With a change of its configuration.
+    pub(crate) fn with(self, change: impl FnOnce(&mut Value)) -> Result<Self, Failed> {
+        let mut value = self.configuration()?;
+        change(&mut value);
+        self.write(&value)?;
+        Ok(self)
+    }
+
+    /// With a profile of the host's, by annotation.
+    pub(crate) fn named(self, profile: &str) -> Result<Self, Failed> {
+        self.with(|value| value["annotations"] = json!({ "dev.ringfence.profile": profile }))
+    }
+
+    /// The configuration as it is on disk.
+    pub(crate) fn configuration(&self) -> Result<Value, Failed> {
+        Ok(serde_json::from_slice(&fs::read(
+            self.folder.at("config.json"),
+        )?)?)
+    }
+
+    /// A file on the container's root.
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
+        self.folder.at("rootfs").join(path)
+    }
+
+    /// The container's name.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The bundle.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The container's cgroup.
+    pub(crate) fn cgroup(&self) -> Result<PathBuf, Failed> {
+        let hierarchy = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+        let hierarchy = hierarchy
+            .into_iter()
+            .find(|above| Path::new(above).join("cgroup.procs").exists())
+            .ok_or("no cgroup2 hierarchy is mounted")?;
+        Ok(Path::new(hierarchy).join("ringfence-test").join(&self.id))
+    }
+
+    /// The runtime with these words, in which `@` stands for the container's name.
+    pub(crate) fn call(&self, words: &[&str]) -> Result<Ended, Failed> {
+        let mut command = Command::new(&self.runtime);
+        command
+            .args(
+                words
+                    .iter()
+                    .map(|word| if *word == "@" { self.id.as_str() } else { word }),
+            )
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        let output = command
+            .output()
+            .map_err(|error| format!("could not start {command:?}: {error}"))?;
+        Ok(Ended {
+            shown: format!("{command:?}"),
+            output,
+        })
+    }
+
+    /// A shell script in the bundle, whose `$0` is the runtime and `$1` the container's name.
+    pub(crate) fn by_shell(&self, script: &str) -> Result<Ended, Failed> {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", script])
+            .arg(&self.runtime)
+            .arg(&self.id)
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        let output = command.output()?;
+        Ok(Ended {
+            shown: format!("{command:?}"),
+            output,
+        })
+    }
+
+    /// `create`, whose output is the container's: it goes to a file, for the container keeps it open.
+    pub(crate) fn create(&self) -> Result<Ended, Failed> {
+        let out = fs::File::create(self.folder.at("out"))?;
+        let mut command = Command::new(&self.runtime);
+        command
+            .args(["create", "--bundle"])
+            .arg(self.path())
+            .arg(&self.id)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out);
+        let status = command.status()?;
+        Ok(Ended {
+            shown: format!("{command:?}"),
+            output: Output {
+                status,
+                stdout: Vec::new(),
+                stderr: fs::read(self.folder.at("out"))?,
+            },
+        })
+    }
+
+    fn write(&self, value: &Value) -> Result<(), Failed> {
+        fs::write(self.folder.at("config.json"), serde_json::to_vec(value)?)?;
+        Ok(())
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        // Of a test that has failed, perhaps; of any other there is nothing left.
+        self.call(&["delete", "--force", "@"]).ok();
+    }
+}
+
+/// A call that ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    shown: String,
+    output: Output,
+}
+
+impl Ended {
+    /// Its exit code.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
+    /// Standard output.
+    pub(crate) fn out(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    /// Standard error.
+    pub(crate) fn err(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// It succeeded and said exactly this.
+    pub(crate) fn says(&self, text: &str) -> Result<(), Failed> {
+        self.claim(self.code() == Some(0) && self.out() == text, text)
+    }
+
+    /// It failed, and its complaint holds this.
+    pub(crate) fn complains(&self, text: &str) -> Result<(), Failed> {
+        self.claim(self.code() != Some(0) && self.err().contains(text), text)
+    }
+
+    /// A claim, shown with the whole call when it is not true.
+    pub(crate) fn claim(&self, holds: bool, expected: &str) -> Result<(), Failed> {
+        if holds {
+            return Ok(());
+        }
+        let Self { shown, output } = self;
+        Err(format!(
+            "expected {expected:?}\ncommand: {shown}\nended:   {}\n--- standard output\n{}--- standard error\n{}---",
+            output.status,
+            self.out(),
+            self.err()
+        )
+        .into())
+    }
+}
+
+/// What `runc spec` writes, without what this host may lack.
+fn configuration(id: &str, script: &str) -> Value {
+    let all = json!([
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_DAC_READ_SEARCH",
+        "CAP_SYS_ADMIN",
+        "CAP_SYS_PTRACE"
+    ]);
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": { "uid": 0, "gid": 0 },
+            "args": ["sh", "-c", script],
+            "env": ["PATH=/bin", "HOME=/tmp"],
+            "cwd": "/",
+            "capabilities": { "bounding": all, "effective": all, "permitted": all },
+            "noNewPrivileges": false
+        },
+        "root": { "path": "rootfs", "readonly": false },
+        "hostname": "box",
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"] },
+            { "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"] }
+        ],
+        "linux": {
+            "cgroupsPath": format!("/ringfence-test/{id}"),
+            "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "network" }]
+        }
+    })
+}

@@ -1,0 +1,102 @@
+//! Which profile a container gets.
+
+use std::{collections::HashMap, ffi::OsString};
+
+use crate::{
+    command::Failure,
+    oci::{ANNOTATION, CONFIGURATION, Host},
+    profile::shipped,
+};
+
+/// A profile by name: the host's own or a shipped one, never a file of the container's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// For [`crate::profile::load`]; empty if nobody has named one.
+    pub(super) profiles: Vec<OsString>,
+    /// Its name.
+    pub(super) name: String,
+}
+
+/// The profile of a container with `annotations`: the one that it names, else `given` by who set the runtime up, else the
+/// host's default, else the one that always applies when none is named.
+pub(super) fn choose(
+    host: &Host,
+    annotations: &HashMap<String, String>,
+    given: Option<&str>,
+) -> Result<Choice, Failure> {
+    let named = annotations.get(ANNOTATION).map(String::as_str);
+    if named.is_some() && !host.annotations {
+        return Err(Failure::Argument(format!(
+            "the container names a profile ({ANNOTATION}), and {CONFIGURATION} says that containers may not"
+        )));
+    }
+    if named.is_none() && host.named_only {
+        return Err(Failure::Argument(format!(
+            "the container names no profile ({ANNOTATION}), and {CONFIGURATION} says that all have to"
+        )));
+    }
+    match named.or(given).or(host.profile.as_deref()) {
+        Some(name) => Ok(Choice {
+            profiles: vec![match Host::profile_file(name)? {
+                Some(file) => file.into_os_string(),
+                None => name.into(),
+            }],
+            name: name.to_owned(),
+        }),
+        None => Ok(Choice {
+            profiles: Vec::new(),
+            name: shipped::DEFAULT.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotated(name: &str) -> HashMap<String, String> {
+        HashMap::from([(ANNOTATION.to_owned(), name.to_owned())])
+    }
+
+    #[test]
+    fn the_container_decides_before_the_runtime_before_the_host() {
+        let host = Host {
+            profile: Some("shell".to_owned()),
+            ..Host::default()
+        };
+        let name =
+            |annotations: &HashMap<_, _>, given| choose(&host, annotations, given).unwrap().name;
+        assert_eq!(name(&annotated("git"), Some("python")), "git");
+        assert_eq!(name(&HashMap::new(), Some("python")), "python");
+        assert_eq!(name(&HashMap::new(), None), "shell");
+        let nobody = choose(&Host::default(), &HashMap::new(), None).unwrap();
+        assert_eq!(
+            (nobody.name.as_str(), nobody.profiles.len()),
+            ("untrusted", 0)
+        );
+    }
+
+    #[test]
+    fn a_container_cannot_name_a_file() {
+        for name in ["/tmp/own.toml", "../own.toml", "own/x"] {
+            assert!(
+                choose(&Host::default(), &annotated(name), None).is_err(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_host_may_insist() {
+        let host = Host {
+            annotations: false,
+            ..Host::default()
+        };
+        assert!(choose(&host, &annotated("git"), None).is_err());
+        let host = Host {
+            named_only: true,
+            ..Host::default()
+        };
+        assert!(choose(&host, &HashMap::new(), Some("git")).is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! `ringfence oci`: the same fence for containers.
+//!
+//! ```text
+//! engine ──> ringfence oci runtime ──(hooks into the bundle)──> runc, crun, youki ──> ringfence oci hook ──> ringfence oci monitor
+//!            becomes the runtime                                 creates, calls        waits for the answer    owns the fence
+//! ```
+//!
+//! The hook runs when the container's first process stands in its cgroup and nothing of the container has been executed. From
+//! its answer on, whatever executes a program in that cgroup is fenced: that process, and what `exec` adds.
+
+mod choice;
+mod hook;
+mod log;
+mod monitor;
+mod prepare;
+mod runtime;
+mod standing;
+
+pub use hook::hook;
+pub use monitor::monitor;
+pub use runtime::{RuntimeOptions, bundle, runtime};

@@ -1,0 +1,90 @@
+//! What of a policy is really enforced on a container, where that differs from a command of our own launch.
+
+use ringfence_abi::surface::Surfaces;
+
+use crate::{
+    command::Failure,
+    confine::{self, Engine, Probe},
+    oci::Bundle,
+    policy::{Backend, Grade, Limits, Policy, Protection, Standing, Syscalls},
+};
+
+/// The standings of `policy`, of which `open` is open, for the container that `bundle` describes.
+pub(super) fn of(
+    policy: &Policy,
+    open: Surfaces,
+    bundle: &Bundle,
+    probe: &Probe,
+) -> Result<Vec<Standing>, Failure> {
+    let standings = confine::standings(policy, Engine::BpfLsm, probe, None)?;
+    Ok(standings
+        .into_iter()
+        .map(|standing| match standing.protection {
+            Protection::Limits => limits(policy),
+            Protection::PrivilegeGain => privilege_gain(policy, bundle),
+            Protection::Syscalls => syscalls(policy, open, bundle),
+            _ => standing,
+        })
+        .collect())
+}
+
+/// An engine sets the limits of its containers, and would undo others' at its next update.
+fn limits(policy: &Policy) -> Standing {
+    if policy.limits == Limits::default() {
+        return exact(Protection::Limits, &[]);
+    }
+    Standing {
+        grade: Grade::Absent,
+        reason: "limits of a container are its engine's to set".to_owned(),
+        remedy: Some("set them there (--memory, --pids-limit, --cpus)".to_owned()),
+        ..exact(Protection::Limits, &[])
+    }
+}
+
+fn privilege_gain(policy: &Policy, bundle: &Bundle) -> Standing {
+    let standing = exact(Protection::PrivilegeGain, &[Backend::Capabilities]);
+    if policy.privilege_gain || bundle.process().no_new_privileges {
+        return standing;
+    }
+    Standing {
+        grade: Grade::Weaker,
+        reason: "the bundle does not set noNewPrivileges, so that set-user-id programs change the user".to_owned(),
+        remedy: Some(
+            "start it with --security-opt no-new-privileges, or by `ringfence oci runtime`, which sets it".to_owned(),
+        ),
+        ..standing
+    }
+}
+
+fn syscalls(policy: &Policy, open: Surfaces, bundle: &Bundle) -> Standing {
+    let standing = exact(Protection::Syscalls, &[Backend::BpfLsm, Backend::Seccomp]);
+    if policy.syscalls != Syscalls::Default {
+        return Standing {
+            grade: Grade::Absent,
+            reason: "a list of system calls is not put into bundles".to_owned(),
+            remedy: Some("give the list to the engine (--security-opt seccomp=FILE)".to_owned()),
+            ..standing
+        };
+    }
+    match bundle.first_open(&confine::closed_calls(open)) {
+        None => standing,
+        Some(name) => Standing {
+            grade: Grade::Weaker,
+            reason: format!(
+                "the bundle's filter lets `{name}` through, so that only the hooks judge it"
+            ),
+            remedy: Some("start it by `ringfence oci runtime`, which closes it".to_owned()),
+            ..standing
+        },
+    }
+}
+
+fn exact(protection: Protection, backends: &[Backend]) -> Standing {
+    Standing {
+        protection,
+        backends: backends.to_vec(),
+        grade: Grade::Exact,
+        reason: String::new(),
+        remedy: None,
+    }
+}

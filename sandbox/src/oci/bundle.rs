@@ -1,0 +1,281 @@
+//! A bundle's config.json: what a fence needs to know of it, and what it puts in.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+};
+
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+
+use super::{Error, calls};
+use crate::policy::ClosedCall;
+
+/// A bundle that was read.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    file: PathBuf,
+    value: Value,
+    spec: Spec,
+    directory: PathBuf,
+}
+
+/// The first process of a container, as far as rules speak of it.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// Its words.
+    pub arguments: Vec<String>,
+    /// Its variables.
+    pub environment: HashMap<String, String>,
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Its user.
+    pub uid: u32,
+    /// Whether exec may give no privileges.
+    pub no_new_privileges: bool,
+}
+
+/// What is put into a bundle.
+#[derive(Clone, Debug)]
+pub struct Fencing {
+    /// The program that the hooks run, absolute.
+    pub program: PathBuf,
+    /// The hooks' words: that of createRuntime, then that of poststop.
+    pub hooks: [Vec<String>; 2],
+    /// Capabilities that may stay: in lower case without `cap_`.
+    pub capabilities: Vec<String>,
+    /// Whether exec may give privileges.
+    pub privilege_gain: bool,
+}
+
+impl Bundle {
+    /// Reads the configuration of the bundle in `directory`.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no configuration.
+    pub fn read(directory: &Path) -> Result<Self, Error> {
+        let file = &directory.join("config.json");
+        let text = fs::read(file).map_err(Error::file("read", file))?;
+        let value: Value =
+            serde_json::from_slice(&text).map_err(|error| Error::content(file, error))?;
+        let spec = Spec::deserialize_from(&value).map_err(|error| Error::content(file, error))?;
+        Ok(Self {
+            file: file.to_owned(),
+            value,
+            spec,
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Its annotations.
+    #[must_use]
+    pub fn annotations(&self) -> HashMap<String, String> {
+        self.spec.annotations().clone().unwrap_or_default()
+    }
+
+    /// The directory that becomes the container's root, absolute.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        let path = self.spec.root().as_ref().map(|root| root.path().clone());
+        self.directory.join(path.unwrap_or_else(|| "rootfs".into()))
+    }
+
+    /// The first process.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        let Some(process) = self.spec.process() else {
+            return Process::default();
+        };
+        let environment = process.env().iter().flatten().filter_map(|variable| {
+            let (name, value) = variable.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        Process {
+            arguments: process.args().clone().unwrap_or_default(),
+            environment: environment.collect(),
+            directory: process.cwd().clone(),
+            uid: process.user().uid(),
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        }
+    }
+
+    /// Puts the hooks in, in place of those of an earlier attempt, and takes from the process what the fence does not leave it.
+    pub fn fence(&mut self, fencing: &Fencing) {
+        for (kind, words) in ["createRuntime", "poststop"]
+            .into_iter()
+            .zip(&fencing.hooks)
+        {
+            let list = member(member(&mut self.value, "hooks", json!({})), kind, json!([]));
+            let Value::Array(list) = list else { continue };
+            list.retain(|hook| !is_ours(hook));
+            // The last: what other hooks lay into the container is there when its links are looked at.
+            list.push(json!({ "path": fencing.program, "args": words, "env": [PATH] }));
+        }
+        if let Some(process) = self.value.get_mut("process") {
+            tighten(process, &fencing.capabilities, fencing.privilege_gain);
+        }
+    }
+
+    /// Closes system calls: those that stand without a condition in any filter, the others where the bundle has none.
+    pub fn close_calls(&mut self, closed: &[ClosedCall]) {
+        calls::close(&mut self.value, closed);
+    }
+
+    /// The first of these calls that the bundle's filter lets through whatever its arguments.
+    #[must_use]
+    pub fn first_open(&self, closed: &[ClosedCall]) -> Option<&'static str> {
+        calls::first_open(&self.value, closed)
+    }
+
+    /// Writes it in place of what was there, at once.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self) -> Result<(), Error> {
+        replace(&self.file, &self.value)
+    }
+}
+
+/// What a hook's environment holds: the runtime passes none of its own.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+trait Typed: Sized {
+    fn deserialize_from(value: &Value) -> Result<Self, serde_json::Error>;
+}
+
+impl Typed for Spec {
+    fn deserialize_from(value: &Value) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(value.clone())
+    }
+}
+
+/// Takes from the process in `file`, which is added to a container, what the fence does not leave it.
+///
+/// # Errors
+/// If the file cannot be read or written.
+pub fn tighten_process(
+    file: &Path,
+    capabilities: &[String],
+    privilege_gain: bool,
+) -> Result<(), Error> {
+    let text = fs::read(file).map_err(Error::file("read", file))?;
+    let mut value: Value =
+        serde_json::from_slice(&text).map_err(|error| Error::content(file, error))?;
+    tighten(&mut value, capabilities, privilege_gain);
+    replace(file, &value)
+}
+
+fn tighten(process: &mut Value, capabilities: &[String], privilege_gain: bool) {
+    if let Some(Value::Object(sets)) = process.get_mut("capabilities") {
+        for set in sets.values_mut() {
+            if let Value::Array(names) = set {
+                names.retain(|name| stays(name, capabilities));
+            }
+        }
+    }
+    if !privilege_gain && let Value::Object(process) = process {
+        process.insert("noNewPrivileges".to_owned(), true.into());
+    }
+}
+
+fn stays(name: &Value, kept: &[String]) -> bool {
+    let Some(name) = name.as_str() else {
+        return false;
+    };
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_prefix("cap_").unwrap_or(&name);
+    kept.iter().any(|kept| kept == name)
+}
+
+/// Whether a hook was put in by an earlier attempt with the same bundle.
+fn is_ours(hook: &Value) -> bool {
+    let words = hook.get("args").and_then(Value::as_array);
+    words.is_some_and(|words| words.iter().take(3).eq(["ringfence", "oci", "hook"].iter()))
+}
+
+/// A member of an object, which is made if it is missing or null.
+pub(super) fn member<'a>(value: &'a mut Value, name: &str, empty: Value) -> &'a mut Value {
+    if !value.is_object() {
+        *value = json!({});
+    }
+    let member = &mut value[name];
+    if member.is_null() {
+        *member = empty;
+    }
+    member
+}
+
+/// Replaces a file at once, with the same owner and mode.
+fn replace(file: &Path, value: &Value) -> Result<(), Error> {
+    let failed = || Error::file("write", file);
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    let before = fs::metadata(file).map_err(failed())?;
+    let mut new = tempfile::NamedTempFile::new_in(directory).map_err(failed())?;
+    let text = serde_json::to_vec(value).map_err(|error| Error::content(file, error))?;
+    new.write_all(&text).map_err(failed())?;
+    let mode = fs::Permissions::from_mode(before.mode() & 0o7777);
+    new.as_file().set_permissions(mode).map_err(failed())?;
+    chown(new.path(), Some(before.uid()), Some(before.gid())).map_err(failed())?;
+    new.persist(file).map_err(|error| failed()(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fencing() -> Fencing {
+        Fencing {
+            program: "/usr/bin/ringfence".into(),
+            hooks: [["ringfence", "oci", "hook"]; 2].map(|words| words.map(str::to_owned).to_vec()),
+            capabilities: vec!["chown".to_owned()],
+            privilege_gain: false,
+        }
+    }
+
+    fn fenced(text: &str) -> Value {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.json");
+        fs::write(&file, text).unwrap();
+        for _ in 0..2 {
+            let mut bundle = Bundle::read(folder.path()).unwrap();
+            bundle.fence(&fencing());
+            bundle.write().unwrap();
+        }
+        serde_json::from_slice(&fs::read(&file).unwrap()).unwrap()
+    }
+
+    const BUNDLE: &str = r#"{"ociVersion":"1.0.2","vendor":{"x":1},"root":{"path":"rootfs"},
+        "process":{"cwd":"/","args":["sh"],"user":{"uid":0,"gid":0},
+        "capabilities":{"bounding":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"]}},
+        "hooks":{"createRuntime":[{"path":"/other"}]}}"#;
+
+    #[test]
+    fn the_hooks_stand_once_and_behind_those_of_others() {
+        let value = fenced(BUNDLE);
+        let hooks = value["hooks"]["createRuntime"].as_array().unwrap();
+        assert_eq!(hooks.len(), 2);
+        assert_eq!(hooks[0]["path"], "/other");
+        assert_eq!(hooks[1]["path"], "/usr/bin/ringfence");
+        assert_eq!(value["hooks"]["poststop"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_process_keeps_what_the_fence_leaves_it() {
+        let value = fenced(BUNDLE);
+        assert_eq!(
+            value["process"]["capabilities"]["bounding"],
+            json!(["CAP_CHOWN"])
+        );
+        assert_eq!(value["process"]["capabilities"]["effective"], json!([]));
+        assert_eq!(value["process"]["noNewPrivileges"], json!(true));
+    }
+
+    #[test]
+    fn what_the_library_does_not_know_stays() {
+        assert_eq!(fenced(BUNDLE)["vendor"]["x"], json!(1));
+    }
+}

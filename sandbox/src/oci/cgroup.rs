@@ -1,0 +1,136 @@
+//! The cgroup that a runtime has made for one container: what tells its processes from all others.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
+use ringfence_abi::limits::CGROUP_LEVELS;
+
+use super::Error;
+
+/// A cgroup in which nobody is but one container.
+#[derive(Debug)]
+pub struct OwnCgroup {
+    directory: PathBuf,
+    id: u64,
+    events: File,
+}
+
+impl OwnCgroup {
+    /// The cgroup of the container whose first process is `pid`, in the v2 hierarchy that is mounted at `hierarchy`.
+    ///
+    /// # Errors
+    /// If there is none, or somebody else is in it.
+    pub fn of(pid: i32, hierarchy: &Path) -> Result<Self, Error> {
+        let listing = PathBuf::from(format!("/proc/{pid}/cgroup"));
+        let text = fs::read_to_string(&listing).map_err(Error::file("read", &listing))?;
+        let path = in_hierarchy(&text).map_err(|why| Error::Cgroup(why.to_owned()))?;
+        let directory = hierarchy.join(path);
+        let tasks = directory.join("cgroup.procs");
+        let inside = fs::read_to_string(&tasks).map_err(Error::file("read", &tasks))?;
+        if let Some(other) = inside.lines().find(|&one| one != pid.to_string()) {
+            return Err(Error::Cgroup(format!(
+                "process {other} is in {} as well",
+                directory.display()
+            )));
+        }
+        let events = directory.join("cgroup.events");
+        let metadata = fs::metadata(&directory).map_err(Error::file("look at", &directory))?;
+        Ok(Self {
+            id: metadata.ino(),
+            events: File::open(&events).map_err(Error::file("watch", &events))?,
+            directory,
+        })
+    }
+
+    /// The kernel's number of it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Waits until `descriptor` is readable or this cgroup may have changed.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn wait(&self, descriptor: BorrowedFd<'_>) -> Result<(), Error> {
+        let mut waiting = [
+            PollFd::new(descriptor, PollFlags::POLLIN),
+            PollFd::new(self.events.as_fd(), PollFlags::POLLPRI),
+        ];
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(Error::Monitor {
+                what: "wait for the container",
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// Whether no task is left in it or below. One that was removed holds none.
+    #[must_use]
+    pub fn is_empty(&mut self) -> bool {
+        use io::{Read as _, Seek as _};
+        let mut text = String::new();
+        let read = self
+            .events
+            .rewind()
+            .and_then(|()| self.events.read_to_string(&mut text));
+        read.is_err() || text.lines().any(|line| line == "populated 0")
+    }
+}
+
+/// The path below the hierarchy's root, from `/proc/PID/cgroup` (cgroups(7)).
+fn in_hierarchy(text: &str) -> Result<&Path, &'static str> {
+    let path = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .ok_or("it is in no cgroup of the v2 hierarchy")?;
+    let path = Path::new(path);
+    if path.as_os_str().is_empty() {
+        return Err(
+            "the runtime has left it in the root cgroup (crun does on hosts whose controllers are in v1 hierarchies)",
+        );
+    }
+    let plain = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if path.components().count() > CGROUP_LEVELS as usize {
+        return Err("it lies too deep in the hierarchy");
+    }
+    if !plain || path.to_string_lossy().ends_with(" (deleted)") {
+        return Err("it lies outside of the cgroup namespace, or is gone");
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_cgroup_below_the_root_is_a_containers_own() {
+        let hybrid = "4:memory:/a\n0::/default/c1\n";
+        assert_eq!(in_hierarchy(hybrid), Ok(Path::new("default/c1")));
+        for shared in ["0::/\n", "4:memory:/a\n", "0::/../x\n", "0::/x (deleted)\n"] {
+            assert!(in_hierarchy(shared).is_err(), "{shared}");
+        }
+    }
+}

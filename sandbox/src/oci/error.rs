@@ -1,0 +1,96 @@
+//! What can go wrong with a container before it is fenced; it does not start then.
+
+use std::{io, path::PathBuf};
+
+/// A step of this room that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An option that could mean anything.
+    #[error(
+        "the option `{option}` of `{verb}` is not one that ringfence can read, so it cannot tell which container is meant; \
+         spell it out as `--name value`"
+    )]
+    Option {
+        /// As it was given.
+        option: String,
+        /// The runtime's verb.
+        verb: String,
+    },
+    /// A verb that starts processes that no exec shows.
+    #[error("`{verb}` is refused: {reason}")]
+    Verb {
+        /// The runtime's verb.
+        verb: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A file of the container's, or of ours about it.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file that does not say what it must.
+    #[error("{path} is not usable: {reason}")]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file that others than root can write.
+    #[error("{path} must belong to root, and nobody else may be able to write it")]
+    Owner {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The state on standard input.
+    #[error("the state that the runtime gives to its hook is not usable: {0}")]
+    State(String),
+    /// The container has no cgroup by which it could be told from others.
+    #[error("the container has no cgroup of its own, so that a fence would hold others too: {0}")]
+    Cgroup(String),
+    /// There is no runtime to hand over to.
+    #[error(
+        "no container runtime is found (looked for {looked_for}); name one with --runtime, RINGFENCE_RUNTIME, or `runtime` in \
+         {}",
+        super::CONFIGURATION
+    )]
+    NoRuntime {
+        /// Names and paths.
+        looked_for: String,
+    },
+    /// The monitor.
+    #[error("cannot {what}: {source}")]
+    Monitor {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(super) fn content(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::Content {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
+}

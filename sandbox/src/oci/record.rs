@@ -1,0 +1,150 @@
+//! What is known of the containers that are fenced: a file for each, locked by its monitor for as long as it stands.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// Where the files are.
+const RECORDS: &str = "/run/ringfence/containers";
+
+/// A fenced container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// Its cgroup's directory.
+    pub cgroup: PathBuf,
+    /// Its profile.
+    pub profile: String,
+    /// Capabilities that the profile leaves it: in lower case without `cap_`.
+    pub capabilities: Vec<String>,
+    /// Whether exec may give privileges.
+    pub privilege_gain: bool,
+}
+
+/// A record that this process keeps; dropping it removes it.
+#[derive(Debug)]
+pub struct Held {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Held {
+    /// Writes and locks the record of the container whose cgroup has the number `cgroup`; `None` if another process keeps one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep(cgroup: u64, record: &Record) -> Result<Option<Self>, Error> {
+        let folder = Path::new(RECORDS);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(Error::file("make", folder))?;
+        let path = folder.join(format!("{cgroup}.json"));
+        let failed = || Error::file("write", &path);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed())?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, errno)) => return Err(failed()(errno.into())),
+        };
+        let text = serde_json::to_vec(record).map_err(|error| Error::content(&path, error))?;
+        lock.set_len(0).map_err(failed())?;
+        lock.write_all(&text).map_err(failed())?;
+        Ok(Some(Self { path, _lock: lock }))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // One that stays is taken for that of a monitor that was killed, and removed by the next look.
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+/// The records of containers with this name: more than one if several roots of runtimes use it.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn of_container(id: &str) -> Result<Vec<Record>, Error> {
+    Ok(all()?
+        .into_iter()
+        .map(|(_, record)| record)
+        .filter(|record| record.id == id)
+        .collect())
+}
+
+/// Waits until no fence of the container `id` in `bundle` stands any more; false if one does after `patience`.
+///
+/// # Errors
+/// If the records cannot be read.
+pub fn ended(id: &str, bundle: &Path, patience: Duration) -> Result<bool, Error> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let standing = all()?.into_iter().any(|(path, record)| {
+            record.id == id && record.bundle == bundle && is_held_or_removed(&path)
+        });
+        if !standing {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether its monitor lives. The record of one that was killed is removed once its container's cgroup is gone.
+fn is_held_or_removed(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(_unheld) => {
+            fs::remove_file(path).ok();
+            false
+        }
+        Err(_) => true,
+    }
+}
+
+fn all() -> Result<Vec<(PathBuf, Record)>, Error> {
+    let folder = Path::new(RECORDS);
+    let unreadable = || Error::file("read", folder);
+    let listing = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(unreadable())?,
+    };
+    let mut records = Vec::new();
+    for entry in listing {
+        let path = entry.map_err(unreadable())?.path();
+        let text = match fs::read(&path) {
+            // It was removed in between.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(Error::file("read", &path))?,
+        };
+        // One that is being written is of a container that nobody can have been told of.
+        if let Ok(record) = serde_json::from_slice(&text) {
+            records.push((path, record));
+        }
+    }
+    Ok(records)
+}
