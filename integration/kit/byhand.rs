@@ -26,8 +26,9 @@ impl ByHand {
         let group = Group::new()?;
         let id = fs::metadata(&group.0)?.ino();
         let directory = group.0.clone();
-        let mut engine = Engine::open(&Cgroup { directory, id })?;
-        let fence = engine.install(policy, id)?;
+        let cgroup = Cgroup { directory, id };
+        let mut engine = Engine::open(&cgroup)?;
+        let fence = engine.install(policy, &cgroup)?;
         Ok(Self {
             group,
             engine,

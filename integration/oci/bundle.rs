@@ -105,7 +105,11 @@ impl Bundle {
     pub(crate) fn call(&self, words: &[&str]) -> Result<Ended, Failed> {
         let mut command = Command::new(&self.runtime);
         command
-            .args(words.iter().map(|word| if *word == "@" { self.id.as_str() } else { word }))
+            .args(
+                words
+                    .iter()
+                    .map(|word| if *word == "@" { self.id.as_str() } else { word }),
+            )
             .current_dir(self.path())
             .stdin(Stdio::null());
         let output = command
@@ -219,7 +223,13 @@ impl Ended {
 
 /// What `runc spec` writes, without what this host may lack.
 fn configuration(id: &str, script: &str) -> Value {
-    let all = json!(["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"]);
+    let all = json!([
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_DAC_READ_SEARCH",
+        "CAP_SYS_ADMIN",
+        "CAP_SYS_PTRACE"
+    ]);
     json!({
         "ociVersion": "1.0.2",
         "process": {

@@ -43,7 +43,11 @@ pub(crate) fn register(suite: &mut Suite) {
         PODMAN,
         hooks_folder,
     );
-    suite.test("oci::containerd_runs_behind_the_fence", CONTAINERD, containerd);
+    suite.test(
+        "oci::containerd_runs_behind_the_fence",
+        CONTAINERD,
+        containerd,
+    );
     suite.test("oci::a_bundle_runs_without_an_engine", FENCED, no_engine);
 }
 
@@ -78,16 +82,28 @@ impl Podman {
     fn call(&self, words: &[OsString]) -> Result<(Option<i32>, String, String), Failed> {
         let mut command = Command::new("podman");
         for option in ["root", "runroot", "tmpdir"] {
-            command.arg(format!("--{option}")).arg(self.at(&format!("podman-{option}")));
+            command
+                .arg(format!("--{option}"))
+                .arg(self.at(&format!("podman-{option}")));
         }
         command
-            .args(["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime"])
+            .args([
+                "--cgroup-manager",
+                "cgroupfs",
+                "--events-backend",
+                "file",
+                "--runtime",
+            ])
             .arg(self.at("ringfence-runc"))
             .args(words)
             .stdin(Stdio::null());
         let output = command.output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+        Ok((
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        ))
     }
 
     fn succeeds(&self, words: &[OsString]) -> Result<String, Failed> {
@@ -119,16 +135,42 @@ fn words(words: &[&str]) -> Vec<OsString> {
 
 fn podman() -> Verdict {
     let podman = Podman::new()?;
-    let run = ["run", "--rm", "--network", "none", IMAGE, "sh", "-c", SCRIPT];
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        IMAGE,
+        "sh",
+        "-c",
+        SCRIPT,
+    ];
     let (_, out, err) = podman.call(&words(&run))?;
     is(&out, "kept\n1\n", &err)?;
-    let detached = ["run", "-d", "--name", "c", "--network", "none", IMAGE, "sleep", "60"];
+    let detached = [
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        IMAGE,
+        "sleep",
+        "60",
+    ];
     podman.succeeds(&words(&detached))?;
     let (_, out, err) = podman.call(&words(&["exec", "c", "sh", "-c", SCRIPT]))?;
     is(&out, "kept\n1\n", &err)?;
     podman.succeeds(&words(&["kill", "c"]))?;
     podman.succeeds(&words(&["rm", "--force", "c"]))?;
-    let annotated = ["run", "--rm", "--network", "none", "--annotation", "dev.ringfence.profile=none-such"];
+    let annotated = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--annotation",
+        "dev.ringfence.profile=none-such",
+    ];
     let (code, out, err) = podman.call(&words(&[&annotated[..], &[IMAGE, "true"]].concat()))?;
     if code == Some(0) || !err.contains("none-such") {
         return Err(format!("a profile that is not there: {code:?}\n{out}\n{err}").into());
@@ -149,7 +191,19 @@ fn hooks_folder() -> Verdict {
     });
     fs::write(folder.join("ringfence.json"), serde_json::to_vec(&hook)?)?;
     let folder = folder.to_string_lossy().into_owned();
-    let run = ["--runtime", "runc", "--hooks-dir", &folder, "run", "--rm", "--network", "none", IMAGE, "echo", "started"];
+    let run = [
+        "--runtime",
+        "runc",
+        "--hooks-dir",
+        &folder,
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        IMAGE,
+        "echo",
+        "started",
+    ];
     let (code, out, err) = podman.call(&words(&run))?;
     if code == Some(0) || !out.is_empty() || !err.contains("syscalls would be weaker") {
         return Err(format!("{code:?}\n{out}\n{err}").into());
@@ -170,7 +224,12 @@ impl Drop for Daemon {
 fn containerd() -> Verdict {
     let podman = Podman::new()?;
     let archive = podman.at("image.tar");
-    podman.succeeds(&["save".into(), "-o".into(), archive.clone().into(), IMAGE.into()])?;
+    podman.succeeds(&[
+        "save".into(),
+        "-o".into(),
+        archive.clone().into(),
+        IMAGE.into(),
+    ])?;
     let socket = podman.at("containerd.sock");
     let configuration = format!(
         "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {socket:?}\n",
@@ -191,7 +250,11 @@ fn containerd() -> Verdict {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !socket.exists() {
         if Instant::now() > deadline {
-            return Err(format!("no socket: {}", fs::read_to_string(podman.at("containerd.log"))?).into());
+            return Err(format!(
+                "no socket: {}",
+                fs::read_to_string(podman.at("containerd.log"))?
+            )
+            .into());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -203,7 +266,11 @@ fn containerd() -> Verdict {
             .stdin(Stdio::null())
             .output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+        Ok((
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        ))
     };
     let done = |given: &[&str]| match ctr(given)? {
         (Some(0), out, _) => Ok(out),
@@ -212,10 +279,29 @@ fn containerd() -> Verdict {
     let link = podman.at("ringfence-runc").to_string_lossy().into_owned();
     let archive = archive.to_string_lossy().into_owned();
     done(&["image", "import", &archive])?;
-    let run = ["run", "--rm", "--runc-binary", &link, IMAGE, "c1", "sh", "-c", SCRIPT];
+    let run = [
+        "run",
+        "--rm",
+        "--runc-binary",
+        &link,
+        IMAGE,
+        "c1",
+        "sh",
+        "-c",
+        SCRIPT,
+    ];
     let (_, out, err) = ctr(&run)?;
     is(&out, "kept\n1\n", &err)?;
-    done(&["run", "-d", "--runc-binary", &link, IMAGE, "c2", "sleep", "60"])?;
+    done(&[
+        "run",
+        "-d",
+        "--runc-binary",
+        &link,
+        IMAGE,
+        "c2",
+        "sleep",
+        "60",
+    ])?;
     let (_, out, err) = ctr(&["task", "exec", "--exec-id", "e", "c2", "sh", "-c", SCRIPT])?;
     is(&out, "kept\n1\n", &err)?;
     done(&["task", "kill", "--signal", "9", "c2"])?;
@@ -227,7 +313,14 @@ fn containerd() -> Verdict {
         std::thread::sleep(Duration::from_millis(50));
     }
     done(&["container", "delete", "c2"])?;
-    let annotated = ["run", "--rm", "--runc-binary", &link, "--annotation", "dev.ringfence.profile=none-such"];
+    let annotated = [
+        "run",
+        "--rm",
+        "--runc-binary",
+        &link,
+        "--annotation",
+        "dev.ringfence.profile=none-such",
+    ];
     let (code, _, err) = ctr(&[&annotated[..], &[IMAGE, "c3", "true"]].concat())?;
     // containerd shows what the runtime has written to its log.
     if code == Some(0) || !err.contains("none-such") {

@@ -71,7 +71,7 @@ pub(crate) fn register(suite: &mut Suite) {
 
 /// Each act by itself, with the same container unfenced as the control.
 fn denied(runtime: &str) -> Verdict {
-    let script = "echo x > /data/made; echo $?; cp /bin/busybox /tmp/sh; /tmp/sh true; echo $?; \
+    let script = "echo x > /data/made; echo $?; cp /bin/busybox /tmp/sh; /tmp/sh -c true; echo $?; \
                   mount -t tmpfs x /data; echo $?; cat /data/kept; unshare -U true; echo $?; \
                   echo fine > /tmp/made; cat /tmp/made";
     let fenced = Bundle::of(runtime, script)?.call(&["run", "@"])?;
@@ -86,7 +86,8 @@ fn denied(runtime: &str) -> Verdict {
 
 /// A directory of the host's that was left open (CVE-2024-21626).
 fn leaked_descriptor(runtime: &str) -> Verdict {
-    let script = "cat /proc/self/fd/3/rootfs/data/kept; cat /proc/self/fd/3/config.json >/tmp/c; echo $?";
+    let script =
+        "cat /proc/self/fd/3/rootfs/data/kept; cat /proc/self/fd/3/config.json >/tmp/c; echo $?";
     let run = |runtime: &str| {
         let bundle = Bundle::of(runtime, script)?;
         bundle.by_shell("exec 3<. && exec \"$0\" run --preserve-fds 1 \"$1\"")
@@ -299,7 +300,9 @@ fn monitor_of(bundle: &Bundle) -> Result<Option<i32>, Failed> {
             let holds = open
                 .flatten()
                 .any(|one| fs::read_link(one.path()).is_ok_and(|target| target == file));
-            let pid = process.file_name().and_then(|name| name.to_str()?.parse().ok());
+            let pid = process
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok());
             if holds && pid.is_some() {
                 return Ok(pid);
             }

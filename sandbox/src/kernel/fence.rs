@@ -193,10 +193,7 @@ fn absent_is_fine(
 
 /// Takes a free identifier and leaves a locked record: its lock says that the supervisor is alive, its text which cgroup
 /// the fence has.
-fn reserve(
-    engine: &mut Engine,
-    cgroup: &Cgroup,
-) -> Result<(u32, Flock<File>, PathBuf), Error> {
+fn reserve(engine: &mut Engine, cgroup: &Cgroup) -> Result<(u32, Flock<File>, PathBuf), Error> {
     for id in 1..=FENCES {
         match engine.maps.counters.insert(id, [0; 5], NO_EXIST) {
             Ok(()) => {}

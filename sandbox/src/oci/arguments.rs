@@ -155,9 +155,8 @@ fn start(verb: &str, words: &[OsString], directory: &Path) -> Result<Act, Error>
     let mut bundle = directory.to_owned();
     let mut options = Options::of(words, verb, START_VALUES, START_FLAGS);
     while let Some(option) = options.next_option()? {
-        match option {
-            ("bundle" | "b", value) => bundle = directory.join(value),
-            _ => {}
+        if let ("bundle" | "b", value) = option {
+            bundle = directory.join(value);
         }
     }
     let rest = options.rest();
@@ -281,7 +280,11 @@ impl Complaint {
             format!("time=\"{time}\" level=error msg={message:?}\n")
         };
         // Where it cannot be written, standard error and the exit code still tell.
-        if let Ok(mut file) = std::fs::File::options().create(true).append(true).open(path) {
+        if let Ok(mut file) = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+        {
             file.write_all(line.as_bytes()).ok();
         }
     }
@@ -314,7 +317,10 @@ mod tests {
             read("--systemd-cgroup --log-format=json create --bundle=/b c1"),
             start_of("/b", "c1")
         );
-        assert_eq!(read("run -b rel --no-pivot c1"), start_of("/here/rel", "c1"));
+        assert_eq!(
+            read("run -b rel --no-pivot c1"),
+            start_of("/here/rel", "c1")
+        );
         assert_eq!(read("run c1"), start_of("/here", "c1"));
         assert_eq!(
             read("exec --process /p --detach --pid-file /f c1"),
@@ -328,7 +334,14 @@ mod tests {
 
     #[test]
     fn what_starts_nothing_is_not_looked_at() {
-        for line in ["state c1", "kill --all c1 9", "delete --force c1", "--version", "features", ""] {
+        for line in [
+            "state c1",
+            "kill --all c1 9",
+            "delete --force c1",
+            "--version",
+            "features",
+            "",
+        ] {
             assert_eq!(read(line), Ok(Act::Other), "{line}");
         }
     }
@@ -353,6 +366,10 @@ mod tests {
 
     #[test]
     fn restoring_is_refused() {
-        assert!(read("restore --image-path /i c1").unwrap_err().contains("restore"));
+        assert!(
+            read("restore --image-path /i c1")
+                .unwrap_err()
+                .contains("restore")
+        );
     }
 }

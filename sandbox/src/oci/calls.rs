@@ -17,7 +17,11 @@ const REFUSING: [&str; 5] = [
 
 /// Closes `calls` in the filter of the configuration.
 pub(super) fn close(configuration: &mut Value, calls: &[ClosedCall]) {
-    let filter = member(member(configuration, "linux", json!({})), "seccomp", Value::Null);
+    let filter = member(
+        member(configuration, "linux", json!({})),
+        "seccomp",
+        Value::Null,
+    );
     if filter.is_null() {
         *filter = json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures() });
     }
@@ -147,7 +151,9 @@ mod tests {
         assert_eq!(first_open(&configuration, &[MOUNT]), Some("mount"));
         close(&mut configuration, &[MOUNT, CLONE]);
         assert_eq!(first_open(&configuration, &[MOUNT]), None);
-        let rules = configuration["linux"]["seccomp"]["syscalls"].as_array().unwrap();
+        let rules = configuration["linux"]["seccomp"]["syscalls"]
+            .as_array()
+            .unwrap();
         assert_eq!(rules.len(), 1);
         assert_eq!(rules[0]["names"], json!(["read"]));
     }

@@ -57,7 +57,8 @@ pub enum Error {
     /// There is no runtime to hand over to.
     #[error(
         "no container runtime is found (looked for {looked_for}); name one with --runtime, RINGFENCE_RUNTIME, or `runtime` in \
-         {}", super::CONFIGURATION
+         {}",
+        super::CONFIGURATION
     )]
     NoRuntime {
         /// Names and paths.
@@ -86,7 +87,7 @@ impl Error {
         }
     }
 
-    pub(super) fn content(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+    pub(super) fn content(path: impl Into<PathBuf>, reason: &impl ToString) -> Self {
         Self::Content {
             path: path.into(),
             reason: reason.to_string(),

@@ -84,7 +84,8 @@ impl Root {
         if inside.is_err_and(|errno| !matches!(errno, Errno::ENOENT | Errno::ENOTDIR)) {
             return Found::Other;
         }
-        readlinkat(entry.as_fd(), "").map_or(Found::Missing, |target| Found::Link(target.into_vec()))
+        readlinkat(entry.as_fd(), "")
+            .map_or(Found::Missing, |target| Found::Link(target.into_vec()))
     }
 
     fn open(&self, path: &Path, flags: OFlag, resolve: ResolveFlag) -> Result<File, Errno> {

@@ -64,20 +64,25 @@ mod tests {
             profile: Some("shell".to_owned()),
             ..Host::default()
         };
-        let name = |annotations: &HashMap<_, _>, given| {
-            choose(&host, annotations, given).unwrap().name
-        };
+        let name =
+            |annotations: &HashMap<_, _>, given| choose(&host, annotations, given).unwrap().name;
         assert_eq!(name(&annotated("git"), Some("python")), "git");
         assert_eq!(name(&HashMap::new(), Some("python")), "python");
         assert_eq!(name(&HashMap::new(), None), "shell");
         let nobody = choose(&Host::default(), &HashMap::new(), None).unwrap();
-        assert_eq!((nobody.name.as_str(), nobody.profiles.len()), ("untrusted", 0));
+        assert_eq!(
+            (nobody.name.as_str(), nobody.profiles.len()),
+            ("untrusted", 0)
+        );
     }
 
     #[test]
     fn a_container_cannot_name_a_file() {
         for name in ["/tmp/own.toml", "../own.toml", "own/x"] {
-            assert!(choose(&Host::default(), &annotated(name), None).is_err(), "{name}");
+            assert!(
+                choose(&Host::default(), &annotated(name), None).is_err(),
+                "{name}"
+            );
         }
     }
 

@@ -95,7 +95,12 @@ impl Log {
         let weaker = standings
             .iter()
             .filter(|standing| standing.grade >= Grade::Weaker)
-            .map(|standing| format!("{} is {}: {}", standing.protection, standing.grade, standing.reason));
+            .map(|standing| {
+                format!(
+                    "{} is {}: {}",
+                    standing.protection, standing.grade, standing.reason
+                )
+            });
         log.bytes += write(
             &mut log.file,
             &Line::Begin {

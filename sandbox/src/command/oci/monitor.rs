@@ -163,7 +163,9 @@ impl Enclosure {
 
 fn own_cgroup(container: &Container, probe: &Probe) -> Result<OwnCgroup, Failure> {
     let place = probe.cgroup.as_ref().ok_or_else(|| {
-        Failure::Argument("there is no cgroup v2 hierarchy, by which containers are told apart".to_owned())
+        Failure::Argument(
+            "there is no cgroup v2 hierarchy, by which containers are told apart".to_owned(),
+        )
     })?;
     Ok(OwnCgroup::of(container.pid, place.directory())?)
 }

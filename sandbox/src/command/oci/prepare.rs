@@ -56,9 +56,17 @@ fn entry(found: Found) -> Entry {
 /// Whether this is the container that holds a pod's namespaces: it runs a program of the engine's, which no profile for what is in
 /// the pod lists. Who says so wrongly gets no more than the right to execute the container's own command.
 fn is_pause(container: &Container) -> bool {
-    ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]
-        .iter()
-        .any(|name| container.annotations.get(*name).is_some_and(|kind| kind == "sandbox"))
+    [
+        "io.kubernetes.cri.container-type",
+        "io.kubernetes.cri-o.ContainerType",
+    ]
+    .iter()
+    .any(|name| {
+        container
+            .annotations
+            .get(*name)
+            .is_some_and(|kind| kind == "sandbox")
+    })
 }
 
 /// Under the default profile, the command itself may be read and executed, as in `ringfence run`.
@@ -94,7 +102,12 @@ fn find(process: &Process, look: compile::Look<'_>) -> Option<Vec<u8>> {
 
 /// The values of the variables that profiles may use: the container's own.
 fn variables(process: &Process) -> Variables {
-    let given = |name: &str| process.environment.get(name).filter(|value| value.starts_with('/'));
+    let given = |name: &str| {
+        process
+            .environment
+            .get(name)
+            .filter(|value| value.starts_with('/'))
+    };
     let root = process.uid == 0;
     let home = match given("HOME") {
         Some(home) => home.clone(),
@@ -102,10 +115,18 @@ fn variables(process: &Process) -> Variables {
         None => "/".to_owned(),
     };
     let below = |variable, default: &str| {
-        given(variable).cloned().unwrap_or_else(|| format!("{}/{default}", home.trim_end_matches('/')))
+        given(variable)
+            .cloned()
+            .unwrap_or_else(|| format!("{}/{default}", home.trim_end_matches('/')))
     };
     let name = process.environment.get("USER").cloned();
-    let name = name.unwrap_or_else(|| if root { "root".to_owned() } else { process.uid.to_string() });
+    let name = name.unwrap_or_else(|| {
+        if root {
+            "root".to_owned()
+        } else {
+            process.uid.to_string()
+        }
+    });
     Variables::new()
         .with("CWD", &process.directory)
         .with("TMP", given("TMPDIR").map_or("/tmp", String::as_str))

@@ -52,7 +52,11 @@ pub fn runtime(options: &RuntimeOptions, words: &[OsString]) -> Result<u8, Failu
 ///
 /// # Errors
 /// As [`runtime`].
-pub fn bundle(options: &RuntimeOptions, directory: &Path, id: Option<String>) -> Result<u8, Failure> {
+pub fn bundle(
+    options: &RuntimeOptions,
+    directory: &Path,
+    id: Option<String>,
+) -> Result<u8, Failure> {
     let id = id.unwrap_or_else(|| format!("ringfence-{}", std::process::id()));
     let words = ["run", "--bundle"].map(OsString::from);
     let words = [&words[..], &[directory.into(), id.into()]].concat();

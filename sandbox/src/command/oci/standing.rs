@@ -70,7 +70,9 @@ fn syscalls(policy: &Policy, open: Surfaces, bundle: &Bundle) -> Standing {
         None => standing,
         Some(name) => Standing {
             grade: Grade::Weaker,
-            reason: format!("the bundle's filter lets `{name}` through, so that only the hooks judge it"),
+            reason: format!(
+                "the bundle's filter lets `{name}` through, so that only the hooks judge it"
+            ),
             remedy: Some("start it by `ringfence oci runtime`, which closes it".to_owned()),
             ..standing
         },

@@ -160,7 +160,11 @@ impl Record {
     }
 
     /// Counts an event; returns its kind the first time.
-    pub(in crate::command) fn add(&mut self, event: &Event, explainer: &Explainer) -> Option<&Denial> {
+    pub(in crate::command) fn add(
+        &mut self,
+        event: &Event,
+        explainer: &Explainer,
+    ) -> Option<&Denial> {
         let kind = Kind {
             operation: event.operation,
             program: event.program,
