@@ -71,7 +71,7 @@ pub(crate) fn register(suite: &mut Suite) {
 
 /// Each act by itself, with the same container unfenced as the control.
 fn denied(runtime: &str) -> Verdict {
-    let script = "echo x > /data/made; echo $?; cp /bin/busybox /tmp/sh; /tmp/sh true; echo $?; \
+    let script = "echo x > /data/made; echo $?; cp /bin/busybox /tmp/sh; /tmp/sh -c true; echo $?; \
                   mount -t tmpfs x /data; echo $?; cat /data/kept; unshare -U true; echo $?; \
                   echo fine > /tmp/made; cat /tmp/made";
     let fenced = Bundle::of(runtime, script)?.call(&["run", "@"])?;

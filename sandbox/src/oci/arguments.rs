@@ -155,9 +155,8 @@ fn start(verb: &str, words: &[OsString], directory: &Path) -> Result<Act, Error>
     let mut bundle = directory.to_owned();
     let mut options = Options::of(words, verb, START_VALUES, START_FLAGS);
     while let Some(option) = options.next_option()? {
-        match option {
-            ("bundle" | "b", value) => bundle = directory.join(value),
-            _ => {}
+        if let ("bundle" | "b", value) = option {
+            bundle = directory.join(value);
         }
     }
     let rest = options.rest();

@@ -60,8 +60,8 @@ impl Bundle {
         let file = &directory.join("config.json");
         let text = fs::read(file).map_err(Error::file("read", file))?;
         let value: Value =
-            serde_json::from_slice(&text).map_err(|error| Error::content(file, error))?;
-        let spec = Spec::deserialize_from(&value).map_err(|error| Error::content(file, error))?;
+            serde_json::from_slice(&text).map_err(|error| Error::content(file, &error))?;
+        let spec = Spec::deserialize_from(&value).map_err(|error| Error::content(file, &error))?;
         Ok(Self {
             file: file.to_owned(),
             value,
@@ -163,7 +163,7 @@ pub fn tighten_process(
 ) -> Result<(), Error> {
     let text = fs::read(file).map_err(Error::file("read", file))?;
     let mut value: Value =
-        serde_json::from_slice(&text).map_err(|error| Error::content(file, error))?;
+        serde_json::from_slice(&text).map_err(|error| Error::content(file, &error))?;
     tighten(&mut value, capabilities, privilege_gain);
     replace(file, &value)
 }
@@ -214,7 +214,7 @@ fn replace(file: &Path, value: &Value) -> Result<(), Error> {
     let directory = file.parent().unwrap_or(Path::new("/"));
     let before = fs::metadata(file).map_err(failed())?;
     let mut new = tempfile::NamedTempFile::new_in(directory).map_err(failed())?;
-    let text = serde_json::to_vec(value).map_err(|error| Error::content(file, error))?;
+    let text = serde_json::to_vec(value).map_err(|error| Error::content(file, &error))?;
     new.write_all(&text).map_err(failed())?;
     let mode = fs::Permissions::from_mode(before.mode() & 0o7777);
     new.as_file().set_permissions(mode).map_err(failed())?;

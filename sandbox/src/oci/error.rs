@@ -87,7 +87,7 @@ impl Error {
         }
     }
 
-    pub(super) fn content(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+    pub(super) fn content(path: impl Into<PathBuf>, reason: &impl ToString) -> Self {
         Self::Content {
             path: path.into(),
             reason: reason.to_string(),

@@ -62,7 +62,7 @@ impl Host {
         };
         belongs_to_root(path)?;
         let configuration: Configuration =
-            toml::from_str(&text).map_err(|error| Error::content(path, error))?;
+            toml::from_str(&text).map_err(|error| Error::content(path, &error))?;
         Ok(configuration.containers)
     }
 

@@ -66,7 +66,7 @@ impl Held {
             Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
             Err((_, errno)) => return Err(failed()(errno.into())),
         };
-        let text = serde_json::to_vec(record).map_err(|error| Error::content(&path, error))?;
+        let text = serde_json::to_vec(record).map_err(|error| Error::content(&path, &error))?;
         lock.set_len(0).map_err(failed())?;
         lock.write_all(&text).map_err(failed())?;
         Ok(Some(Self { path, _lock: lock }))
