@@ -178,7 +178,7 @@ mod tests {
         for own in [
             "/home/u/work",
             "/home/u/.cache/pip",
-            "/usr/share",
+            "/usr/share/git",
             "/etc/ssl",
         ] {
             assert!(is(own), "{own}");
