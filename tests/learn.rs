@@ -86,7 +86,9 @@ fn learned() -> impl Strategy<Value = Learned> {
 }
 
 fn merged(one: &Learned, other: &Learned) -> Learned {
-    one.clone().merge(other.clone()).unwrap()
+    one.clone()
+        .merge(other.clone())
+        .expect("nothing was written by hand")
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Level, evidence::Evidence, needs::Need, place::Places, short};
 use crate::{
-    profile::Right,
+    profile::{Right, syscall},
     trace::{Text, Trace},
 };
 
@@ -58,7 +58,7 @@ const SOCKET: &str = "socket";
 
 impl Learned {
     /// A profile of one run, without rules.
-    pub(super) fn of_run(trace: &Trace, _level: Level) -> Self {
+    pub(super) fn of_run(trace: &Trace) -> Self {
         let words: Vec<String> = trace.facts.command.iter().map(Text::to_string).collect();
         let command: String = words
             .join(" ")
@@ -122,8 +122,9 @@ impl Learned {
             self.kernel.insert(surface.clone(), once(BTreeSet::new()));
         }
         if level == Level::Tight {
-            let named = |name: &&String| name.bytes().any(|byte| byte.is_ascii_lowercase());
-            self.system_calls = Some(end.system_calls.iter().filter(named).cloned().collect());
+            // A call that the language has no name for cannot be listed.
+            let known = |name: &&String| syscall::check(name).is_ok();
+            self.system_calls = Some(end.system_calls.iter().filter(known).cloned().collect());
         }
     }
 }

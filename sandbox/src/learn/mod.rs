@@ -78,7 +78,7 @@ const WORTH_EXTENDING: usize = 5;
 pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
     let places = Places::new(&trace.facts.variables);
     let needs = needs(trace);
-    let mut learned = Learned::of_run(trace, surroundings.level);
+    let mut learned = Learned::of_run(trace);
     let extended = choose(&needs, surroundings);
     learned.extends = extended.iter().map(|(name, _)| name.clone()).collect();
     let mut open: BTreeMap<&[u8], Need> = BTreeMap::new();
