@@ -117,15 +117,12 @@ fn datagrams(socket: &UdpSocket, shared: &Shared) {
     while !shared.stopped.load(Ordering::SeqCst) {
         let received = socket.recv_from(&mut buffer);
         shared.tend();
-        match received {
-            Ok((length, peer)) => {
-                if let Some(answer) = shared.respond(&buffer[..length], false) {
-                    // Who has gone needs no answer.
-                    socket.send_to(&answer, peer).ok();
-                }
-            }
-            // Nothing came for a while, or an answer that found nobody has come back (ICMP): the next query is another one.
-            Err(_) => {}
+        // Nothing may have come for a while, or an answer that found nobody has come back (ICMP): the next query is another one.
+        if let Ok((length, peer)) = received
+            && let Some(answer) = shared.respond(&buffer[..length], false)
+        {
+            // Who has gone needs no answer.
+            socket.send_to(&answer, peer).ok();
         }
     }
 }
