@@ -82,7 +82,7 @@ impl Network {
         folder.file("outside.py", include_str!("resolver.py"))?;
         folder.file(
             "resolv.conf",
-            "nameserver 127.0.0.53\noptions timeout:1 attempts:1\n",
+            "nameserver 127.0.0.53\noptions timeout:10 attempts:2\n",
         )?;
         folder.file("hosts", "127.0.0.1 localhost\n10.0.0.82 hosted.test\n")?;
         Ok(Self { folder })
@@ -97,7 +97,7 @@ impl Network {
              mount --bind resolv.conf /etc/resolv.conf; mount --bind hosts /etc/hosts\n\
              rm -rf out; mkdir out; {PYTHON} -I outside.py out >log 2>&1 & server=$!\n\
              trap 'kill $server' EXIT\n\
-             tries=0; until [ -e out/ready ] || [ $tries = 300 ]; do sleep 0.1; tries=$((tries + 1)); done\n\
+             tries=0; until [ -e out/ready ] || [ $tries = 900 ]; do sleep 0.1; tries=$((tries + 1)); done\n\
              set +e; \"$@\""
         );
         let mut start = Command::new("unshare");
@@ -151,7 +151,7 @@ impl Ended {
 }
 
 fn curl(url: &str) -> [&str; 6] {
-    ["curl", "-sS", "-m", "9", "--", url]
+    ["curl", "-sS", "-m", "60", "--", url]
 }
 
 fn an_allowed_name_is_reached_on_its_port_alone() -> Verdict {
@@ -204,8 +204,8 @@ fn an_address_is_open_only_by_the_name_that_led_there() -> Verdict {
         .fenced(&["--connect", "web.test:8080"], &curl(url))?
         .claim(false, &["denied connect tcp 93.184.215.80:8080"])?;
     // Another name that leads to the same address, once it has been looked up.
-    let script = "curl -sS -m 9 http://web.test:8080/hello && curl -sS -m 9 http://93.184.215.80:8080/hello && \
-                  ! curl -sS -m 9 http://93.184.215.81:8080/hello";
+    let script = "curl -sS -m 60 http://web.test:8080/hello && curl -sS -m 60 http://93.184.215.80:8080/hello && \
+                  ! curl -sS -m 60 http://93.184.215.81:8080/hello";
     network
         .fenced(&["--connect", "web.test:8080"], &["sh", "-c", script])?
         .claim(true, &["denied connect tcp 93.184.215.81:8080"])

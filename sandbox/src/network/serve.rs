@@ -117,7 +117,7 @@ fn datagrams(socket: &UdpSocket, shared: &Shared) {
     while !shared.stopped.load(Ordering::SeqCst) {
         let received = socket.recv_from(&mut buffer);
         shared.tend();
-        // An error is that nothing came for a while, or that an answer found nobody (ICMP): the next query is another one.
+        // Nothing may have come for a while, or an answer that found nobody has come back (ICMP): the next query is another one.
         if let Ok((length, peer)) = received
             && let Some(answer) = shared.respond(&buffer[..length], false)
         {
