@@ -15,7 +15,7 @@ use super::bundle::Bundle;
 use crate::kit::{Need, Suite, Verdict, binary};
 
 /// What every engine is asked to run: one act that is allowed, and two that are not.
-const SCRIPT: &str = "cat /data/kept; echo x > /data/made; mount -t tmpfs x /data; echo $?";
+const SCRIPT: &str = "cat /data/kept; echo x > /data/made; mount -t tmpfs x /data || echo closed";
 const IMAGE: &str = "localhost/ringfence-test:1";
 
 const PODMAN: &[Need] = &[
@@ -146,7 +146,7 @@ fn podman() -> Verdict {
         SCRIPT,
     ];
     let (_, out, err) = podman.call(&words(&run))?;
-    is(&out, "kept\n1\n", &err)?;
+    is(&out, "kept\nclosed\n", &err)?;
     let detached = [
         "run",
         "-d",
@@ -160,7 +160,7 @@ fn podman() -> Verdict {
     ];
     podman.succeeds(&words(&detached))?;
     let (_, out, err) = podman.call(&words(&["exec", "c", "sh", "-c", SCRIPT]))?;
-    is(&out, "kept\n1\n", &err)?;
+    is(&out, "kept\nclosed\n", &err)?;
     podman.succeeds(&words(&["kill", "c"]))?;
     podman.succeeds(&words(&["rm", "--force", "c"]))?;
     let annotated = [
@@ -291,7 +291,7 @@ fn containerd() -> Verdict {
         SCRIPT,
     ];
     let (_, out, err) = ctr(&run)?;
-    is(&out, "kept\n1\n", &err)?;
+    is(&out, "kept\nclosed\n", &err)?;
     done(&[
         "run",
         "-d",
@@ -303,7 +303,7 @@ fn containerd() -> Verdict {
         "60",
     ])?;
     let (_, out, err) = ctr(&["task", "exec", "--exec-id", "e", "c2", "sh", "-c", SCRIPT])?;
-    is(&out, "kept\n1\n", &err)?;
+    is(&out, "kept\nclosed\n", &err)?;
     done(&["task", "kill", "--signal", "9", "c2"])?;
     let deadline = Instant::now() + Duration::from_secs(30);
     while ctr(&["task", "delete", "c2"])?.0 != Some(0) {
@@ -340,7 +340,7 @@ fn no_engine() -> Verdict {
         .output()?;
     is(
         &String::from_utf8_lossy(&output.stdout),
-        "kept\n1\n",
+        "kept\nclosed\n",
         &String::from_utf8_lossy(&output.stderr),
     )
 }

@@ -71,17 +71,14 @@ pub(crate) fn register(suite: &mut Suite) {
 
 /// Each act by itself, with the same container unfenced as the control.
 fn denied(runtime: &str) -> Verdict {
-    let script = "echo x > /data/made; echo $?; cp /bin/busybox /tmp/sh; /tmp/sh -c true; echo $?; \
-                  mount -t tmpfs x /data; echo $?; cat /data/kept; unshare -U true; echo $?; \
+    let script = "echo x > /data/made || echo unwritten; cp /bin/busybox /tmp/sh; /tmp/sh -c true || echo unexecuted; \
+                  unshare -U true || echo unshared; cat /data/kept; mount -t tmpfs x /data || echo unmounted; \
                   echo fine > /tmp/made; cat /tmp/made";
     let fenced = Bundle::of(runtime, script)?.call(&["run", "@"])?;
-    fenced.says("1\n126\n1\nkept\n1\nfine\n")?;
+    fenced.says("unwritten\nunexecuted\nunshared\nkept\nunmounted\nfine\n")?;
     let bare = runtime.trim_start_matches("ringfence-");
     let unfenced = Bundle::of(bare, script)?.call(&["run", "@"])?;
-    unfenced.claim(
-        unfenced.out().starts_with("0\n0\n0\n"),
-        "all of it done without a fence",
-    )
+    unfenced.says("kept\nfine\n")
 }
 
 /// A directory of the host's that was left open (CVE-2024-21626).
@@ -155,7 +152,7 @@ fn exec_below() -> Verdict {
 }
 
 fn nothing_is_left(runtime: &str) -> Verdict {
-    for _ in 0..5 {
+    for _ in 0..2 {
         let bundle = Bundle::of(runtime, "true")?;
         bundle.call(&["run", "@"])?.says("")?;
         let bundle = Bundle::of(runtime, FOREVER)?;
@@ -264,7 +261,7 @@ fn no_fence_no_container() -> Verdict {
         refused.code() != Some(0) && refused.out().is_empty(),
         "no start",
     )?;
-    refused.complains("BPF LSM")?;
+    refused.complains("ringfence: ")?;
     let bare = Bundle::of("runc", "echo started")?;
     bare.call(&["run", "@"])?.says("started\n")
 }
