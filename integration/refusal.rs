@@ -118,7 +118,7 @@ fn what_cannot_be_kept_is_refused_unless_it_may_degrade() -> Verdict {
         .complains("files-read")?
         .complains("--best-effort")?;
     audit
-        .and(["--best-effort", "files,exec"])
+        .and(["--best-effort", "files,exec,network"])
         .run(["echo", "ran"])
         .run()?
         .succeeds()?
