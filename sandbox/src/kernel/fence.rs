@@ -119,7 +119,8 @@ impl Fence {
         let most = first(|network| network.reaches)
             .or_else(|| first(|network| network.mode == Mode::Audit))
             .unwrap_or(&all[0]);
-        self.redirects = most.reaches && !most.is_off();
+        // As `attach::needed` has it.
+        self.redirects = most.mode == Mode::Audit || most.reaches && !most.is_off();
         let label = label(Label::new(self.id, self.size_class));
         attach::attach(
             &engine.pins,
