@@ -53,6 +53,7 @@ enum Line<'a> {
         lost: u64,
         errors: u64,
         missed: u64,
+        dropped: u64,
         malformed: u64,
         further: u64,
     },
@@ -137,6 +138,7 @@ impl Log {
             lost: totals.lost,
             errors: totals.errors,
             missed: totals.missed,
+            dropped: totals.dropped,
             malformed: self.record.malformed,
             further: self.record.further,
         };

@@ -65,6 +65,8 @@ pub struct Record {
     pub stricter: Vec<(String, String)>,
     /// Runs of the kernel's half that the kernel has left out.
     pub missed: u64,
+    /// Packets that the net below the hooks held back.
+    pub dropped: u64,
     /// Each kind of denial, in the order of its first appearance.
     pub denials: Vec<Denial>,
     /// Denials of further kinds.
@@ -163,10 +165,10 @@ impl Record {
         self.lost = totals.lost;
         self.errors = totals.errors;
         self.missed = totals.missed;
+        self.dropped = totals.dropped;
     }
 
-    /// Counts an event; returns its kind the first time.
-    /// `names` are those that led to its peer.
+    /// Counts an event; returns its kind the first time. `names` are those that led to its peer.
     pub(in crate::command) fn add(
         &mut self,
         event: &Event,

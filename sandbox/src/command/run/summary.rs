@@ -126,6 +126,15 @@ fn unnoticed(text: &mut String, record: &Record) {
             ),
         );
     }
+    if record.dropped > 0 {
+        push(
+            text,
+            format_args!(
+                "ringfence: {} packets that no rule allows were held back, coming or going\n",
+                record.dropped
+            ),
+        );
+    }
     if record.missed > 0 {
         push(
             text,
