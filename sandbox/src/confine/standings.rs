@@ -57,12 +57,12 @@ fn one(
 ) -> Standing {
     match (protection, engine, derived) {
         (Protection::Capabilities | Protection::PrivilegeGain, ..) => {
-            exact(protection, &[Backend::Capabilities])
+            Standing::exact(protection, &[Backend::Capabilities])
         }
         (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection),
         (Protection::Syscalls, ..) => syscalls(policy, probe, derived),
         (Protection::Network, Engine::BpfLsm, _) => network_by_hooks(policy, probe),
-        (_, Engine::BpfLsm, _) => exact(protection, &[Backend::BpfLsm]),
+        (_, Engine::BpfLsm, _) => Standing::exact(protection, &[Backend::BpfLsm]),
         (Protection::Network, ..) => network(policy, probe),
         (Protection::Processes, ..) => processes(policy, probe),
         (_, Engine::Fallback, Some(derived)) => files(protection, policy, probe, derived),
@@ -72,7 +72,7 @@ fn one(
 
 fn files(protection: Protection, policy: &Policy, probe: &Probe, derived: &Derived) -> Standing {
     match (policy.files.mode, &derived.gaps) {
-        (Mode::Off, _) => exact(protection, &[]),
+        (Mode::Off, _) => Standing::exact(protection, &[]),
         (Mode::Audit, _) => absent(
             protection,
             "files are in audit mode, and only BPF LSM can report without denying",
@@ -98,7 +98,7 @@ fn reading(gaps: &Gaps) -> Standing {
                 path.display()
             ),
             remedy: Some("list it under files.read as well".to_owned()),
-            ..exact(protection, &backends)
+            ..Standing::exact(protection, &backends)
         };
     }
     let mut reasons = later(gaps, READ, "read");
@@ -128,7 +128,7 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
                 probe.landlock_abi
             ),
             remedy: Some("use Linux 6.2 or newer".to_owned()),
-            ..exact(protection, &[Backend::Landlock])
+            ..Standing::exact(protection, &[Backend::Landlock])
         };
     }
     let mut reasons = later(gaps, WRITE, "made or written");
@@ -162,7 +162,7 @@ fn metadata(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
                 path.display()
             ),
             remedy: Some("list the directory itself under files.write as well".to_owned()),
-            ..exact(protection, &[Backend::Mounts])
+            ..Standing::exact(protection, &[Backend::Mounts])
         };
     }
     stricter(
@@ -194,18 +194,18 @@ fn network_by_hooks(policy: &Policy, probe: &Probe) -> Standing {
     let programs = policy.programs.iter().map(|program| &program.network);
     let mut all = programs.chain([&policy.network]);
     if !all.any(|network| network.reaches) {
-        return exact(protection, &[Backend::BpfLsm, Backend::Seccomp]);
+        return Standing::exact(protection, &[Backend::BpfLsm, Backend::Seccomp]);
     }
     if !probe.cgroup_programs {
         return absent(protection, NO_CGROUP_PROGRAMS);
     }
     let backends = [Backend::BpfLsm, Backend::CgroupBpf, Backend::Seccomp];
-    exact(protection, &backends)
+    Standing::exact(protection, &backends)
 }
 
 fn network(policy: &Policy, probe: &Probe) -> Standing {
     if policy.network.is_off() {
-        return exact(Protection::Network, &[]);
+        return Standing::exact(Protection::Network, &[]);
     }
     let rules = policy.network.reaches || policy.network.mode == Mode::Audit;
     if rules && !probe.cgroup_programs {
@@ -217,7 +217,7 @@ fn network(policy: &Policy, probe: &Probe) -> Standing {
             reason: "Unix sockets, and sockets of other families than those of the internet, are not reported in audit mode"
                 .to_owned(),
             remedy: Some(KERNEL_REMEDY.to_owned()),
-            ..exact(Protection::Network, &[Backend::CgroupBpf])
+            ..Standing::exact(Protection::Network, &[Backend::CgroupBpf])
         };
     }
     let mut standing = sockets(policy, probe);
@@ -243,11 +243,11 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
                 }
             ),
             remedy: Some(KERNEL_REMEDY.to_owned()),
-            ..exact(protection, &[Backend::Seccomp])
+            ..Standing::exact(protection, &[Backend::Seccomp])
         },
         () if !probe.seccomp => no_seccomp(protection),
         () if fallback::judges_unix_sockets(probe.landlock_abi) => {
-            exact(protection, &[Backend::Seccomp, Backend::Landlock])
+            Standing::exact(protection, &[Backend::Seccomp, Backend::Landlock])
         }
         () if tolerates_unix_sockets(policy) => Standing {
             grade: Grade::Weaker,
@@ -255,7 +255,7 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
             remedy: Some(
                 "set protection.network to required, which closes Unix sockets".to_owned(),
             ),
-            ..exact(protection, &[Backend::Seccomp])
+            ..Standing::exact(protection, &[Backend::Seccomp])
         },
         () => Standing {
             grade: Grade::Stricter,
@@ -265,7 +265,7 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
             remedy: Some(format!(
                 "set protection.network to best-effort, or {KERNEL_REMEDY}"
             )),
-            ..exact(protection, &[Backend::Seccomp])
+            ..Standing::exact(protection, &[Backend::Seccomp])
         },
     }
 }
@@ -273,7 +273,7 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
 fn syscalls(policy: &Policy, probe: &Probe, derived: Option<&Derived>) -> Standing {
     let protection = Protection::Syscalls;
     let Some(derived) = derived else {
-        return exact(protection, &[Backend::Seccomp]);
+        return Standing::exact(protection, &[Backend::Seccomp]);
     };
     let gaps = derived.gaps.as_ref();
     let closed = !policy.kernel.contains(KERNEL_FILES.union(CGROUP));
@@ -335,7 +335,7 @@ fn processes(policy: &Policy, probe: &Probe) -> Standing {
                 "Landlock ABI {abi} keeps tasks from being traced, but not from being signalled by the same user"
             ),
             remedy: Some("use Linux 6.12 or newer, or --user with a user of its own".to_owned()),
-            ..exact(protection, &[Backend::Landlock])
+            ..Standing::exact(protection, &[Backend::Landlock])
         },
         _ => stricter(protection, &[Backend::Landlock, Backend::Seccomp], &reasons),
     }
@@ -456,7 +456,7 @@ fn no_mounts(protection: Protection, what: &str, probe: &Probe, derived: &Derive
         grade: Grade::Weaker,
         reason: format!("{what}: {why}"),
         remedy: Some(remedy),
-        ..exact(protection, &[Backend::Landlock])
+        ..Standing::exact(protection, &[Backend::Landlock])
     }
 }
 
@@ -476,22 +476,12 @@ fn absent(protection: Protection, reason: &str) -> Standing {
 
 fn stricter(protection: Protection, backends: &[Backend], reasons: &[String]) -> Standing {
     if reasons.is_empty() {
-        return exact(protection, backends);
+        return Standing::exact(protection, backends);
     }
     Standing {
         grade: Grade::Stricter,
         reason: reasons.join("; "),
         remedy: Some(KERNEL_REMEDY.to_owned()),
-        ..exact(protection, backends)
-    }
-}
-
-fn exact(protection: Protection, backends: &[Backend]) -> Standing {
-    Standing {
-        protection,
-        backends: backends.to_vec(),
-        grade: Grade::Exact,
-        reason: String::new(),
-        remedy: None,
+        ..Standing::exact(protection, backends)
     }
 }

@@ -99,6 +99,20 @@ pub struct Standing {
     pub remedy: Option<String>,
 }
 
+impl Standing {
+    /// `protection` is kept by `backends` as the profile says.
+    #[must_use]
+    pub fn exact(protection: Protection, backends: &[Backend]) -> Self {
+        Self {
+            protection,
+            backends: backends.to_vec(),
+            grade: Grade::Exact,
+            reason: String::new(),
+            remedy: None,
+        }
+    }
+}
+
 impl Degradation {
     /// What the profile asks of `protection`.
     #[must_use]

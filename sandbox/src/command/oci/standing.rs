@@ -31,18 +31,18 @@ pub(super) fn of(
 /// An engine sets the limits of its containers, and would undo others' at its next update.
 fn limits(policy: &Policy) -> Standing {
     if policy.limits == Limits::default() {
-        return exact(Protection::Limits, &[]);
+        return Standing::exact(Protection::Limits, &[]);
     }
     Standing {
         grade: Grade::Absent,
         reason: "limits of a container are its engine's to set".to_owned(),
         remedy: Some("set them there (--memory, --pids-limit, --cpus)".to_owned()),
-        ..exact(Protection::Limits, &[])
+        ..Standing::exact(Protection::Limits, &[])
     }
 }
 
 fn privilege_gain(policy: &Policy, bundle: &Bundle) -> Standing {
-    let standing = exact(Protection::PrivilegeGain, &[Backend::Capabilities]);
+    let standing = Standing::exact(Protection::PrivilegeGain, &[Backend::Capabilities]);
     if policy.privilege_gain || bundle.process().no_new_privileges {
         return standing;
     }
@@ -57,7 +57,7 @@ fn privilege_gain(policy: &Policy, bundle: &Bundle) -> Standing {
 }
 
 fn syscalls(policy: &Policy, open: Surfaces, bundle: &Bundle) -> Standing {
-    let standing = exact(Protection::Syscalls, &[Backend::BpfLsm, Backend::Seccomp]);
+    let standing = Standing::exact(Protection::Syscalls, &[Backend::BpfLsm, Backend::Seccomp]);
     if policy.syscalls != Syscalls::Default {
         return Standing {
             grade: Grade::Absent,
@@ -76,15 +76,5 @@ fn syscalls(policy: &Policy, open: Surfaces, bundle: &Bundle) -> Standing {
             remedy: Some("start it by `ringfence oci runtime`, which closes it".to_owned()),
             ..standing
         },
-    }
-}
-
-fn exact(protection: Protection, backends: &[Backend]) -> Standing {
-    Standing {
-        protection,
-        backends: backends.to_vec(),
-        grade: Grade::Exact,
-        reason: String::new(),
-        remedy: None,
     }
 }
