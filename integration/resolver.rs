@@ -66,18 +66,18 @@ pub(crate) fn register(suite: &mut Suite) {
 }
 
 /// A network of the test's own.
-struct Network {
-    folder: Folder,
+pub(crate) struct Network {
+    pub(crate) folder: Folder,
 }
 
 /// What became of one run.
-struct Ended {
+pub(crate) struct Ended {
     shown: String,
     output: Output,
 }
 
 impl Network {
-    fn new() -> Result<Self, Failed> {
+    pub(crate) fn new() -> Result<Self, Failed> {
         let folder = Folder::new()?;
         folder.file("outside.py", include_str!("resolver.py"))?;
         folder.file(
@@ -89,7 +89,7 @@ impl Network {
     }
 
     /// Runs `command` there, behind a fence if it has `options`.
-    fn run(&self, options: Option<&[&str]>, command: &[&str]) -> Result<Ended, Failed> {
+    pub(crate) fn run(&self, options: Option<&[&str]>, command: &[&str]) -> Result<Ended, Failed> {
         let here = self.folder.path().display().to_string();
         let script = format!(
             "set -e; cd {here}; ip link set lo up\n\
@@ -132,7 +132,7 @@ impl Network {
 
 impl Ended {
     /// It succeeded, or not, and said all of `said` on one of its outputs.
-    fn claim(&self, succeeded: bool, said: &[&str]) -> Verdict {
+    pub(crate) fn claim(&self, succeeded: bool, said: &[&str]) -> Verdict {
         let out = String::from_utf8_lossy(&self.output.stdout);
         let err = String::from_utf8_lossy(&self.output.stderr);
         let missing: Vec<_> = said

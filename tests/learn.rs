@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use ringfence::learn::{Evidence, Learned, Question, Run, read, render};
-use ringfence::profile::{self, CommandLine, Right};
+use ringfence::profile::{self, CommandLine, NetworkRight, Right};
 
 fn evidence() -> impl Strategy<Value = Evidence> {
     let runs = proptest::collection::btree_map("[abc]", 1u64..9, 1..3);
@@ -24,6 +24,20 @@ fn path() -> impl Strategy<Value = String> {
 
 fn right() -> impl Strategy<Value = Right> {
     prop_oneof![Just(Right::Read), Just(Right::Write), Just(Right::Exec)]
+}
+
+/// Rules about the network.
+fn peers() -> impl Strategy<Value = BTreeMap<(NetworkRight, String), Evidence>> {
+    let peer = prop_oneof![
+        (Just(NetworkRight::Connect), Just("a.test:443".to_owned())),
+        (
+            Just(NetworkRight::Connect),
+            Just("udp://[::1]:0".to_owned())
+        ),
+        (Just(NetworkRight::Listen), Just("127.0.0.1:0".to_owned())),
+        (Just(NetworkRight::Unix), Just("@name".to_owned())),
+    ];
+    proptest::collection::btree_map(peer, evidence(), 0..3)
 }
 
 fn learned() -> impl Strategy<Value = Learned> {
@@ -65,10 +79,17 @@ fn learned() -> impl Strategy<Value = Learned> {
         questions,
         extends,
         (words(["chown", "setuid"]), words(["userns", "mount"])),
-        (proptest::option::of(evidence()), calls),
+        (proptest::option::of(evidence()), calls, peers()),
     )
         .prop_map(
-            |(runs, rules, mut questions, extends, (capabilities, kernel), (network, calls))| {
+            |(
+                runs,
+                rules,
+                mut questions,
+                extends,
+                (capabilities, kernel),
+                (network, calls, peers),
+            )| {
                 questions.retain(|key, _| !rules.contains_key(key));
                 Learned {
                     runs,
@@ -76,6 +97,7 @@ fn learned() -> impl Strategy<Value = Learned> {
                     rules,
                     questions,
                     network,
+                    peers,
                     capabilities,
                     kernel,
                     system_calls: calls,

@@ -1,6 +1,7 @@
 //! Learning from a run: what was recorded is enough for the next run, and what was not seen is denied.
 
 mod gate;
+mod network;
 mod recording;
 mod trips;
 
@@ -19,6 +20,7 @@ const RECORDING: &[Need] = &[Need::Root, Need::Cgroup];
 pub(crate) fn register(suite: &mut Suite) {
     recording::register(suite);
     trips::register(suite);
+    network::register(suite);
     gate::register(suite);
 }
 

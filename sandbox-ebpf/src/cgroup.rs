@@ -158,26 +158,31 @@ pub fn hide(context: &SockAddrContext, version: Version) -> i32 {
     let Some(label) = fence() else {
         return GO_ON;
     };
-    let resolver = peers::resolver(label);
+    hide_by(context, version, &peers::resolver(label));
+    GO_ON
+}
+
+/// The same, whoever's resolver it is.
+#[inline(always)]
+pub fn hide_by(context: &SockAddrContext, version: Version, resolver: &Resolver) {
     let address = context.sock_addr;
     let peer = named(address, version);
-    if !is_resolver(&resolver, &peer) {
-        return GO_ON;
+    if !is_resolver(resolver, &peer) {
+        return;
     }
     // SAFETY: the context's socket; the value lives as long as the program runs.
     let original = unsafe { REDIRECTED.get_ptr_mut(context) };
     if original.is_null() {
-        return GO_ON;
+        return;
     }
     // SAFETY: as above, and it is not null.
     let original = unsafe { *original };
     set(address, version, original.address, original.port);
-    GO_ON
 }
 
 /// Whether a query of this socket has been sent to the resolver.
 #[inline(always)]
-fn was_redirected(context: &SockAddrContext) -> bool {
+pub fn was_redirected(context: &SockAddrContext) -> bool {
     // SAFETY: the context's socket.
     !unsafe { REDIRECTED.get_ptr_mut(context) }.is_null()
 }
@@ -193,7 +198,7 @@ pub fn is_resolver(resolver: &Resolver, peer: &Peer) -> bool {
 
 /// Sends a name query to the resolver, and remembers where it was going.
 #[inline(always)]
-fn redirect(
+pub fn redirect(
     context: &SockAddrContext,
     version: Version,
     operation: u16,
@@ -223,7 +228,7 @@ fn redirect(
 
 /// The address that the context names. No rule is about [`peers::UNKNOWN`].
 #[inline(always)]
-fn named(context: *const bpf_sock_addr, version: Version) -> Peer {
+pub fn named(context: *const bpf_sock_addr, version: Version) -> Peer {
     // SAFETY (throughout): fields of the program's context.
     let number = unsafe { load::<{ offset_of!(bpf_sock_addr, protocol) }, _>(context) };
     let protocol = peers::protocol(number);

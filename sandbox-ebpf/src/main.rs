@@ -29,6 +29,7 @@ mod pseudo;
 mod record;
 mod record_calls;
 mod record_hooks;
+mod record_network;
 mod report;
 mod scratch;
 mod siphash;
@@ -196,7 +197,8 @@ records! {
     record_inode_set_acl on "inode_set_acl" => |context| record_hooks::by_dentry(context.arg(1), operation::SET_XATTR, rights::WRITE);
     record_inode_remove_acl on "inode_remove_acl" => |context| record_hooks::by_dentry(context.arg(1), operation::REMOVE_XATTR, rights::WRITE);
     record_inode_readlink on "inode_readlink" => |context| record_hooks::by_dentry(context.arg(0), operation::READ_LINK, rights::READ);
-    record_socket_create on "socket_create" => |context| record_hooks::socket(context.arg(0), context.arg::<u32>(3) != 0);
+    record_socket_create on "socket_create" => |context| record_hooks::socket(&context);
+    record_socket_listen on "socket_listen" => |context| record_hooks::listen(context.arg(0));
     record_unix_stream_connect on "unix_stream_connect" => |context| record_hooks::connect(Ok(context.arg(1)));
     record_unix_may_send on "unix_may_send" => |context| record_hooks::connect(record_hooks::of_socket(context.arg(1)));
     record_capable on "capable" => |context| record_hooks::capability(&context);
@@ -261,6 +263,16 @@ on_addresses! {
     cgroup_getpeername6 = getpeername6 => |context| cgroup::hide(&context, Version::Six);
     cgroup_bind4 = bind4 => |context| cgroup::bind(&context, Version::Four);
     cgroup_bind6 = bind6 => |context| cgroup::bind(&context, Version::Six);
+    record_connect4 = connect4 => |context| record_network::reach(&context, Version::Four, operation::CONNECT);
+    record_connect6 = connect6 => |context| record_network::reach(&context, Version::Six, operation::CONNECT);
+    record_sendmsg4 = sendmsg4 => |context| record_network::reach(&context, Version::Four, operation::SEND);
+    record_sendmsg6 = sendmsg6 => |context| record_network::reach(&context, Version::Six, operation::SEND);
+    record_recvmsg4 = recvmsg4 => |context| record_network::hide(&context, Version::Four);
+    record_recvmsg6 = recvmsg6 => |context| record_network::hide(&context, Version::Six);
+    record_getpeername4 = getpeername4 => |context| record_network::hide(&context, Version::Four);
+    record_getpeername6 = getpeername6 => |context| record_network::hide(&context, Version::Six);
+    record_bind4 = bind4 => |context| record_network::bind(&context, Version::Four);
+    record_bind6 = bind6 => |context| record_network::bind(&context, Version::Six);
 }
 
 /// On `sock_create`.

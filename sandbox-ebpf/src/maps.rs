@@ -118,6 +118,10 @@ pub static EXECUTING: HashMap<u64, u64, { limits::EXECUTING as usize }> = HashMa
 #[btf_map]
 pub static TALLY: Array<Tally, 1> = Array::new();
 
+/// Where the name queries of what is recorded go: the recording's own resolver.
+#[btf_map]
+pub static RECORD_RESOLVER: Array<Resolver, 1> = Array::new();
+
 /// Acts on their way to user space.
 #[btf_map]
 pub static RECORDS: RingBuf<u8, { limits::RECORD_RING_BYTES as usize }> = RingBuf::new();

@@ -21,7 +21,7 @@ use crate::{
 /// `IPPROTO_MPTCP` (include/uapi/linux/in.h).
 const MULTIPATH: u32 = 262;
 /// The port of name servers.
-const NAME_SERVICE: u16 = 53;
+pub const NAME_SERVICE: u16 = 53;
 
 /// What stands for every protocol that no rule can be about.
 pub const UNKNOWN: u8 = u8::MAX;

@@ -15,6 +15,7 @@ use ringfence_abi::{
     event::operation,
     layout::ABSENT,
     limits::SYSTEM_CALLS,
+    network::socket_detail,
     record::{DIRECTORY, FOLLOWED, Seen, Tally},
     rights::{EXEC, READ, WRITE},
 };
@@ -24,7 +25,9 @@ use crate::{
     kernel::{offset, read},
     outcome::Outcome,
     record::{self, Name, Thing},
+    record_network,
     scratch::Slot,
+    sockets,
     verdict::Object,
     walk::bounded,
     watch::{argument, context_argument, opened},
@@ -61,6 +64,7 @@ const CONNECT: u64 = 42;
 const SEND_TO: u64 = 44;
 const SEND_MESSAGE: u64 = 46;
 const BIND: u64 = 49;
+const LISTEN: u64 = 50;
 const CLONE: u64 = 56;
 const EXECUTE: u64 = 59;
 const CREATE: u64 = 85;
@@ -159,11 +163,12 @@ pub fn succeeded(context: &RawTracePointContext) {
         return;
     };
     mark(number, offset_of!(Tally, succeeded));
-    if matches!(number, CLONE | UNSHARE | CLONE_3) {
-        record::with_program(|slot, program| {
-            namespaces(slot, Seen { program, ..Seen::default() }, number, registers)
-        });
+    if !matches!(number, CLONE | UNSHARE | CLONE_3) || (is_clone(number) && answer == 0) {
+        return;
     }
+    record::with_program(|slot, program| {
+        namespaces(slot, Seen { program, ..Seen::default() }, number, registers)
+    });
 }
 
 #[inline(always)]
@@ -181,8 +186,8 @@ fn is_foreign() -> bool {
 fn is_of_interest(number: u64) -> bool {
     matches!(
         number,
-        OPEN | MAP | CONTROL | SOCKET | CONNECT | SEND_TO | SEND_MESSAGE | BIND | CREATE | OPEN_AT
-            | OPEN_BY_HANDLE | OPEN_AT_2 | CLONE | UNSHARE | CLONE_3
+        OPEN | MAP | CONTROL | SOCKET | CONNECT | SEND_TO | SEND_MESSAGE | BIND | LISTEN | CREATE
+            | OPEN_AT | OPEN_BY_HANDLE | OPEN_AT_2 | CLONE | UNSHARE | CLONE_3
     ) || on_descriptor(number).is_some()
         || shape(number).is_some()
 }
@@ -210,11 +215,19 @@ fn tell(
         SOCKET => {
             let family = argument(registers, 0)? as u32;
             if family != u32::from(UNIX) {
-                let seen = Seen { operation: operation::SOCKET, detail: family, ..seen };
+                // The kind's flags stand above (include/linux/net.h, `SOCK_TYPE_MASK`).
+                let kind = argument(registers, 1)? as u32 & 0xf;
+                let detail = socket_detail(family, kind, argument(registers, 2)? as u32);
+                let seen = Seen { operation: operation::SOCKET, detail, ..seen };
                 record::nameless(slot, seen);
             }
             Ok(())
         }
+        LISTEN => {
+            let file = opened(argument(registers, 0)? as u32)?;
+            record_network::listen(slot, seen, sockets::of_file(file)?)
+        }
+        _ if is_clone(number) && answer == 0 => Ok(()),
         CLONE | UNSHARE | CLONE_3 => namespaces(slot, seen, number, registers),
         CONNECT | SEND_TO | SEND_MESSAGE | BIND => {
             let address = match number {
@@ -234,6 +247,13 @@ fn tell(
             None => named(slot, seen, number, registers),
         },
     }
+}
+
+/// Calls that return twice: to the child with 0, which is not told. The arguments lie in its parent's memory, which may have
+/// gone on by then.
+#[inline(always)]
+fn is_clone(number: u64) -> bool {
+    number == CLONE || number == CLONE_3
 }
 
 /// Namespaces that were made.

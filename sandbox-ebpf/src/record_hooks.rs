@@ -13,6 +13,7 @@ use aya_ebpf::{
 use ringfence_abi::{
     event::operation,
     layout::ABSENT,
+    network::socket_detail,
     record::{DIRECTORY, Seen, Tally},
     rights::{EXEC, READ, WRITE},
 };
@@ -23,7 +24,7 @@ use crate::{
     metadata,
     outcome::Outcome,
     record::{self, Name, Thing},
-    special,
+    record_network, special,
     verdict::Object,
     walk,
 };
@@ -269,14 +270,27 @@ fn is_below(dentry: u64, root: u64) -> bool {
 
 /// `socket_create(family, type, protocol, kern)`.
 #[inline(always)]
-pub fn socket(family: u32, by_kernel: bool) {
+pub fn socket(context: &LsmContext) {
+    let (family, by_kernel) = (context.arg::<u32>(0), context.arg::<u32>(3) != 0);
     if family == UNIX || by_kernel || !record::is_on() {
         return;
     }
+    let detail = socket_detail(family, context.arg::<u32>(1), context.arg::<u32>(2));
     record::with_program(|slot, program| {
         let operation = operation::SOCKET;
-        record::nameless(slot, Seen { program, operation, detail: family, ..Seen::default() });
+        record::nameless(slot, Seen { program, operation, detail, ..Seen::default() });
         Ok(())
+    });
+}
+
+/// `socket_listen(sock, backlog)`, by the `struct socket`. A Unix socket has no address here.
+#[inline(always)]
+pub fn listen(socket: u64) {
+    if !record::is_on() {
+        return;
+    }
+    record::with_program(|slot, program| {
+        record_network::listen(slot, Seen { program, ..Seen::default() }, socket)
     });
 }
 

@@ -5,7 +5,7 @@
 use aya_ebpf::programs::LsmContext;
 use ringfence_abi::{
     event::{cause, operation},
-    network::{HEARD, Peer, UDP, mapped},
+    network::{HEARD, Peer, UDP, is_judged, mapped},
     policy::{Label, MODE_AUDIT, MODE_OFF},
     rights,
 };
@@ -33,7 +33,6 @@ const NETLINK: u16 = 16;
 pub const STREAM: u32 = 1;
 /// `SOCK_DGRAM`.
 pub const DATAGRAM: u32 = 2;
-const RAW: u32 = 3;
 
 /// `struct sockaddr_in` without its padding.
 #[repr(C)]
@@ -77,23 +76,6 @@ pub fn create(context: &LsmContext) -> i32 {
         return ALLOW;
     }
     refuse(label, operation::SOCKET, family)
-}
-
-/// Whether there are rules about what a socket of this kind does: TCP, MPTCP, UDP, pings, and questions to the kernel
-/// about addresses and routes, which the C library asks before it connects. Changing them takes a capability.
-#[inline(always)]
-fn is_judged(family: u32, kind: u32, protocol: u32) -> bool {
-    if family == u32::from(NETLINK) {
-        return (kind == RAW || kind == DATAGRAM) && protocol == 0;
-    }
-    if family != u32::from(INET) && family != u32::from(INET6) {
-        return false;
-    }
-    match kind {
-        STREAM => matches!(protocol, 0 | 6 | 262),
-        DATAGRAM => matches!(protocol, 0 | 1 | 17 | 58),
-        _ => false,
-    }
 }
 
 /// Reports what is closed but for audit.
@@ -320,6 +302,22 @@ fn find(subject: &mut Subject, socket: u64, address: u64, unspecified_is_4: bool
     subject.peer.protocol = protocol;
     subject.sock = sock;
     Answer::YES
+}
+
+/// Where a `struct socket` is bound, for who only records; `None` for what there are no rules about.
+#[inline(always)]
+pub fn bound(socket: u64) -> Option<Peer> {
+    let mut own = Subject::nothing();
+    if find_bound(&mut own, socket) != Answer::YES || own.is_nothing() {
+        return None;
+    }
+    Some(own.peer)
+}
+
+/// The `struct socket` behind its `struct file` (net/socket.c, `sock_alloc_file`).
+#[inline(always)]
+pub fn of_file(file: u64) -> Result<u64, Outcome> {
+    read::<u64>(file + offset!(file_private))
 }
 
 /// Where a `struct socket` is bound.

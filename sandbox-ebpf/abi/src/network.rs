@@ -58,6 +58,78 @@ pub fn address_question(
     question
 }
 
+/// Whether there are rules about what a socket of this kind does: TCP, MPTCP, UDP, pings, and questions to the kernel
+/// about addresses and routes, which the C library asks before it connects. Changing them takes a capability.
+#[inline(always)]
+#[must_use]
+pub const fn is_judged(family: u32, kind: u32, protocol: u32) -> bool {
+    // include/linux/socket.h, include/linux/net.h.
+    const INET: u32 = 2;
+    const INET6: u32 = 10;
+    const NETLINK: u32 = 16;
+    const STREAM: u32 = 1;
+    const DATAGRAM: u32 = 2;
+    const RAW: u32 = 3;
+    if family == NETLINK {
+        return (kind == RAW || kind == DATAGRAM) && protocol == 0;
+    }
+    if family != INET && family != INET6 {
+        return false;
+    }
+    match kind {
+        STREAM => matches!(protocol, 0 | 6 | 262),
+        DATAGRAM => matches!(protocol, 0 | 1 | 17 | 58),
+        _ => false,
+    }
+}
+
+/// An address in two words, as records have it.
+#[inline(always)]
+#[must_use]
+pub const fn address_halves(address: [u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = address;
+    [
+        u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_be_bytes(rest),
+    ]
+}
+
+/// The address of [`address_halves`].
+#[must_use]
+pub const fn address_of_halves(halves: [u64; 2]) -> [u8; 16] {
+    (((halves[0] as u128) << 64) | halves[1] as u128).to_be_bytes()
+}
+
+/// Protocol and port of a record's peer.
+#[inline(always)]
+#[must_use]
+pub const fn peer_detail(protocol: u8, port: u16) -> u32 {
+    (protocol as u32) << 16 | port as u32
+}
+
+/// The protocol and port of [`peer_detail`].
+#[must_use]
+pub const fn peer_of_detail(detail: u32) -> (u8, u16) {
+    let [_, protocol, high, low] = detail.to_be_bytes();
+    (protocol, u16::from_be_bytes([high, low]))
+}
+
+/// Family, kind and protocol of a socket in a record; what does not fit is as large as it can be, which none is.
+#[inline(always)]
+#[must_use]
+pub const fn socket_detail(family: u32, kind: u32, protocol: u32) -> u32 {
+    let family = if family > 0xff { 0xff } else { family };
+    let kind = if kind > 0xff { 0xff } else { kind };
+    let protocol = if protocol > 0xffff { 0xffff } else { protocol };
+    protocol << 16 | kind << 8 | family
+}
+
+/// Family, kind and protocol of [`socket_detail`].
+#[must_use]
+pub const fn socket_of_detail(detail: u32) -> (u32, u32, u32) {
+    (detail & 0xff, detail >> 8 & 0xff, detail >> 16)
+}
+
 /// What follows the state of a name.
 #[inline(always)]
 #[must_use]

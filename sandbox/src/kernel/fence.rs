@@ -222,14 +222,10 @@ impl Fence {
         if !self.redirects {
             return Err(attach::missing(&engine.pins));
         }
-        let mut value = [0; size_of::<Resolver>()];
-        value[..4].copy_from_slice(&resolver.address4);
-        value[4..20].copy_from_slice(&resolver.address6);
-        value[20..22].copy_from_slice(&resolver.port.to_ne_bytes());
         engine
             .maps
             .resolvers
-            .insert(self.id, value, 0)
+            .insert(self.id, resolver_bytes(&resolver), 0)
             .map_err(|error| Error::map("write", "RESOLVERS", spell(&error)))
     }
 
@@ -240,6 +236,15 @@ impl Fence {
         attach::detach(pins, &mut engine.maps, engine.role, &self.cgroup)?;
         forget(&mut engine.maps, self.id, Some(self.cgroup.id))
     }
+}
+
+/// In the field order of [`Resolver`].
+pub(super) fn resolver_bytes(resolver: &Resolver) -> [u8; size_of::<Resolver>()] {
+    let mut bytes = [0; size_of::<Resolver>()];
+    bytes[..4].copy_from_slice(&resolver.address4);
+    bytes[4..20].copy_from_slice(&resolver.address6);
+    bytes[20..22].copy_from_slice(&resolver.port.to_ne_bytes());
+    bytes
 }
 
 /// Whether any policy of the fence has a rule about an address or a host.

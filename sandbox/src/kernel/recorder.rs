@@ -2,6 +2,8 @@
 //!
 //! Nothing is pinned: a recording costs every task of the host a look-up at each system call while it lasts.
 
+mod network;
+
 use std::{
     collections::HashMap,
     fs,

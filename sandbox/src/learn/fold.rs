@@ -25,6 +25,8 @@ pub(super) struct Folding<'a> {
     pub(super) level: Level,
     /// Whether a secret lies at a path or below.
     pub(super) holds_secret: &'a dyn Fn(&[u8]) -> bool,
+    /// Directories that are read besides, whose rules are about nothing else.
+    pub(super) on_the_way: &'a BTreeMap<Vec<u8>, Evidence>,
 }
 
 type Rules = BTreeMap<Names, Evidence>;
@@ -62,6 +64,14 @@ pub(super) fn fold(
         number(&mut rules, &pinned);
         while fold_once(&mut rules, &foldable, &pinned, folding.level) {
             absorb(&mut rules);
+        }
+    }
+    if bit == READ {
+        for (path, evidence) in folding.on_the_way {
+            let names = folding.rule(path, &Need::default(), workspace);
+            if !rules.contains_key(&names) && wider(&rules, &names).is_none() {
+                rules.insert(names, evidence.clone());
+            }
         }
     }
     let rules = rules.into_iter();

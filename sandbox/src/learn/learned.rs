@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Level, evidence::Evidence, needs::Need, place::Places, short};
+use super::{Level, evidence::Evidence, needs::Need, peers, place::Places};
 use crate::{
-    profile::{Right, syscall},
+    profile::{NetworkRight, Right, syscall},
     trace::{Text, Trace},
 };
 
@@ -21,7 +21,11 @@ pub struct Learned {
     pub words: BTreeMap<(Right, String), BTreeMap<String, toml::Value>>,
     /// What holds a secret, and is not allowed until somebody says so.
     pub questions: BTreeMap<(Right, String), Question>,
-    /// That the network is open.
+    /// Rules about the network.
+    pub peers: BTreeMap<(NetworkRight, String), Evidence>,
+    /// What they say beside their address: `because` and `expected`.
+    pub peer_words: BTreeMap<(NetworkRight, String), BTreeMap<String, toml::Value>>,
+    /// That the network is open, for sockets that no rule can be about.
     pub network: Option<Evidence>,
     /// Capabilities.
     pub capabilities: BTreeMap<String, Evidence>,
@@ -52,9 +56,6 @@ pub struct Question {
     /// Why the rule would be there.
     pub evidence: Evidence,
 }
-
-/// `AF_NETLINK`, `AF_INET` and the like have no rules of their own yet: any of them opens the network.
-const SOCKET: &str = "socket";
 
 impl Learned {
     /// A profile of one run, without rules.
@@ -106,13 +107,9 @@ impl Learned {
             runs: BTreeMap::from([(run.clone(), 1)]),
             programs,
         };
-        for record in trace.records.iter().filter(|record| record.what == SOCKET) {
-            let evidence = self.network.get_or_insert_with(Evidence::default);
-            evidence.add(&Evidence {
-                runs: BTreeMap::from([(run.clone(), record.count)]),
-                programs: record.program.iter().map(short).collect(),
-            });
-        }
+        let reached = peers::needed(trace, level);
+        self.peers = reached.rules;
+        self.network = reached.open;
         let end = &trace.end;
         for capability in &end.capabilities {
             self.capabilities

@@ -21,6 +21,7 @@ impl Learned {
         }
         self.extends.extend(other.extends);
         join_all(&mut self.rules, other.rules);
+        join_all(&mut self.peers, other.peers);
         join_all(&mut self.capabilities, other.capabilities);
         join_all(&mut self.kernel, other.kernel);
         for (key, question) in other.questions {
@@ -49,6 +50,11 @@ impl Learned {
         for (rule, words) in other.words {
             let name = rule.1.clone();
             agree(self.words.entry(rule).or_default(), words)
+                .map_err(|Conflict(key)| Conflict(format!("{key} of {name}")))?;
+        }
+        for (rule, words) in other.peer_words {
+            let name = rule.1.clone();
+            agree(self.peer_words.entry(rule).or_default(), words)
                 .map_err(|Conflict(key)| Conflict(format!("{key} of {name}")))?;
         }
         agree(&mut self.rest, other.rest)?;

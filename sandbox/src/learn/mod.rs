@@ -18,6 +18,7 @@ mod fold;
 mod learned;
 mod merge;
 mod needs;
+mod peers;
 mod place;
 mod read;
 mod render;
@@ -70,6 +71,8 @@ pub struct Surroundings<'a> {
     pub level: Level,
 }
 
+/// How a trace names the recorder that stands at the hooks of a fence ([`crate::trace::Facts::recorder`]).
+const BY_HOOKS: &str = "hooks";
 /// How many needs a shipped profile has to cover, beyond those that are extended already, to be extended itself.
 const WORTH_EXTENDING: usize = 5;
 
@@ -100,8 +103,20 @@ pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
     }
     let holds_secret =
         |path: &[u8]| !surroundings.accept_secrets && surroundings.secrets.below(path) & READ != 0;
+    let mut on_the_way = BTreeMap::new();
+    // The hooks tell directories apart; a profile that says no more than what was seen does without where it can.
+    if surroundings.level != Level::Tight || trace.facts.recorder != BY_HOOKS {
+        on_the_way = needs::on_the_way(trace, needs.keys().map(Vec::as_slice));
+        on_the_way.retain(|path, _| {
+            let covered = extended
+                .iter()
+                .any(|(_, automaton)| automaton.rights(path) & READ != 0);
+            !covered && surroundings.secrets.rights(path) & READ == 0
+        });
+    }
     let folding = Folding {
         places: &places,
+        on_the_way: &on_the_way,
         level: surroundings.level,
         holds_secret: &holds_secret,
     };

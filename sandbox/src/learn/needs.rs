@@ -77,7 +77,45 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
     needs
 }
 
-fn evidence(record: &Record, run: &str) -> Evidence {
+/// Directories between one that was listed and what was needed below it. Landlock gives the right to list to a whole tree, so
+/// a fence that stands on it lets a directory be listed where those on the way to what is needed may be, and hides the
+/// others. The root has everything below it.
+pub(super) fn on_the_way<'a>(
+    trace: &Trace,
+    needs: impl Iterator<Item = &'a [u8]>,
+) -> BTreeMap<Vec<u8>, Evidence> {
+    let run = &trace.facts.run;
+    let mut listed: BTreeMap<&[u8], Evidence> = BTreeMap::new();
+    for record in trace
+        .records
+        .iter()
+        .filter(|record| record.what == "readdir")
+    {
+        if let Some(path) = record.path.as_ref().filter(|path| path.bytes().len() > 1) {
+            listed
+                .entry(path.bytes())
+                .or_default()
+                .add(&evidence(record, run));
+        }
+    }
+    let mut found = BTreeMap::new();
+    for path in needs {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let mut above: Option<&Evidence> = None;
+        for directory in slashes.map(|(end, _)| &path[..end]) {
+            if let Some(evidence) = above
+                && !listed.contains_key(directory)
+                && !found.contains_key(directory)
+            {
+                found.insert(directory.to_vec(), evidence.clone());
+            }
+            above = listed.get(directory).or(above);
+        }
+    }
+    found
+}
+
+pub(super) fn evidence(record: &Record, run: &str) -> Evidence {
     let mut evidence = Evidence::default();
     evidence.runs.insert(run.to_owned(), record.count);
     evidence.programs.extend(

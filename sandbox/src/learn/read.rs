@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml_edit::{Array, DocumentMut, Item, RawString, TableLike, Value};
 
 use super::{Evidence, Learned, Question, Run};
-use crate::profile::Right;
+use crate::profile::{NetworkRight, Right};
 
 /// Why a file cannot be read as a learned profile.
 #[derive(Debug, thiserror::Error)]
@@ -76,23 +76,10 @@ fn files(learned: &mut Learned, table: &dyn TableLike) -> Result<(), Unreadable>
         for value in list.iter() {
             let before = comment(value.decor().prefix());
             let evidence = evidence_in(before)?;
-            let path = match value.as_inline_table() {
-                None => word(key, value)?,
-                Some(table) => {
-                    let mut words = BTreeMap::new();
-                    for (word, value) in table.iter().filter(|(word, _)| *word != "path") {
-                        words.insert(word.to_owned(), plain(word, &Item::Value(value.clone()))?);
-                    }
-                    let path = table.get("path").and_then(Value::as_str);
-                    let path = path
-                        .ok_or_else(|| Unreadable::Value(key.to_owned()))?
-                        .to_owned();
-                    if !words.is_empty() {
-                        learned.words.insert((right, path.clone()), words);
-                    }
-                    path
-                }
-            };
+            let (path, words) = rule(key, "path", value)?;
+            if !words.is_empty() {
+                learned.words.insert((right, path.clone()), words);
+            }
             questions(learned, right, before)?;
             learned
                 .rules
@@ -103,6 +90,24 @@ fn files(learned: &mut Learned, table: &dyn TableLike) -> Result<(), Unreadable>
         questions(learned, right, comment(Some(list.trailing())))?;
     }
     Ok(())
+}
+
+/// What a rule is about, which stands under `about` if it is a table, and what else it says.
+fn rule(
+    key: &str,
+    about: &str,
+    value: &Value,
+) -> Result<(String, BTreeMap<String, toml::Value>), Unreadable> {
+    let mut words = BTreeMap::new();
+    let Some(table) = value.as_inline_table() else {
+        return Ok((word(key, value)?, words));
+    };
+    for (word, value) in table.iter().filter(|(word, _)| *word != about) {
+        words.insert(word.to_owned(), plain(word, &Item::Value(value.clone()))?);
+    }
+    let text = table.get(about).and_then(Value::as_str);
+    let text = text.ok_or_else(|| Unreadable::Value(key.to_owned()))?;
+    Ok((text.to_owned(), words))
 }
 
 fn questions(learned: &mut Learned, right: Right, comment: &str) -> Result<(), Unreadable> {
@@ -130,8 +135,26 @@ fn network(learned: &mut Learned, table: &dyn TableLike) -> Result<(), Unreadabl
         if key == "mode" && item.as_str() == Some("off") {
             let decor = table.key(key).map(|key| key.leaf_decor().prefix());
             learned.network = Some(evidence_in(comment(decor.flatten()))?);
-        } else {
+            continue;
+        }
+        let Some(right) = NetworkRight::ALL
+            .into_iter()
+            .find(|right| right.name() == key)
+        else {
             keep(learned, "network", key, item)?;
+            continue;
+        };
+        for value in array(key, item)?.iter() {
+            let evidence = evidence_in(comment(value.decor().prefix()))?;
+            let (peer, words) = rule(key, "address", value)?;
+            if !words.is_empty() {
+                learned.peer_words.insert((right, peer.clone()), words);
+            }
+            learned
+                .peers
+                .entry((right, peer))
+                .or_default()
+                .join(&evidence);
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use toml_edit::Value;
 
 use super::{Evidence, Learned};
-use crate::profile::Right;
+use crate::profile::{NetworkRight, Right};
 
 /// What a profile says first.
 const HEADING: &str = "\
@@ -69,13 +69,7 @@ fn files(text: &mut String, learned: &Learned) {
         let mut lines = String::new();
         for ((_, path), evidence) in rules {
             lines.push_str(&evidence_line(learned, evidence));
-            let mut rule = quoted(path);
-            if let Some(words) = learned.words.get(&(right, path.clone())) {
-                let words = words
-                    .iter()
-                    .map(|(key, value)| format!(", {key} = {value}"));
-                rule = format!("{{ path = {rule}{} }}", words.collect::<String>());
-            }
+            let rule = rule("path", path, learned.words.get(&(right, path.clone())));
             push(&mut lines, format_args!("    {rule},\n"));
         }
         for ((_, path), question) in questions {
@@ -95,15 +89,42 @@ fn files(text: &mut String, learned: &Learned) {
     }
 }
 
+/// A rule as text, or as a table if it says more than what it is about.
+fn rule(key: &str, text: &str, words: Option<&BTreeMap<String, toml::Value>>) -> String {
+    let text = quoted(text);
+    let Some(words) = words else {
+        return text;
+    };
+    let words = words
+        .iter()
+        .map(|(key, value)| format!(", {key} = {value}"));
+    format!("{{ {key} = {text}{} }}", words.collect::<String>())
+}
+
 fn network(text: &mut String, learned: &Learned) {
     let rest = rest(learned, "network");
-    if learned.network.is_none() && rest.is_empty() {
+    if learned.network.is_none() && learned.peers.is_empty() && rest.is_empty() {
         return;
     }
     text.push_str("\n[network]\n");
     if let Some(evidence) = &learned.network {
         text.push_str(evidence_line(learned, evidence).trim_start());
         text.push_str("mode = \"off\"\n");
+    }
+    for right in NetworkRight::ALL {
+        let rules = learned.peers.iter().filter(|((of, _), _)| *of == right);
+        let mut lines = String::new();
+        for ((_, peer), evidence) in rules {
+            lines.push_str(&evidence_line(learned, evidence));
+            let words = learned.peer_words.get(&(right, peer.clone()));
+            push(
+                &mut lines,
+                format_args!("    {},\n", rule("address", peer, words)),
+            );
+        }
+        if !lines.is_empty() {
+            push(text, format_args!("{} = [\n{lines}]\n", right.name()));
+        }
     }
     text.push_str(&rest);
 }

@@ -157,7 +157,7 @@ impl Shared {
         if !usable {
             return Err(QueryCause::Inside(address));
         }
-        grants.note(address, name);
+        grants.note(address, name, inside);
         Ok(())
     }
 

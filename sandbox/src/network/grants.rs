@@ -42,6 +42,8 @@ pub(super) struct Grants {
     /// States and when they end, by policy and address.
     open: HashMap<(usize, IpAddr), BTreeMap<u32, Instant>>,
     names: BTreeMap<IpAddr, BTreeSet<String>>,
+    /// Addresses inside that no administrator's name leads to.
+    inside: BTreeSet<IpAddr>,
     /// Names in `names`.
     count: usize,
 }
@@ -52,6 +54,7 @@ impl Grants {
             grant,
             open: HashMap::new(),
             names: BTreeMap::new(),
+            inside: BTreeSet::new(),
             count: 0,
         }
     }
@@ -85,9 +88,12 @@ impl Grants {
         Ok(())
     }
 
-    /// Keeps that `name` led to `address`.
-    pub(super) fn note(&mut self, address: IpAddr, name: &str) {
+    /// Keeps that `name` led to `address`, which lies `inside`, or not.
+    pub(super) fn note(&mut self, address: IpAddr, name: &str, inside: bool) {
         if self.count < MOST_NAMES {
+            if inside {
+                self.inside.insert(address.to_canonical());
+            }
             let names = self.names.entry(address).or_default();
             self.count += usize::from(names.insert(name.to_owned()));
         }
@@ -99,6 +105,11 @@ impl Grants {
             .get(&address.to_canonical())
             .cloned()
             .unwrap_or_default()
+    }
+
+    /// Whether a name that somebody else answered for led to `address`, and that lies inside.
+    pub(super) fn is_inside(&self, address: IpAddr) -> bool {
+        self.inside.contains(&address.to_canonical())
     }
 
     /// Whether something of `address` is open.

@@ -143,6 +143,13 @@ impl Resolver {
         locked(&self.shared.grants).names(address)
     }
 
+    /// Whether `address` lies inside the host or its network, and a name led there that is not the administrator's: a name
+    /// alone does not open it.
+    #[must_use]
+    pub fn leads_inside(&self, address: IpAddr) -> bool {
+        locked(&self.shared.grants).is_inside(address)
+    }
+
     /// Ends it: what is open stays open until it expires.
     pub fn stop(self) {
         self.shared.stopped.store(true, Ordering::SeqCst);

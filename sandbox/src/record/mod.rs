@@ -8,16 +8,20 @@
 mod loader;
 mod names;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    net::Ipv6Addr,
+};
 
 use ringfence_abi::{
-    event::operation,
+    event::{has_peer, operation},
+    network::{address_of_halves, peer_of_detail},
     record::{DIRECTORY, FOLLOWED, NAMELESS, PASSED, PROGRAM, Seen},
     rights::EXEC,
     surface::{MEMORY_EXEC, Surfaces},
 };
 
-use crate::trace::{Act, Record, Rights, Tally, Text};
+use crate::trace::{Act, Peer, Record, Rights, Tally, Text};
 
 /// Takes in acts, gives out records.
 #[derive(Debug, Default)]
@@ -88,6 +92,7 @@ impl Collector {
                 flags: act.seen.flags & !DIRECTORY,
                 ..act.seen
             });
+            let peer = peer_of(&act.seen);
             let record = Record {
                 what: operation::name(act.seen.operation)
                     .unwrap_or("unknown")
@@ -95,7 +100,8 @@ impl Collector {
                 path: text(&act.path),
                 other: text(&act.other),
                 rights: Rights(act.seen.needed),
-                detail: act.seen.detail,
+                detail: if peer.is_some() { 0 } else { act.seen.detail },
+                peer,
                 directory: act.seen.flags & DIRECTORY != 0,
                 program: program.map(|path| path.as_slice().into()),
                 count: counts.get(&plain).copied().unwrap_or(1),
@@ -152,6 +158,22 @@ impl Collector {
         .filter(|(_, lost)| *lost != 0)
         .collect()
     }
+}
+
+/// Whom an act reached, or where it was bound, as the kernel half says it; the names are found out elsewhere.
+fn peer_of(seen: &Seen) -> Option<Peer> {
+    if !has_peer(seen.operation) {
+        return None;
+    }
+    let address = Ipv6Addr::from(address_of_halves([seen.path, seen.other]));
+    let (protocol, port) = peer_of_detail(seen.detail);
+    Some(Peer {
+        address: address.to_canonical(),
+        port,
+        protocol,
+        names: BTreeSet::new(),
+        inside: false,
+    })
 }
 
 fn text(bytes: &[u8]) -> Option<Text> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{End, Facts, Record, Trace};
 
 /// Version of what is written; another one is refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why a trace cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn another_format_is_refused() {
-        let text = br#"{"trace":{"format":2,"run":"","command":[],"variables":{},"recorder":"","kernel":"","version":"","began":0}}"#;
+        let text = br#"{"trace":{"format":999,"run":"","command":[],"variables":{},"recorder":"","kernel":"","version":"","began":0}}"#;
         let error = Trace::read(text.as_slice()).unwrap_err();
-        assert!(matches!(error, Error::Format(2)), "{error}");
+        assert!(matches!(error, Error::Format(999)), "{error}");
     }
 }

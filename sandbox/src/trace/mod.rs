@@ -11,7 +11,10 @@ pub use act::{Act, Tally};
 pub use disk::{Error, FORMAT};
 pub use text::Text;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,10 +59,14 @@ pub struct Record {
     /// The new path of a rename or link.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub other: Option<Text>,
+    /// Whom it reached, or where it was bound.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peer: Option<Peer>,
     /// The rights that it needed: any of `r`, `w` and `x`.
     #[serde(skip_serializing_if = "Rights::is_empty", default)]
     pub rights: Rights,
-    /// What of the operation, as a number: the family of a socket.
+    /// What of the operation, as a number: family, kind and protocol of a socket, as
+    /// [`ringfence_abi::network::socket_of_detail`] takes them apart.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub detail: u32,
     /// Whether the path is a directory's.
@@ -72,6 +79,25 @@ pub struct Record {
     pub count: u64,
     /// Nanoseconds since boot when it was done first.
     pub first: u64,
+}
+
+/// The other side of a connection, or the side that is bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The address; of IPv4 as such.
+    pub address: IpAddr,
+    /// The port; 0 where the protocol has none.
+    #[serde(skip_serializing_if = "is_no_port", default)]
+    pub port: u16,
+    /// The protocol, as in [`ringfence_abi::network::TCP`].
+    pub protocol: u8,
+    /// The names that led there.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub names: BTreeSet<String>,
+    /// Whether they may only lead there beside a rule about the address: it lies inside the host or its network, and its
+    /// administrator has not named it.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub inside: bool,
 }
 
 /// How a run ended, and what was only counted.
@@ -91,6 +117,9 @@ pub struct End {
     pub surfaces: Vec<String>,
     /// System calls that were made, by name; a number where the name is not known.
     pub system_calls: Vec<String>,
+    /// Names that were looked up, whether they exist or not.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub names: BTreeSet<String>,
     /// System calls, of this and other commands, that may be missing from the list: the kernel did not show them. What they
     /// did has been recorded all the same.
     #[serde(skip_serializing_if = "is_none_left_out", default)]
@@ -159,6 +188,11 @@ impl Trace {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_no_port(port: &u16) -> bool {
+    *port == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

@@ -1,5 +1,7 @@
 //! A trace held against a policy: what a fence would have denied.
 
+mod reach;
+
 use std::collections::BTreeMap;
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
@@ -14,7 +16,7 @@ use crate::{
 };
 
 /// What the trace did and the policy does not allow, each once.
-pub(super) fn new(
+pub(in crate::command) fn new(
     trace: &Trace,
     policy: &Policy,
     explainer: &Explainer,
@@ -37,14 +39,13 @@ pub(super) fn new(
         files(record, policy, explainer, known)
             .into_iter()
             .for_each(&mut add);
-        if record.what == "socket" && !policy.network.is_off() {
-            add(Finding {
-                allow: Some("mode = \"off\" in [network]".to_owned()),
-                reason: "the profile has no network".to_owned(),
-                ..about("network", record, &format!("family {}", record.detail))
-            });
-        }
+        reach::new(record, policy, explainer)
+            .into_iter()
+            .for_each(&mut add);
     }
+    reach::looked_up(trace, policy)
+        .into_iter()
+        .for_each(&mut add);
     let plain = |kind: &str, subject: &str, reason: &str, allow: String| Finding {
         kind: kind.to_owned(),
         what: kind.to_owned(),

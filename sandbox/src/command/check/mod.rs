@@ -2,6 +2,8 @@
 
 mod compare;
 
+pub(super) use compare::new as findings;
+
 use std::{
     ffi::OsString,
     fs,

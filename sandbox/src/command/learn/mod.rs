@@ -1,6 +1,7 @@
 //! `ringfence learn`: runs a command as it is, records what it does, and writes the profile that allows just that.
 
 mod file;
+mod lookup;
 mod observe;
 mod progress;
 mod surroundings;

@@ -1,7 +1,7 @@
 //! One command, recorded.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     hash::{BuildHasher as _, RandomState},
     io::Write,
@@ -12,7 +12,7 @@ use std::{
 
 use ringfence_abi::surface::{ALL, Surfaces};
 
-use super::progress::Progress;
+use super::{lookup::Lookup, progress::Progress};
 use crate::{
     command::{Failure, Place},
     confine::{self, Engine, Exit, Plan, Probe, Request},
@@ -55,6 +55,8 @@ pub fn observe(
             "a run can be recorded in a cgroup only, and none can be made here".to_owned(),
         ));
     };
+    let mut lookup = Lookup::start()?;
+    recorder.begin_network(cgroup.directory(), &lookup.place())?;
     recorder.begin(cgroup.id())?;
     let way = match recorder.refusal() {
         None => recorder.name().to_owned(),
@@ -72,8 +74,16 @@ pub fn observe(
             what: "the recorder's stream",
             source,
         })?;
-    let exit = running.wait(&[descriptor.as_fd()], |_| {
+    let bell = lookup
+        .bell()
+        .try_clone_to_owned()
+        .map_err(|source| Failure::Unknown {
+            what: "the resolver's events",
+            source,
+        })?;
+    let exit = running.wait(&[descriptor.as_fd(), bell.as_fd()], |_| {
         drain(&mut recorder, &mut collector);
+        lookup.take();
         progress.show(collector.progress());
         true
     })?;
@@ -99,12 +109,14 @@ pub fn observe(
     } else {
         NOT_TOLD
     };
+    let mut trace = Trace {
+        facts: facts(command, &place, recorder.name(), began),
+        records: collector.records(&recorder.counts()?),
+        end: end(&exit, &tally, &collector, seconds.is_some(), not_told),
+    };
+    lookup.finish(&mut trace);
     Ok(Observation {
-        trace: Trace {
-            facts: facts(command, &place, recorder.name(), began),
-            records: collector.records(&recorder.counts()?),
-            end: end(&exit, &tally, &collector, seconds.is_some(), not_told),
-        },
+        trace,
         variables: place.variables(),
         notes,
     })
@@ -214,6 +226,7 @@ fn end(exit: &Exit, tally: &Tally, collector: &Collector, was_timed: bool, not_t
         capabilities: confine::capability_names(tally.capabilities & !not_told),
         surfaces: confine::surface_names(surfaces),
         system_calls: names(&tally.made),
+        names: BTreeSet::new(),
         unlisted_calls: tally.unlisted,
         peak_memory: exit.peak.memory,
         peak_tasks: exit.peak.tasks,

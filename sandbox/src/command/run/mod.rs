@@ -13,6 +13,7 @@ mod summary;
 pub(super) use engine::open as open_engine;
 pub use engine::{EngineChoice, try_engine};
 pub use record::{Denial, Record, last_run};
+pub(super) use resolver::{HOSTS, SERVERS, place as place_of};
 pub use summary::paragraph;
 
 use std::{

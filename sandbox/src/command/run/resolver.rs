@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// The names of the host's administrator.
-const HOSTS: &str = "/etc/hosts";
+pub(in crate::command) const HOSTS: &str = "/etc/hosts";
 /// The servers that the host itself asks.
-const SERVERS: &str = "/etc/resolv.conf";
+pub(in crate::command) const SERVERS: &str = "/etc/resolv.conf";
 
 /// The resolver of one run.
 pub(super) struct Names {
@@ -130,7 +130,7 @@ fn granting(enforcer: &Enforcer, watch: &Watch) -> Result<Grant, Failure> {
 }
 
 /// Where the kernel sends the queries.
-fn place(resolver: &Resolver) -> abi::Resolver {
+pub(in crate::command) fn place(resolver: &Resolver) -> abi::Resolver {
     let addresses = resolver.addresses().iter();
     let mut place = abi::Resolver::default();
     for address in addresses {

@@ -6,6 +6,7 @@
 //! | `tcp://example.com:443` | by TCP alone |
 //! | `10.0.0.0/8:22,80-90` | those ports of every address that begins with these 8 bits |
 //! | `[2001:db8::]/32:*` | an IPv6 address stands in brackets; every port |
+//! | `udp://example.com:0` | the name may be looked up; nothing is delivered at that port |
 //! | `*:443` | that port of every address, and of every name |
 //! | `:8080` | where addresses of one's own are meant: any of them |
 
@@ -382,6 +383,9 @@ impl Reader<'_> {
         if list == "*" {
             return Ok((transport, Ports::every()));
         }
+        if self.right == NetworkRight::Connect && transport == Transport::Udp && list == "0" {
+            return Ok((transport, Ports::new(vec![(0, 0)])));
+        }
         let mut ranges = Vec::new();
         let mut start = at + 1;
         for item in list.split(',') {
@@ -414,7 +418,7 @@ impl Reader<'_> {
             return Err(self.fault(
                 place,
                 "nothing is reached at port 0",
-                "write `*` for every port",
+                "write `*` for every port, or `udp://HOST:0` to look the name up and no more",
             ));
         }
         Ok((low, high))

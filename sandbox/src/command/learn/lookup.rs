@@ -1,0 +1,102 @@
+//! The resolver of a recording: every name is looked up, and what led where is kept.
+
+use std::{collections::BTreeSet, os::fd::BorrowedFd};
+
+use ringfence_abi::network as abi;
+
+use crate::{
+    command::{
+        Failure,
+        run::{HOSTS, SERVERS, place_of},
+    },
+    network::{QueryCause, Resolver, Settings, Sockets, Upstream},
+    policy::{Mode, NetworkPolicy},
+    trace::Trace,
+};
+
+/// The resolver, and the names that it was asked for.
+pub(super) struct Lookup {
+    resolver: Resolver,
+    asked: BTreeSet<String>,
+    /// Queries that were not told of, or not answered as without ringfence.
+    lost: u64,
+}
+
+impl Lookup {
+    /// Starts it.
+    pub(super) fn start() -> Result<Self, Failure> {
+        let failed = |source| Failure::Resolver { source };
+        let settings = Settings {
+            policies: vec![NetworkPolicy {
+                mode: Mode::Audit,
+                ..NetworkPolicy::default()
+            }],
+            wildcards: Vec::new(),
+            hosts: HOSTS.into(),
+            upstream: Upstream::File(SERVERS.into()),
+        };
+        let sockets = Sockets::on_loopback().map_err(failed)?;
+        // Nothing is closed, so that nothing has to be opened.
+        let resolver = Resolver::start(sockets, settings, Box::new(|_| Ok(()))).map_err(failed)?;
+        Ok(Self {
+            resolver,
+            asked: BTreeSet::new(),
+            lost: 0,
+        })
+    }
+
+    /// Where the kernel sends the queries.
+    pub(super) fn place(&self) -> abi::Resolver {
+        place_of(&self.resolver)
+    }
+
+    /// Readable when there is something to [`Lookup::take`].
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd as _;
+        self.resolver.bell().as_fd()
+    }
+
+    /// Takes in what was asked since the last call.
+    pub(super) fn take(&mut self) {
+        let (events, lost) = self.resolver.events();
+        self.lost += lost;
+        for event in events {
+            match event.cause {
+                QueryCause::Audited => {
+                    self.asked.insert(event.name);
+                }
+                // Without ringfence it would have had an answer.
+                QueryCause::TooManyQueries | QueryCause::TooManyAddresses(_) => self.lost += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds to each peer of `trace` the names that led there, and ends.
+    pub(super) fn finish(mut self, trace: &mut Trace) {
+        self.take();
+        for record in &mut trace.records {
+            let Some(peer) = &mut record.peer else {
+                continue;
+            };
+            if ![CONNECT, SEND].contains(&record.what.as_str()) {
+                continue;
+            }
+            peer.names = self.resolver.names(peer.address);
+            // What the hosts file says of loopback is said of every host.
+            if peer.address.is_loopback() {
+                peer.names.retain(|name| self.asked.contains(name));
+            }
+            peer.inside = self.resolver.leads_inside(peer.address);
+        }
+        trace.end.names = self.asked;
+        if self.lost != 0 {
+            let reason = "were name queries that found no room".to_owned();
+            trace.end.lost.insert(reason, self.lost);
+        }
+        self.resolver.stop();
+    }
+}
+
+const CONNECT: &str = "connect";
+const SEND: &str = "send";

@@ -1,0 +1,311 @@
+//! From what was reached and bound to rules about the network: names where names led there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ringfence_abi::network::{ICMP, ICMP6, TCP, UDP, is_judged, socket_of_detail};
+
+use super::{Level, evidence::Evidence, needs::evidence};
+use crate::{
+    profile::NetworkRight,
+    trace::{Peer, Record, Trace},
+};
+
+/// Ports that the kernel chooses by default (Documentation/networking/ip-sysctl.rst, `ip_local_port_range`).
+const CHOSEN: (u16, u16) = (32_768, 60_999);
+/// Port 0 of this machine by UDP: nothing is delivered there, so that sockets are made and nobody is reached.
+const NOBODY: &str = "udp://127.0.0.1:0";
+
+/// What a run needs of the network.
+#[derive(Default)]
+pub(super) struct Needed {
+    /// Rules.
+    pub(super) rules: BTreeMap<(NetworkRight, String), Evidence>,
+    /// Why the network has to be open: sockets that no rule can be about.
+    pub(super) open: Option<Evidence>,
+}
+
+/// Host and port as a profile writes them, each with the protocols that were used.
+type Used = BTreeMap<(NetworkRight, String, String), (BTreeSet<u8>, Evidence)>;
+
+/// What `trace` needs.
+pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
+    let run = &trace.facts.run;
+    let bound = bound(trace);
+    let mut needed = Needed::default();
+    let mut used = Used::new();
+    let mut sockets = Evidence::default();
+    for record in &trace.records {
+        let evidence = evidence(record, run);
+        if record.what == "socket" {
+            let (family, kind, protocol) = socket_of_detail(record.detail);
+            match is_judged(family, kind, protocol) {
+                true => sockets.add(&evidence),
+                false => needed
+                    .open
+                    .get_or_insert_with(Evidence::default)
+                    .add(&evidence),
+            }
+        }
+        let Some(peer) = &record.peer else {
+            continue;
+        };
+        if ![TCP, UDP, ICMP, ICMP6].contains(&peer.protocol) {
+            needed
+                .open
+                .get_or_insert_with(Evidence::default)
+                .add(&evidence);
+            continue;
+        }
+        let mut add = |right, host: String, ports: String| {
+            let (protocols, all) = used.entry((right, host, ports)).or_default();
+            protocols.insert(peer.protocol);
+            all.add(&evidence);
+        };
+        match record.what.as_str() {
+            "bind" => add(
+                NetworkRight::Listen,
+                host(peer.address),
+                peer.port.to_string(),
+            ),
+            "listen" => {
+                let port = if bound.contains(&key(peer)) {
+                    peer.port
+                } else {
+                    0
+                };
+                add(NetworkRight::Listen, host(peer.address), port.to_string());
+            }
+            "connect" | "send" if !is_answer(record, peer, &bound) => {
+                let ports = ports(trace, peer, &bound);
+                for name in &peer.names {
+                    add(NetworkRight::Connect, name.clone(), ports.clone());
+                }
+                if peer.names.is_empty() || peer.inside {
+                    add(NetworkRight::Connect, reached(peer.address), ports);
+                }
+            }
+            _ => {}
+        }
+    }
+    let once = Evidence {
+        runs: BTreeMap::from([(run.clone(), 1)]),
+        ..Evidence::default()
+    };
+    let names: BTreeSet<_> = used.keys().map(|(_, host, _)| host.clone()).collect();
+    // A name that was only looked up: the port that nothing is delivered at.
+    for name in trace.end.names.iter().filter(|name| !names.contains(*name)) {
+        let key = (NetworkRight::Connect, name.clone(), "0".to_owned());
+        used.insert(key, (BTreeSet::from([UDP]), once.clone()));
+    }
+    for ((right, host, ports), (protocols, evidence)) in used {
+        for rule in written(&host, &ports, &protocols, level) {
+            needed
+                .rules
+                .entry((right, rule))
+                .or_default()
+                .add(&evidence);
+        }
+    }
+    if needed.rules.is_empty() && !sockets.runs.is_empty() {
+        needed
+            .rules
+            .insert((NetworkRight::Connect, NOBODY.to_owned()), sockets);
+    }
+    needed
+}
+
+/// A rule for each of the protocols, or one without: by TCP and UDP. Beyond `--tight` that is what TCP alone becomes, as a
+/// person would write it: looking a name up probes its addresses by UDP, if it has several.
+fn written(host: &str, ports: &str, protocols: &BTreeSet<u8>, level: Level) -> Vec<String> {
+    let has = |protocol| protocols.contains(&protocol);
+    let mut rules = Vec::new();
+    match (has(TCP), has(UDP)) {
+        (true, true) => rules.push(format!("{host}:{ports}")),
+        (true, false) if level != Level::Tight => rules.push(format!("{host}:{ports}")),
+        (true, false) => rules.push(format!("tcp://{host}:{ports}")),
+        (false, true) => rules.push(format!("udp://{host}:{ports}")),
+        (false, false) => {}
+    }
+    if has(ICMP) || has(ICMP6) {
+        rules.push(format!("icmp://{host}"));
+    }
+    rules
+}
+
+/// Addresses, protocols and ports that were asked for.
+type Bound = BTreeSet<(IpAddr, u8, u16)>;
+
+fn key(peer: &Peer) -> (IpAddr, u8, u16) {
+    (peer.address, peer.protocol, peer.port)
+}
+
+fn bound(trace: &Trace) -> Bound {
+    let records = trace.records.iter().filter(|record| record.what == "bind");
+    records
+        .filter_map(|record| record.peer.as_ref())
+        .map(key)
+        .collect()
+}
+
+/// Whether a datagram may be taken for an answer: to a port that the kernel has chosen, in a run that has bound a port for datagrams.
+/// Who has been heard at such a port may be answered without a rule.
+fn is_answer(record: &Record, peer: &Peer, bound: &Bound) -> bool {
+    record.what == "send"
+        && peer.names.is_empty()
+        && (CHOSEN.0..=CHOSEN.1).contains(&peer.port)
+        && bound.iter().any(|(_, protocol, _)| *protocol == UDP)
+}
+
+/// The port; all that the kernel may choose, if it has chosen this one for a socket of the run itself.
+fn ports(trace: &Trace, peer: &Peer, bound: &Bound) -> String {
+    let listens = trace.records.iter().any(|record| {
+        let own = record.peer.as_ref();
+        record.what == "listen"
+            && own.is_some_and(|own| {
+                own.port == peer.port && own.protocol == peer.protocol && !bound.contains(&key(own))
+            })
+    });
+    if !listens {
+        return peer.port.to_string();
+    }
+    match (CHOSEN.0..=CHOSEN.1).contains(&peer.port) {
+        true => format!("{}-{}", CHOSEN.0, CHOSEN.1),
+        false => "1024-65535".to_owned(),
+    }
+}
+
+/// An address as a rule about listening writes it: any address is none.
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) if address.is_unspecified() => "0.0.0.0".to_owned(),
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// An address as a rule about connecting writes it: an unspecified one is this machine (see
+/// [`ringfence_abi::network::reached`]).
+fn reached(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
+        IpAddr::V6(address) if address.is_unspecified() => "[::1]".to_owned(),
+        _ => host(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_abi::network::socket_detail;
+
+    fn peer(address: &str, port: u16, protocol: u8, names: &[&str]) -> Peer {
+        Peer {
+            address: address.parse().unwrap(),
+            port,
+            protocol,
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            inside: false,
+        }
+    }
+
+    fn did(what: &str, peer: Peer) -> Record {
+        Record {
+            what: what.to_owned(),
+            peer: Some(peer),
+            count: 1,
+            ..Record::default()
+        }
+    }
+
+    fn socket(family: u32, kind: u32, protocol: u32) -> Record {
+        Record {
+            what: "socket".to_owned(),
+            detail: socket_detail(family, kind, protocol),
+            count: 1,
+            ..Record::default()
+        }
+    }
+
+    fn rules(records: Vec<Record>, level: Level) -> Vec<String> {
+        let trace = Trace {
+            records,
+            ..Trace::default()
+        };
+        let needed = needed(&trace, level);
+        assert!(needed.open.is_none());
+        let rules = needed.rules.into_keys();
+        rules
+            .map(|(right, text)| format!("{right} {text}"))
+            .collect()
+    }
+
+    #[test]
+    fn a_peer_is_its_name_where_a_name_led_there_and_its_address_elsewhere() {
+        let seen = || {
+            vec![
+                did(
+                    "connect",
+                    peer("192.0.2.1", 443, TCP, &["a.test", "b.test"]),
+                ),
+                did("connect", peer("192.0.2.2", 5432, TCP, &[])),
+                did("send", peer("2001:db8::1", 53, UDP, &[])),
+            ]
+        };
+        assert_eq!(
+            rules(seen(), Level::Default),
+            [
+                "connect 192.0.2.2:5432",
+                "connect a.test:443",
+                "connect b.test:443",
+                "connect udp://[2001:db8::1]:53",
+            ]
+        );
+        assert!(rules(seen(), Level::Tight).contains(&"connect tcp://a.test:443".to_owned()));
+    }
+
+    #[test]
+    fn a_name_that_leads_inside_needs_a_rule_about_the_address_too() {
+        let inside = Peer {
+            inside: true,
+            ..peer("10.0.0.7", 80, TCP, &["db.test"])
+        };
+        let rules = rules(vec![did("connect", inside)], Level::Default);
+        assert_eq!(rules, ["connect 10.0.0.7:80", "connect db.test:80"]);
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chose_is_another_the_next_time() {
+        let seen = vec![
+            did("bind", peer("0.0.0.0", 8080, TCP, &[])),
+            did("listen", peer("0.0.0.0", 8080, TCP, &[])),
+            did("listen", peer("127.0.0.1", 40_001, TCP, &[])),
+            did("connect", peer("127.0.0.1", 40_001, TCP, &[])),
+        ];
+        assert_eq!(
+            rules(seen, Level::Default),
+            [
+                "connect 127.0.0.1:32768-60999",
+                "listen 0.0.0.0:8080",
+                "listen 127.0.0.1:0",
+            ]
+        );
+    }
+
+    #[test]
+    fn sockets_that_reach_nobody_open_nothing_and_those_without_rules_open_all() {
+        // AF_INET and AF_NETLINK; SOCK_DGRAM and SOCK_RAW.
+        let quiet = rules(vec![socket(2, 2, 0), socket(16, 3, 0)], Level::Default);
+        assert_eq!(quiet, ["connect udp://127.0.0.1:0"]);
+        // AF_PACKET, and a raw socket of the internet.
+        for record in [socket(17, 3, 0), socket(2, 3, 1)] {
+            let trace = Trace {
+                records: vec![record],
+                ..Trace::default()
+            };
+            assert!(needed(&trace, Level::Default).open.is_some());
+        }
+    }
+}
