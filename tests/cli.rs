@@ -296,3 +296,114 @@ fn the_schema_is_a_schema() {
 fn without_a_last_run_there_is_nothing_to_explain() {
     refuses(&["why"], &["no last run"]);
 }
+
+const EXPORTED: &str = "version = 1\nname = \"mine\"\n[files]\nread = [\"/usr/share/*.d/**\", \"/etc/hosts\"]\nwrite = [\"/tmp\"]\n\
+                        deny = [\"/etc/[a-c]x\"]\n[process]\ncapabilities = [\"chown\"]\n[kernel]\nallow = [\"mount\"]\n\
+                        [network]\nconnect = [\"a.test:443\"]\n[limits]\nmemory = \"1MiB\"\n";
+
+/// The exported text, after what is lost has been refused and named.
+fn exported(flag: &str, lost: &[&str]) -> String {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("mine.toml"), EXPORTED).unwrap();
+    let words = ["profile", "export", flag, "-p", "./mine.toml"];
+    let (code, out, err) = run_in(&folder, &words);
+    assert_eq!((code, out.as_str()), (Some(125), ""), "{flag}");
+    let lossy = [&words[..], &["--lossy"]].concat();
+    let (code, out, told) = run_in(&folder, &lossy);
+    assert_eq!(code, Some(0), "{told}");
+    for sentence in lost {
+        assert!(
+            err.contains(sentence) && told.contains(sentence),
+            "{sentence} in {err} and {told}"
+        );
+    }
+    out
+}
+
+#[test]
+fn an_exported_filter_closes_what_the_fence_does() {
+    let text = exported(
+        "--seccomp",
+        &["rules about files", "rules about the network", "limits"],
+    );
+    let filter: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(filter["defaultAction"], "SCMP_ACT_ALLOW");
+    let rules = filter["syscalls"].as_array().unwrap();
+    let closes = |name: &str| {
+        rules
+            .iter()
+            .any(|rule| rule["names"][0] == name && rule.get("args").is_none())
+    };
+    assert!(closes("bpf") && closes("kexec_load") && !closes("mount") && !closes("read"));
+
+    let text = exported("--oci", &["rules about files", "rules about the network"]);
+    let parts: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(parts["process"]["capabilities"]["bounding"][0], "CAP_CHOWN");
+    assert_eq!(parts["process"]["noNewPrivileges"], true);
+    assert_eq!(parts["linux"]["resources"]["memory"]["limit"], 1 << 20);
+}
+
+#[test]
+fn exported_paths_keep_their_meaning_or_are_named() {
+    let text = exported(
+        "--apparmor",
+        &[
+            "AppArmor compares families, not peers",
+            "which system calls",
+        ],
+    );
+    for rule in [
+        "\"/usr/share/*.d{,/,/**}\" r,",
+        "\"/etc/hosts{,/}\" r,",
+        "\"/tmp{,/}\" wkl,",
+        "deny \"/etc/[a-c]x{,/}\" mrwklx,",
+        "capability chown,",
+        "network inet stream,",
+        "# Not said: connect a.test:443",
+    ] {
+        assert!(text.contains(rule), "{rule} in {text}");
+    }
+    let lost = [
+        "read /usr/share/*.d/**: Landlock has no patterns",
+        "write /tmp: Landlock has no rules about a directory alone",
+        "deny /etc/[a-c]x: Landlock takes nothing away",
+        "compares ports of TCP alone",
+    ];
+    let text = exported("--landlock", &lost);
+    let rules: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        rules["pathBeneath"][0]["parent"],
+        serde_json::json!(["/etc/hosts"])
+    );
+    assert_eq!(rules["netPort"][0]["port"], serde_json::json!([443]));
+    assert!(!text.contains("/tmp"));
+}
+
+#[test]
+fn profiles_that_differ_in_the_network_alone_differ() {
+    let folder = TempDir::new().unwrap();
+    let profile = |name: &str, rules: &str| {
+        let text = format!("version = 1\n[network]\n{rules}\n");
+        fs::write(folder.path().join(name), text).unwrap();
+    };
+    profile("a.toml", "connect = [\"a.test:443\"]");
+    profile("b.toml", "connect = [\"b.test:443\", \"a.test:443\"]");
+    profile(
+        "c.toml",
+        "connect = [\"a.test:443\"]\ndeny = [\"192.0.2.1\"]",
+    );
+    let diff = |first: &str, second: &str| {
+        let (code, out, _) = run_in(&folder, &["profile", "diff", first, second]);
+        (code, out)
+    };
+    assert_eq!(diff("./a.toml", "./a.toml"), (Some(0), String::new()));
+    let (code, out) = diff("./a.toml", "./b.toml");
+    assert_eq!(code, Some(1));
+    assert!(out.starts_with("+ network connect b.test:443"), "{out}");
+    let (code, out) = diff("./a.toml", "./c.toml");
+    assert_eq!(code, Some(1));
+    assert!(
+        out.contains("- network what the other denies by `192.0.2.1`"),
+        "{out}"
+    );
+}

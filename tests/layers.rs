@@ -37,6 +37,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("toml_edit", &["learn", "oci"]),
     ("quick_junit", &["report"]),
     ("indicatif", &["command"]),
+    ("minijinja", &["report"]),
 ];
 
 /// Rooms that may hold `unsafe`.

@@ -70,6 +70,17 @@ fn act(verb: Verb) -> Result<u8, Failure> {
             let options = cli::check_options(*arguments)?;
             command::check::check(&options, &mut out, &mut io::stderr())
         }
+        Verb::Report(arguments) => {
+            let variables = Place::find(None)?.variables();
+            command::report::report(
+                &arguments.trace,
+                arguments.profile.as_ref(),
+                arguments.output.as_deref(),
+                &variables,
+                &mut out,
+            )
+            .map(|()| 0)
+        }
         Verb::Why(arguments) => {
             command::why::why(arguments.filter.as_deref(), arguments.json, &mut out).map(|()| 0)
         }
@@ -174,6 +185,21 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
             let variables = Place::find(None)?.variables();
             let none = command::profile::minimise(&profile, &traces, &variables, out)?;
             return Ok(u8::from(!none));
+        }
+        ProfileVerb::Export {
+            target,
+            profiles,
+            lossy,
+        } => {
+            let variables = Place::find(None)?.variables();
+            command::profile::export(
+                &profiles,
+                cli::export_target(&target),
+                lossy,
+                &variables,
+                out,
+                &mut io::stderr(),
+            )?;
         }
         ProfileVerb::Schema => command::profile::schema(out)?,
         ProfileVerb::List => command::profile::list(out)?,

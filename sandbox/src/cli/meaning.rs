@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
 use super::{
-    CheckArguments, ContainerEngineArgument, EngineArgument, FormatArgument, LearnArguments,
-    LimitArguments, NetworkArgument, RuleArguments, RunArguments, SniArgument,
+    CheckArguments, ContainerEngineArgument, EngineArgument, ExportTarget, FormatArgument,
+    LearnArguments, LimitArguments, NetworkArgument, RuleArguments, RunArguments, SniArgument,
 };
 use crate::{
     command::{
         Failure, check, learn,
         run::{EngineChoice, Options},
     },
+    compile::export::Target,
     learn::Level,
     oci::install::ContainerEngine,
     policy::{Demand, Limits, Mode, Protection, Sni},
@@ -241,4 +242,15 @@ fn demands(names: &[String]) -> Result<BTreeMap<Protection, Demand>, Failure> {
         );
     }
     Ok(demands)
+}
+
+/// The format that was asked for; the parser sees to it that one was.
+#[must_use]
+pub fn export_target(target: &ExportTarget) -> Target {
+    match target {
+        ExportTarget { seccomp: true, .. } => Target::Seccomp,
+        ExportTarget { apparmor: true, .. } => Target::AppArmor,
+        ExportTarget { landlock: true, .. } => Target::Landlock,
+        _ => Target::Oci,
+    }
 }

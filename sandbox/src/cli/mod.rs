@@ -2,7 +2,7 @@
 
 mod meaning;
 
-pub use meaning::{check_options, command_line, learn_options, run_options};
+pub use meaning::{check_options, command_line, export_target, learn_options, run_options};
 
 use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
 
@@ -37,6 +37,11 @@ pub enum Verb {
     /// Needs root. Exit codes: 0 if nothing is new, 1 if something is, 3 if the recording is not whole, 125 if nothing could be
     /// recorded; the command's own if it failed and nothing is new.
     Check(Box<CheckArguments>),
+    /// A run that `learn --trace` recorded as one page of HTML, for people
+    ///
+    /// It needs no network and no other file. With a profile it shows what that would not allow, without one the profile
+    /// that would be learned.
+    Report(ReportArguments),
     /// Explain the denials of the last run
     Why(WhyArguments),
     /// Show what can be enforced here, by what, and how to turn on what is off
@@ -300,6 +305,20 @@ pub struct DoctorArguments {
     pub json: bool,
 }
 
+/// `ringfence report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// What `learn --trace` has written
+    #[arg(value_name = "TRACE")]
+    pub trace: PathBuf,
+    /// Hold the run against this profile: a shipped name or a path
+    #[arg(short, long, value_name = "PROFILE")]
+    pub profile: Option<OsString>,
+    /// Write the page here; without it, to standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
 /// `ringfence profile`.
 #[derive(Debug, Subcommand)]
 pub enum ProfileVerb {
@@ -367,6 +386,18 @@ pub enum ProfileVerb {
         /// What `learn --trace` has written
         #[arg(required = true, num_args = 1.., value_name = "TRACE")]
         traces: Vec<PathBuf>,
+    },
+    /// The profile in another tool's format; what that cannot say is refused, or named with --lossy
+    Export {
+        /// Which format.
+        #[command(flatten)]
+        target: ExportTarget,
+        /// Profile: a shipped name or a path; may be given more than once
+        #[arg(short, long = "profile", value_name = "PROFILE")]
+        profiles: Vec<OsString>,
+        /// Write what the format can say, and name the rest on standard error
+        #[arg(long)]
+        lossy: bool,
     },
     /// The JSON Schema of profiles
     Schema,
@@ -451,6 +482,24 @@ pub struct OciSetup {
     /// Profile of containers that name none: one in /etc/ringfence/profiles or a shipped one
     #[arg(short, long, value_name = "PROFILE")]
     pub profile: Option<String>,
+}
+
+/// The format of an export.
+#[derive(Debug, Default, Args)]
+#[group(required = true, multiple = false)]
+pub struct ExportTarget {
+    /// A filter of system calls in JSON, as container engines take it
+    #[arg(long)]
+    pub seccomp: bool,
+    /// An AppArmor profile
+    #[arg(long)]
+    pub apparmor: bool,
+    /// Landlock rules in JSON, as landlockconfig takes them
+    #[arg(long)]
+    pub landlock: bool,
+    /// Capabilities, system calls and limits as parts of an OCI bundle's config.json
+    #[arg(long)]
+    pub oci: bool,
 }
 
 /// Which rights are tested; without one, all are.

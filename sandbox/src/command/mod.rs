@@ -8,6 +8,7 @@ pub mod look;
 pub mod oci;
 mod place;
 pub mod profile;
+pub mod report;
 pub mod run;
 pub mod why;
 

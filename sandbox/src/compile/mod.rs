@@ -15,6 +15,7 @@ mod bind;
 mod determinise;
 mod error;
 mod explain;
+pub mod export;
 mod glob;
 mod minimise;
 mod network;

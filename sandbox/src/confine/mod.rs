@@ -48,7 +48,7 @@ pub use recorded::{
 pub use running::{Exit, Peak, Running, TIMED_OUT};
 pub use user::User;
 
-pub use syscalls::closed_calls;
+pub use syscalls::{always_open, closed_calls};
 
 use crate::policy::{Policy, Standing};
 

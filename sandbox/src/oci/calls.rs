@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::bundle::member;
-use crate::policy::{Argument, ClosedCall};
+use crate::policy::ClosedCall;
 
 /// Actions that do not let a call happen (config-linux.md, "seccomp").
 const REFUSING: [&str; 5] = [
@@ -23,7 +23,7 @@ pub(super) fn close(configuration: &mut Value, calls: &[ClosedCall]) {
         Value::Null,
     );
     if filter.is_null() {
-        *filter = json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures() });
+        *filter = json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ClosedCall::architectures() });
     }
     let open_by_default = is_open_by_default(filter);
     let list = member(filter, "syscalls", json!([]));
@@ -45,7 +45,7 @@ pub(super) fn close(configuration: &mut Value, calls: &[ClosedCall]) {
         let own = calls
             .iter()
             .filter(|call| !known.iter().any(|known| known == call.name));
-        rules.extend(own.map(written));
+        rules.extend(own.map(ClosedCall::rule));
     }
 }
 
@@ -85,39 +85,10 @@ fn names(rule: &Value) -> impl Iterator<Item = &str> {
     names.into_iter().flatten().filter_map(Value::as_str)
 }
 
-fn written(call: &ClosedCall) -> Value {
-    let mut rule = json!({
-        "names": [call.name],
-        "action": "SCMP_ACT_ERRNO",
-        "errnoRet": call.errno,
-    });
-    if let Some((index, argument)) = call.when {
-        rule["args"] = match argument {
-            Argument::Masked { mask, value } => json!([
-                { "index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ" }
-            ]),
-            Argument::AllBut(value) => json!([
-                { "index": index, "value": value, "op": "SCMP_CMP_NE" }
-            ]),
-        };
-    }
-    rule
-}
-
-/// The kernel's own architecture and the 32-bit one beside it; calls of any other end the process.
-fn architectures() -> &'static [&'static str] {
-    if cfg!(target_arch = "x86_64") {
-        &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
-    } else if cfg!(target_arch = "aarch64") {
-        &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
-    } else {
-        &[]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Argument;
 
     const MOUNT: ClosedCall = ClosedCall {
         name: "mount",

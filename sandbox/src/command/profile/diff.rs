@@ -1,6 +1,6 @@
 //! `profile diff`: what one profile allows and another does not, by what they mean.
 
-use std::{ffi::OsString, io::Write};
+use std::{collections::BTreeSet, ffi::OsString, io::Write};
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use super::{Error, look};
 use crate::{
     compile,
     policy::{Automaton, Policy, Syscalls, Witness},
-    profile::{self, CommandLine, Effective, Rule, Variables, pattern},
+    profile::{self, CommandLine, Effective, NetworkRight, Rule, Variables, pattern},
 };
 
 /// One thing that one of two profiles allows, and the other does not.
@@ -76,6 +76,7 @@ fn beyond(
 ) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
     files(sign, side, other, variables, &mut entries)?;
+    network(sign, side, other, &mut entries);
     let mut add = |kind, example: String| {
         entries.push(Entry {
             side: sign,
@@ -153,6 +154,39 @@ fn programs(own: &Policy, others: &Policy, add: &mut impl FnMut(&'static str, St
 }
 
 const RIGHTS: [(u8, &str); 3] = [(READ, "read"), (WRITE, "write"), (EXEC, "exec")];
+
+/// Rules that only one side has, where the automata differ: a deny rule of the other lets this side do more.
+fn network(sign: char, side: &Side, other: &Side, entries: &mut Vec<Entry>) {
+    let (own, others) = (&side.policy.network, &other.policy.network);
+    if own.is_off() || others.is_off() || own.automaton == others.automaton {
+        return;
+    }
+    let texts = |side: &Side, denies: bool| -> BTreeSet<(NetworkRight, Vec<u8>)> {
+        let rules = side.effective.network.iter();
+        rules
+            .filter(|rule| (rule.right == NetworkRight::Deny) == denies)
+            .map(|rule| (rule.right, rule.text.clone()))
+            .collect()
+    };
+    let mut add = |right: NetworkRight, text: &[u8], denied: bool| {
+        let text = String::from_utf8_lossy(text).into_owned();
+        entries.push(Entry {
+            side: sign,
+            kind: "network",
+            example: match denied {
+                true => format!("what the other denies by `{text}`"),
+                false => format!("{right} {text}"),
+            },
+            rule: (!denied).then_some(text),
+        });
+    };
+    for (right, text) in texts(side, false).difference(&texts(other, false)) {
+        add(*right, text, false);
+    }
+    for (right, text) in texts(other, true).difference(&texts(side, true)) {
+        add(*right, text, true);
+    }
+}
 
 /// Rule by rule, so that each difference has its own example; what is left over by all rules together is the work of a
 /// deny rule of the other.

@@ -1,6 +1,7 @@
 //! `ringfence profile`: shows, tests, describes and lists profiles. Runs nothing.
 
 mod diff;
+mod export;
 mod json;
 mod merge;
 mod peer;
@@ -8,6 +9,7 @@ mod show;
 mod test;
 
 pub use diff::diff;
+pub use export::export;
 pub use merge::{merge, minimise};
 pub use show::show;
 pub use test::{Question, explain, explain_network, test};
