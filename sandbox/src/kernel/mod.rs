@@ -27,6 +27,7 @@ mod selftest;
 mod stream;
 mod table;
 
+pub use collect::Unloaded;
 pub use engine::Engine;
 pub use error::Error;
 pub use fence::{Fence, Totals};
