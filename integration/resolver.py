@@ -1,6 +1,7 @@
 """What lies outside of the fences of resolver.rs: a name server and a web server, in a network of their own.
 
-resolver.py DIRECTORY: serves the files of DIRECTORY on port 8080 of every address, and names on 127.0.0.53:53. What it is
+resolver.py DIRECTORY: serves the files of DIRECTORY on port 8080 of every address, by TLS on
+port 8443 if there is a cert.pem, and names on 127.0.0.53:53. What it is
 asked is written to DIRECTORY/asked, and DIRECTORY/ready is there once both listen.
 """
 
@@ -9,6 +10,7 @@ import http.server
 import io
 import os
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -81,6 +83,12 @@ def main(directory):
     threading.Thread(target=names, args=(server, log), daemon=True).start()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=directory)
     web = http.server.ThreadingHTTPServer(("", 8080), handler)
+    if os.path.exists("cert.pem"):
+        secure = http.server.ThreadingHTTPServer(("", 8443), handler)
+        keys = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        keys.load_cert_chain("cert.pem", "key.pem")
+        secure.socket = keys.wrap_socket(secure.socket, server_side=True)
+        threading.Thread(target=secure.serve_forever, daemon=True).start()
     put(directory, "ready", b"")
     web.serve_forever()
 

@@ -63,7 +63,21 @@ pub(crate) fn register(suite: &mut Suite) {
         NEEDS_GIT,
         git_and_pip_find_their_peers_by_name,
     );
+    suite.test(
+        "resolver::a_shared_address_is_open_for_the_allowed_name_alone",
+        NEEDS_TLS,
+        a_shared_address_is_open_for_the_allowed_name_alone,
+    );
 }
+
+const NEEDS_TLS: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("curl"),
+    Need::Program("openssl"),
+];
 
 /// A network of the test's own.
 struct Network {
@@ -86,6 +100,21 @@ impl Network {
         )?;
         folder.file("hosts", "127.0.0.1 localhost\n10.0.0.82 hosted.test\n")?;
         Ok(Self { folder })
+    }
+
+    /// Lets it speak TLS as well.
+    fn certify(&self) -> Verdict {
+        let mut make = Command::new("openssl");
+        make.args(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(' '),
+        )
+        .args("-subj /CN=web.test -keyout key.pem -out cert.pem".split(' '))
+        .current_dir(self.folder.path());
+        let made = make.output()?;
+        match made.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&made.stderr).into_owned().into()),
+        }
     }
 
     /// Runs `command` there, behind a fence if it has `options`.
@@ -312,4 +341,34 @@ fn git_and_pip_find_their_peers_by_name() -> Verdict {
     network
         .fenced(&both[..2], &pip)?
         .claim(false, &["denied resolve cdn.test"])
+}
+
+fn a_shared_address_is_open_for_the_allowed_name_alone() -> Verdict {
+    let network = Network::new()?;
+    network.certify()?;
+    let at = "--resolve=cdn.test:8443:93.184.215.80";
+    let other = format!("curl -skS -m 5 {at} https://cdn.test:8443/hello");
+    network.unfenced(&["sh", "-c", &other])?;
+    let script = format!("curl -skS -m 60 https://web.test:8443/hello && {other}");
+    let both = ["sh", "-c", &script];
+    network
+        .fenced(&["--connect", "web.test:8443"], &both)?
+        .claim(
+            false,
+            &[
+                "hello from outside",
+                "denied tls-greeting web.test (tcp 93.184.215.80:8443) by curl",
+                "its TLS greeting says cdn.test, which no rule allows",
+                "--connect cdn.test:8443",
+            ],
+        )?;
+    network
+        .fenced(&["--connect", "web.test:8443", "--sni", "off"], &both)?
+        .claim(true, &["hello from outside"])?;
+    network
+        .fenced(
+            &["--connect", "web.test:8080", "--sni", "required"],
+            &["curl", "-sS", "-m", "5", "http://web.test:8080/hello"],
+        )?
+        .claim(false, &["it does not begin with a TLS greeting"])
 }

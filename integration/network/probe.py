@@ -288,6 +288,55 @@ def inherited(number, address, port):
     heard(made)
 
 
+def numbered(content, length=2):
+    return len(content).to_bytes(length, "big") + content
+
+
+def extension(kind, content):
+    return kind.to_bytes(2, "big") + numbered(content)
+
+
+def hello(name, records=1):
+    """A TLS greeting that says `name`; `-` is none. The name comes behind as much as the largest of clients put before it."""
+    extensions = extension(51, bytes(1200)) + extension(16, b"\0\3\2h2")
+    if name != "-":
+        extensions += extension(0, numbered(b"\0" + numbered(name.encode())))
+    extensions += extension(43, b"\4\3\4\3\3")
+    body = b"\3\3" + bytes(32) + numbered(bytes(32), 1) + numbered(b"\x13\1\x13\2") + numbered(b"\0", 1) + numbered(extensions)
+    body = b"\1" + numbered(body, 3)
+    cut = len(body) if records == 1 else len(body) // 2
+    return b"".join(b"\x16\3\1" + numbered(part) for part in (body[:cut], body[cut:]) if part)
+
+
+def greets(address, port, name, way="whole"):
+    """A connection that begins as one of TLS does, or otherwise."""
+    made = socket.socket(family_of(address), socket.SOCK_STREAM, 262 if way == "multipath" else 0)
+    made.settimeout(1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    content = hello(name, 2 if way == "records" else 1) if way != "plain" else b"GET /"
+    if way == "again":
+        made.connect((address, int(port)))
+        made.send(hello("allowed.test"))
+        made.recv(1)
+        if libc.connect(made.fileno(), struct.pack("=HHI8x", 0, 0, 0), 16) < 0:
+            raise OSError(ctypes.get_errno(), "")
+    if way == "fast-open":
+        made.settimeout(None)
+        made.sendto(content, FAST_OPEN, (address, int(port)))
+        made.settimeout(1)
+    else:
+        made.connect((address, int(port)))
+        if way == "urgent":
+            made.send(b"x", socket.MSG_OOB)
+        pieces = {"bytes": [content[:1], content[1:2], content[2:]], "halves": [content[:700], content[700:]]}
+        for piece in pieces.get(way, [content]):
+            made.send(piece)
+    # The server goes away from whom it does not hear.
+    answer = made.recv(1)
+    if answer != content[:1]:
+        raise OSError(errno.EIO, "") if answer else TimeoutError
+
+
 ACTS = {name.replace("_", "-"): act for name, act in list(globals().items()) if callable(act)}
 
 for act in sys.argv[1:]:

@@ -12,6 +12,7 @@ mod cgroup;
 mod context;
 mod exec;
 mod files;
+mod greeting;
 mod identity;
 mod interfaces;
 mod ipc;
@@ -273,6 +274,12 @@ pub fn cgroup_sock_create(context: SockContext) -> i32 {
 #[cgroup_skb(egress)]
 pub fn cgroup_egress(context: SkBuffContext) -> i32 {
     packets::leaving(&context)
+}
+
+/// On packets that leave, for what connections begin with.
+#[cgroup_skb(egress)]
+pub fn cgroup_greeting(context: SkBuffContext) -> i32 {
+    packets::greeting(&context)
 }
 
 /// On packets that come.

@@ -12,7 +12,10 @@ use ringfence_abi::{
     record::{Seen, Tally},
 };
 
-use crate::scratch::{SLOTS, Slot};
+use crate::{
+    greeting::Expected,
+    scratch::{SLOTS, Slot},
+};
 
 /// Fenced tasks, by the address of their `task_struct`: filled at `task_alloc` and enrolment, emptied at `task_free`.
 ///
@@ -88,6 +91,10 @@ pub static FLOWS: LruHashMap<Flow, u32, { limits::FLOWS as usize }> = LruHashMap
 /// Where a socket's name queries were going before they went to the resolver.
 #[btf_map]
 pub static REDIRECTED: SkStorage<Peer> = SkStorage::new();
+
+/// What is known of a connection whose first bytes are to be looked at.
+#[btf_map]
+pub static GREETINGS: SkStorage<Expected> = SkStorage::new();
 
 /// Event streams, by fence.
 #[btf_map]

@@ -23,7 +23,7 @@ use ringfence_abi::{
 use crate::{
     cgroup::{self, fence},
     context::{load as load_field, load_four},
-    identity, matching, peers,
+    greeting, identity, matching, peers,
 };
 
 /// What lets a packet be.
@@ -55,6 +55,10 @@ struct Packet {
     own_port: u16,
     /// Whether it opens a connection: SYN without ACK.
     opens: bool,
+    /// Whether a part of what it carries is urgent, and may be taken out of the stream at the other end.
+    is_urgent: bool,
+    /// Where what a segment of TCP carries begins.
+    data: u32,
 }
 
 /// `cgroup_skb/egress`.
@@ -65,6 +69,36 @@ pub fn leaving(context: &SkBuffContext) -> i32 {
     };
     let passes = match packet(context, Way::Out) {
         Ok(packet) => may_leave(label, &packet),
+        Err(Unknown) => false,
+    };
+    answer(label, passes)
+}
+
+/// `cgroup_skb/egress`, beside [`leaving`]: a program of its own, which the verifier goes through by itself.
+#[inline(always)]
+pub fn greeting(context: &SkBuffContext) -> i32 {
+    const SYN_SENT: u32 = 2;
+    let skb = context.skb.skb;
+    // Sockets that are not whole have nothing to say yet, or nothing more.
+    let Some(sock) = socket(skb) else {
+        return PASS;
+    };
+    // SAFETY: a field of the socket, as wide as it is.
+    let state = unsafe { load_field::<{ offset_of!(bpf_sock, state) }, _>(sock) };
+    let is_opening = state == SYN_SENT;
+    // The cheap question first: this program sees every packet.
+    if !is_opening && !greeting::is_expected(sock) {
+        return PASS;
+    }
+    let Some(label) = fence() else {
+        return DROP;
+    };
+    let passes = match packet(context, Way::Out) {
+        Ok(Packet { peer, opens, is_urgent, data, .. }) if peer.protocol == TCP => {
+            (!opens || greeting::expect(label, &peer, sock))
+                && greeting::passes(label, &peer, skb, sock, data, is_urgent)
+        }
+        Ok(_) => true,
         Err(Unknown) => false,
     };
     answer(label, passes)
@@ -155,16 +189,8 @@ fn is_open_to_others(context: &SkBuffContext, label: Label, packet: &Packet) -> 
 /// The address that the packet's socket is bound to.
 #[inline(always)]
 fn bound(skb: *const __sk_buff) -> Option<[u8; 16]> {
-    // SAFETY (throughout): a field of the program's context, which may be null, and fields of the socket that it leads to,
-    // each read as wide as it is.
-    let sock: *mut bpf_sock = unsafe { (*skb).__bindgen_anon_2.sk };
-    if sock.is_null() {
-        return None;
-    }
-    let sock = unsafe { bpf_sk_fullsock(sock) };
-    if sock.is_null() {
-        return None;
-    }
+    let sock = socket(skb)?;
+    // SAFETY (throughout): fields of the socket, each read as wide as it is.
     let family = unsafe { load_field::<{ offset_of!(bpf_sock, family) }, _>(sock) };
     if family == 2 {
         let word = unsafe { load_field::<{ offset_of!(bpf_sock, src_ip4) }, _>(sock) };
@@ -172,6 +198,19 @@ fn bound(skb: *const __sk_buff) -> Option<[u8; 16]> {
     }
     const SIX: usize = offset_of!(bpf_sock, src_ip6);
     Some(unsafe { load_four::<SIX, { SIX + 4 }, { SIX + 8 }, { SIX + 12 }, _>(sock) })
+}
+
+/// The packet's socket.
+#[inline(always)]
+fn socket(skb: *const __sk_buff) -> Option<*mut bpf_sock> {
+    // SAFETY: a field of the program's context, which may be null.
+    let sock: *mut bpf_sock = unsafe { (*skb).__bindgen_anon_2.sk };
+    if sock.is_null() {
+        return None;
+    }
+    // SAFETY: not null.
+    let sock = unsafe { bpf_sk_fullsock(sock) };
+    (!sock.is_null()).then_some(sock)
 }
 
 #[inline(always)]
@@ -231,14 +270,23 @@ fn with_ports(
 ) -> Result<Packet, Unknown> {
     const SYN: u8 = 2;
     const ACK: u8 = 16;
+    const URG: u8 = 32;
     match peer.protocol {
         TCP | UDP => {}
-        ICMP | ICMP6 => return Ok(Packet { peer, own_port: 0, opens: false }),
+        ICMP | ICMP6 => {
+            return Ok(Packet { peer, own_port: 0, opens: false, is_urgent: false, data: 0 });
+        }
         _ => return Err(Unknown),
     }
     let source = u16::from_be_bytes(load::<[u8; 2]>(context, at)?);
     let target = u16::from_be_bytes(load::<[u8; 2]>(context, at + 2)?);
-    let opens = peer.protocol == TCP && load::<u8>(context, at + 13)? & (SYN | ACK) == SYN;
+    let (mut opens, mut is_urgent, mut data) = (false, false, 0);
+    if peer.protocol == TCP {
+        let [length, flags] = load::<[u8; 2]>(context, at + 12)?;
+        opens = flags & (SYN | ACK) == SYN;
+        is_urgent = flags & URG != 0;
+        data = at + u32::from(length >> 4) * 4;
+    }
     let own_port = if way == Way::Out {
         peer.port = target;
         source
@@ -246,7 +294,7 @@ fn with_ports(
         peer.port = source;
         target
     };
-    Ok(Packet { peer, own_port, opens })
+    Ok(Packet { peer, own_port, opens, is_urgent, data })
 }
 
 #[inline(always)]

@@ -38,6 +38,29 @@ pub const UDP: u8 = 17;
 /// `IPPROTO_ICMPV6` of include/uapi/linux/in6.h; its port is 0.
 pub const ICMP6: u8 = 58;
 
+/// A connection to a name begins with a TLS greeting that says an allowed name.
+pub const SNI_REQUIRED: u8 = 0;
+/// A TLS greeting that says a name says an allowed one.
+pub const SNI_IF_PRESENT: u8 = 1;
+/// Greetings are not looked at.
+pub const SNI_OFF: u8 = 2;
+
+/// What is the matter with a greeting, as an event's detail.
+pub mod greeting {
+    /// It says a name that no rule allows; the event's other path is that name.
+    pub const NAME: u32 = 1;
+    /// It says no name, and has to.
+    pub const NAMELESS: u32 = 2;
+    /// It is no TLS greeting, and has to be.
+    pub const NOT_TLS: u32 = 3;
+    /// It begins as one and cannot be read on.
+    pub const UNREADABLE: u32 = 4;
+}
+
+/// Bytes of the longest name of a host (RFC 1035, section 2.3.4), rounded up: a greeting that says a longer one cannot be
+/// read.
+pub const NAME_BYTES: usize = 255;
+
 /// Bytes of a question about an address.
 pub const ADDRESS_QUESTION: usize = 20;
 

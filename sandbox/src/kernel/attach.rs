@@ -30,7 +30,7 @@ use crate::policy::{Mode, NetworkPolicy};
 type OnCgroup = (&'static str, bpf_attach_type);
 
 /// What redirects name queries, and the net below.
-const ALWAYS: [OnCgroup; 10] = [
+const ALWAYS: [OnCgroup; 11] = [
     ("cgroup_connect4", BPF_CGROUP_INET4_CONNECT),
     ("cgroup_connect6", BPF_CGROUP_INET6_CONNECT),
     ("cgroup_sendmsg4", BPF_CGROUP_UDP4_SENDMSG),
@@ -40,6 +40,7 @@ const ALWAYS: [OnCgroup; 10] = [
     ("cgroup_getpeername4", BPF_CGROUP_INET4_GETPEERNAME),
     ("cgroup_getpeername6", BPF_CGROUP_INET6_GETPEERNAME),
     ("cgroup_egress", BPF_CGROUP_INET_EGRESS),
+    ("cgroup_greeting", BPF_CGROUP_INET_EGRESS),
     ("cgroup_ingress", BPF_CGROUP_INET_INGRESS),
 ];
 /// What judges in the place of LSM hooks, besides.
