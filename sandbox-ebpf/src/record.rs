@@ -251,10 +251,8 @@ pub fn nameless(slot: *mut Slot, seen: Seen) {
 }
 
 #[inline(always)]
-fn hash(path: *const Path, extent: Extent) -> Result<u64, Outcome> {
-    // SAFETY: `path` is in a map value.
-    let bytes = unsafe { (&raw const (*path).bytes).cast::<u8>() };
-    match hashed(bytes, extent.start, extent.end) {
+fn hash(path: *mut Path, extent: Extent) -> Result<u64, Outcome> {
+    match hashed(path, extent.start, extent.end) {
         0 => Err(Outcome::INTERNAL),
         hash => Ok(hash),
     }
@@ -262,8 +260,8 @@ fn hash(path: *const Path, extent: Extent) -> Result<u64, Outcome> {
 
 /// 0 for a failure. A function of its own, so that the programs hold it once.
 #[inline(never)]
-fn hashed(bytes: *const u8, start: u32, end: u32) -> u64 {
-    siphash::of(bytes, start, end).unwrap_or(0)
+fn hashed(path: *mut Path, start: u32, end: u32) -> u64 {
+    siphash::of(path, start, end).unwrap_or(0)
 }
 
 /// Tells what has not been told, counts what has. A path is in the slot's `path`, another in its `other`.

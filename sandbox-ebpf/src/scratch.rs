@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use ringfence_abi::{event, limits, record};
 
-use crate::{atomic, greeting::Reading, maps::SCRATCH, outcome::Outcome};
+use crate::{atomic, greeting::Reading, maps::SCRATCH, outcome::Outcome, siphash};
 
 /// Slots of the pool, a power of two.
 pub const SLOTS: u32 = 128;
@@ -38,6 +38,8 @@ pub struct Path {
     pub position: u32,
     /// State of the automaton after the bytes before `position`.
     pub state: u32,
+    /// The hash of it, where one is asked for.
+    pub hash: siphash::State,
     /// The path ends at [`PATH_END`].
     pub bytes: [u8; PATH_BUFFER],
 }

@@ -63,6 +63,7 @@ pub struct Recorder {
     object: Ebpf,
     ring: RingBuf<MapData>,
     sees_capabilities: bool,
+    refusal: Option<String>,
 }
 
 impl Recorder {
@@ -77,14 +78,17 @@ impl Recorder {
         }
         let kernel = Kernel::read()?;
         let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
-        if host.obstacle().is_none() {
-            match Self::by_hooks(&kernel, &types) {
+        let refusal = match host.obstacle() {
+            Some((reason, _)) => reason,
+            None => match Self::by_hooks(&kernel, &types) {
                 // Some kernels list `bpf` among their security modules and refuse to load for it.
-                Err(Error::Program { .. }) => {}
+                Err(error @ Error::Program { .. }) => error.to_string(),
                 other => return other,
-            }
-        }
-        Self::by_system_calls(&kernel, &types)
+            },
+        };
+        let mut recorder = Self::by_system_calls(&kernel, &types)?;
+        recorder.refusal = Some(refusal);
+        Ok(recorder)
     }
 
     fn by_hooks(kernel: &Kernel, types: &Btf) -> Result<Self, Error> {
@@ -137,6 +141,7 @@ impl Recorder {
             object,
             ring,
             sees_capabilities,
+            refusal: None,
         })
     }
 
@@ -144,6 +149,12 @@ impl Recorder {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Why it does not record at the hooks that a fence judges at.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// Whether a capability that was asked for is known to be needed: a question of the kernel's own is told apart.
@@ -219,17 +230,18 @@ impl Recorder {
             lost,
             unread,
             foreign,
-            missed: self.missed()?,
+            missed: self.missed(|name| !is_beside_hooks(name))?,
+            unlisted: self.missed(is_beside_hooks)?,
             capabilities,
             made: numbers(made),
             succeeded: numbers(succeeded),
         })
     }
 
-    /// Runs that the kernel has left out. Those of a watching program, too, are acts that nobody has seen.
-    fn missed(&self) -> Result<u64, Error> {
+    /// Runs of these programs that the kernel has left out, for every task of the host.
+    fn missed(&self, of: impl Fn(&str) -> bool) -> Result<u64, Error> {
         let mut sum = 0;
-        for (name, program) in self.object.programs() {
+        for (name, program) in self.object.programs().filter(|(name, _)| of(name)) {
             if let Ok(descriptor) = program.fd() {
                 sum += misses::of(descriptor.as_fd()).map_err(|error| Error::Program {
                     hook: name.to_owned(),
@@ -290,6 +302,12 @@ fn attach(object: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), Error> 
             "the object does not define it".to_owned(),
         )),
     }
+}
+
+/// Where a tracepoint's programs can be preempted (since 7.0, include/trace/bpf_probe.h), the kernel leaves out each run that
+/// would begin on the same processor meanwhile. Hooks have no such limit (kernel/bpf/trampoline.c, `bpf_prog_check_recur`).
+fn is_beside_hooks(name: &str) -> bool {
+    BESIDE_HOOKS.iter().any(|(beside, _)| *beside == name)
 }
 
 fn refused(hook: &str, reason: String) -> Error {

@@ -28,6 +28,8 @@ pub struct Tally {
     pub foreign: u64,
     /// Runs of the recording programs that the kernel has left out.
     pub missed: u64,
+    /// Runs that the kernel has left out of the programs which only list system calls, beside those that record.
+    pub unlisted: u64,
     /// Capabilities that were used, bit `n` for the one numbered `n`.
     pub capabilities: u64,
     /// Numbers of the system calls that were made.

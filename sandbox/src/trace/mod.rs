@@ -91,6 +91,10 @@ pub struct End {
     pub surfaces: Vec<String>,
     /// System calls that were made, by name; a number where the name is not known.
     pub system_calls: Vec<String>,
+    /// System calls, of this and other commands, that may be missing from the list: the kernel did not show them. What they
+    /// did has been recorded all the same.
+    #[serde(skip_serializing_if = "is_none_left_out", default)]
+    pub unlisted_calls: u64,
     /// Bytes of memory of all tasks together, at most; none where the kernel did not tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub peak_memory: Option<u64>,
@@ -154,6 +158,11 @@ impl Trace {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none_left_out(number: &u64) -> bool {
     *number == 0
 }
 

@@ -56,12 +56,12 @@ pub fn observe(
         ));
     };
     recorder.begin(cgroup.id())?;
-    writeln!(
-        stderr,
-        "ringfence: recording ({}); the command runs without a fence",
-        recorder.name()
-    )
-    .ok();
+    let way = match recorder.refusal() {
+        None => recorder.name().to_owned(),
+        Some(reason) => format!("{}; not at the hooks: {reason}", recorder.name()),
+    };
+    writeln!(stderr, "ringfence: recording by {way}").ok();
+    writeln!(stderr, "ringfence: the command runs without a fence").ok();
     let mut collector = Collector::new();
     let mut progress = Progress::new();
     let running = launched.release()?;
@@ -86,6 +86,13 @@ pub fn observe(
             "this kernel does not tell which capabilities are used, so the command ran without any"
                 .to_owned(),
         );
+    }
+    if tally.unlisted > 0 {
+        notes.push(format!(
+            "the kernel did not show {} system calls: their list may lack some, so that `--tight` takes the default ones, and \
+             so may `[kernel] allow`; files, sockets and capabilities are whole",
+            tally.unlisted
+        ));
     }
     let not_told = if recorder.tells_questions_apart() {
         0
@@ -207,6 +214,7 @@ fn end(exit: &Exit, tally: &Tally, collector: &Collector, was_timed: bool, not_t
         capabilities: confine::capability_names(tally.capabilities & !not_told),
         surfaces: confine::surface_names(surfaces),
         system_calls: names(&tally.made),
+        unlisted_calls: tally.unlisted,
         peak_memory: exit.peak.memory,
         peak_tasks: exit.peak.tasks,
     }
