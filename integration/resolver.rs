@@ -55,6 +55,7 @@ pub(crate) fn register(suite: &mut Suite) {
             "resolver::programs_find_their_peers_by_name",
             programs_find_their_peers_by_name,
         ),
+        ("resolver::traffic_is_told_by_name", traffic_is_told_by_name),
     ] {
         suite.test(name, NEEDS, body);
     }
@@ -346,7 +347,7 @@ fn git_and_pip_find_their_peers_by_name() -> Verdict {
 fn a_shared_address_is_open_for_the_allowed_name_alone() -> Verdict {
     let network = Network::new()?;
     network.certify()?;
-    let at = "--resolve=cdn.test:8443:93.184.215.80";
+    let at = "--resolve cdn.test:8443:93.184.215.80";
     let other = format!("curl -skS -m 5 {at} https://cdn.test:8443/hello");
     network.unfenced(&["sh", "-c", &other])?;
     let script = format!("curl -skS -m 60 https://web.test:8443/hello && {other}");
@@ -371,4 +372,48 @@ fn a_shared_address_is_open_for_the_allowed_name_alone() -> Verdict {
             &["curl", "-sS", "-m", "5", "http://web.test:8080/hello"],
         )?
         .claim(false, &["it does not begin with a TLS greeting"])
+}
+
+fn traffic_is_told_by_name() -> Verdict {
+    let network = Network::new()?;
+    let script = "import socket\n\
+                  got = 0\n\
+                  for _ in range(2):\n\
+                  \x20   peer = socket.create_connection(('web.test', 8080))\n\
+                  \x20   peer.sendall(b'GET /hello HTTP/1.0\\r\\n\\r\\n')\n\
+                  \x20   while part := peer.recv(65536):\n\
+                  \x20       got += len(part)\n\
+                  server = socket.create_server(('127.0.0.1', 9000))\n\
+                  own = socket.create_connection(('127.0.0.1', 9000))\n\
+                  other, _ = server.accept()\n\
+                  own.sendall(b'12345'), other.recv(9), other.sendall(b'678'), own.recv(9)\n\
+                  print('got', got)\n";
+    let own = "127.0.0.1:9000";
+    let options = [
+        "--stats",
+        "--connect",
+        "web.test:8080",
+        "--connect",
+        own,
+        "--listen",
+        own,
+    ];
+    let ended = network.fenced(&options, &[PYTHON, "-I", "-c", script])?;
+    ended.claim(true, &["got "])?;
+    let out = String::from_utf8_lossy(&ended.output.stdout);
+    let got = out.trim().trim_start_matches("got ").to_owned();
+    let told = String::from_utf8_lossy(&ended.output.stderr);
+    let rows: Vec<String> = told
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        format!("web.test 8080/tcp 2 46 {got}"),
+        "127.0.0.1 9000/tcp 1 5 3".to_owned(),
+        "from 127.0.0.1 9000/tcp 1 3 5".to_owned(),
+    ];
+    match expected.iter().all(|row| rows.contains(row)) {
+        true => Ok(()),
+        false => Err(format!("{expected:#?} in\n{told}").into()),
+    }
 }

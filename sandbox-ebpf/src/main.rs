@@ -37,6 +37,7 @@ mod sockets;
 mod special;
 mod surface;
 mod tasks;
+mod traffic;
 mod unix;
 mod verdict;
 mod walk;
@@ -286,6 +287,18 @@ pub fn cgroup_greeting(context: SkBuffContext) -> i32 {
 #[cgroup_skb(ingress)]
 pub fn cgroup_ingress(context: SkBuffContext) -> i32 {
     packets::coming(&context)
+}
+
+/// On packets that leave, where somebody asks what passes.
+#[cgroup_skb(egress)]
+pub fn cgroup_count_out(context: SkBuffContext) -> i32 {
+    traffic::count(&context, packets::Way::Out)
+}
+
+/// On packets that come, likewise.
+#[cgroup_skb(ingress)]
+pub fn cgroup_count_in(context: SkBuffContext) -> i32 {
+    traffic::count(&context, packets::Way::In)
 }
 
 /// Not a hook: sees the system calls that fail behind the fallback engine. It changes nothing.

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What lets a packet be.
-const PASS: i32 = 1;
+pub const PASS: i32 = 1;
 /// What drops it; who sends it is told `EPERM`.
 const DROP: i32 = 0;
 
@@ -38,27 +38,47 @@ const DESTINATION_OPTIONS: u8 = 60;
 const MOST_HEADERS: u32 = 2;
 
 /// Not understood.
-struct Unknown;
+pub struct Unknown;
 
 /// Which way it goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     Out,
     In,
 }
 
 /// What is looked at.
-struct Packet {
+pub struct Packet {
     /// The other side.
-    peer: Peer,
+    pub peer: Peer,
     /// The port on this side.
-    own_port: u16,
+    pub own_port: u16,
     /// Whether it opens a connection: SYN without ACK.
-    opens: bool,
+    pub opens: bool,
+    /// Whether it accepts one: SYN and ACK.
+    pub accepts: bool,
     /// Whether a part of what it carries is urgent, and may be taken out of the stream at the other end.
     is_urgent: bool,
-    /// Where what a segment of TCP carries begins.
-    data: u32,
+    /// The number of its first byte in the stream.
+    pub sequence: u32,
+    /// Where what it carries begins.
+    pub data: u32,
+}
+
+impl Packet {
+    /// One that is not about a connection.
+    #[inline(always)]
+    const fn of(peer: Peer, own_port: u16, data: u32) -> Self {
+        Self {
+            peer,
+            own_port,
+            opens: false,
+            accepts: false,
+            is_urgent: false,
+            sequence: 0,
+            data,
+        }
+    }
 }
 
 /// `cgroup_skb/egress`.
@@ -202,7 +222,7 @@ fn bound(skb: *const __sk_buff) -> Option<[u8; 16]> {
 
 /// The packet's socket.
 #[inline(always)]
-fn socket(skb: *const __sk_buff) -> Option<*mut bpf_sock> {
+pub fn socket(skb: *const __sk_buff) -> Option<*mut bpf_sock> {
     // SAFETY: a field of the program's context, which may be null.
     let sock: *mut bpf_sock = unsafe { (*skb).__bindgen_anon_2.sk };
     if sock.is_null() {
@@ -214,14 +234,14 @@ fn socket(skb: *const __sk_buff) -> Option<*mut bpf_sock> {
 }
 
 #[inline(always)]
-fn is_to_resolver(label: Label, peer: &Peer) -> bool {
+pub fn is_to_resolver(label: Label, peer: &Peer) -> bool {
     peers::has_ports(peer.protocol)
         && cgroup::is_resolver(&peers::resolver(label), peer)
 }
 
 /// Reads the headers. The data of these programs begins with that of the network layer.
 #[inline(always)]
-fn packet(context: &SkBuffContext, way: Way) -> Result<Packet, Unknown> {
+pub fn packet(context: &SkBuffContext, way: Way) -> Result<Packet, Unknown> {
     let first = load::<u8>(context, 0)?;
     match first >> 4 {
         4 => packet4(context, way, u32::from(first & 15) * 4),
@@ -273,20 +293,11 @@ fn with_ports(
     const URG: u8 = 32;
     match peer.protocol {
         TCP | UDP => {}
-        ICMP | ICMP6 => {
-            return Ok(Packet { peer, own_port: 0, opens: false, is_urgent: false, data: 0 });
-        }
+        ICMP | ICMP6 => return Ok(Packet::of(peer, 0, at)),
         _ => return Err(Unknown),
     }
     let source = u16::from_be_bytes(load::<[u8; 2]>(context, at)?);
     let target = u16::from_be_bytes(load::<[u8; 2]>(context, at + 2)?);
-    let (mut opens, mut is_urgent, mut data) = (false, false, 0);
-    if peer.protocol == TCP {
-        let [length, flags] = load::<[u8; 2]>(context, at + 12)?;
-        opens = flags & (SYN | ACK) == SYN;
-        is_urgent = flags & URG != 0;
-        data = at + u32::from(length >> 4) * 4;
-    }
     let own_port = if way == Way::Out {
         peer.port = target;
         source
@@ -294,7 +305,19 @@ fn with_ports(
         peer.port = source;
         target
     };
-    Ok(Packet { peer, own_port, opens, is_urgent, data })
+    if peer.protocol == UDP {
+        return Ok(Packet::of(peer, own_port, at + 8));
+    }
+    let sequence = u32::from_be_bytes(load::<[u8; 4]>(context, at + 4)?);
+    let [length, flags] = load::<[u8; 2]>(context, at + 12)?;
+    let data = at + u32::from(length >> 4) * 4;
+    Ok(Packet {
+        opens: flags & (SYN | ACK) == SYN,
+        accepts: flags & (SYN | ACK) == SYN | ACK,
+        is_urgent: flags & URG != 0,
+        sequence,
+        ..Packet::of(peer, own_port, data)
+    })
 }
 
 #[inline(always)]

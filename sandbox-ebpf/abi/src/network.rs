@@ -157,6 +157,49 @@ pub const HEARD: u32 = 1;
 /// The peer has been sent to.
 pub const SENT: u32 = 2;
 
+/// What is counted together, where somebody asks for it: what a fence has to do with a peer, or what came to a port of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TrafficKey {
+    /// The fence.
+    pub fence: u32,
+    /// The peer's address, IPv4 as IPv6 maps it.
+    pub address: [u8; 16],
+    /// The peer's port; its own for connections that came; host byte order.
+    pub port: u16,
+    /// Protocol; 0 in [`TrafficKey::rest`].
+    pub protocol: u8,
+    /// 1 for connections that came from the peer, else 0.
+    pub came: u8,
+}
+
+impl TrafficKey {
+    /// What found no room of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rest(fence: u32) -> Self {
+        Self {
+            fence,
+            address: [0; 16],
+            port: 0,
+            protocol: 0,
+            came: 0,
+        }
+    }
+}
+
+/// What has passed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections that were opened; 0 where the protocol has none.
+    pub connections: u64,
+    /// Bytes that left, without headers.
+    pub sent: u64,
+    /// Bytes that came.
+    pub received: u64,
+}
+
 /// Where the fence's own resolver listens, to which its name queries are sent instead of where they were going.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,3 +233,5 @@ const _: () = assert!(size_of::<Grant>() == 40);
 const _: () = assert!(size_of::<Resolver>() == 24);
 const _: () = assert!(size_of::<Peer>() == 20);
 const _: () = assert!(size_of::<Flow>() == 28);
+const _: () = assert!(size_of::<TrafficKey>() == 24);
+const _: () = assert!(size_of::<Traffic>() == 24);

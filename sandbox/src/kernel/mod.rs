@@ -26,6 +26,7 @@ mod recorder;
 mod selftest;
 mod stream;
 mod table;
+mod traffic;
 
 pub use engine::Engine;
 pub use error::Error;
@@ -36,3 +37,4 @@ pub use pins::STATE;
 pub use recorder::Recorder;
 pub use selftest::Cgroup;
 pub use stream::Events;
+pub use traffic::Traffic;
