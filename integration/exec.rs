@@ -146,7 +146,7 @@ fn executes_only_the_listed_paths() -> Verdict {
     fence
         .run([
             PYTHON,
-            "-I",
+            "-IS",
             "-c",
             "import os; os.execv('other', ['other'])",
         ])

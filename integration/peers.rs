@@ -88,7 +88,7 @@ fn the_filter_and_the_programs_on_the_cgroup_keep_rules_about_addresses() {
     let policy = reaching(open);
     let request = request(
         "/usr/bin/python3",
-        &["-I", "-c", ACTS, &open.to_string(), &shut.to_string()],
+        &["-IS", "-c", ACTS, &open.to_string(), &shut.to_string()],
     );
     let plan = Plan::new(&request, &policy, Engine::Fallback, &probe).unwrap();
     let standing = network(plan.standings());

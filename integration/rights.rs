@@ -46,7 +46,7 @@ fn a_program_has_its_own_rights_and_only_by_exec() -> Verdict {
     let fence = ByHand::new(&policy(folder.path()))?;
     let output = fence
         .entered(PYTHON)
-        .arg("-I")
+        .arg("-IS")
         .arg(folder.at("rights.py"))
         .arg(folder.path())
         .output()?;

@@ -66,7 +66,7 @@ fn inside(fence: &Fence, standing: &Standing, acts: &[&str]) -> Result<Vec<Strin
     said(
         standing
             .entered(PYTHON)
-            .args(["-I", ATTACK])
+            .args(["-IS", ATTACK])
             .args(acts)
             .current_dir(fence.folder().path()),
     )
@@ -76,7 +76,7 @@ fn inside(fence: &Fence, standing: &Standing, acts: &[&str]) -> Result<Vec<Strin
 fn outside(fence: &Fence, acts: &[&str]) -> Result<Vec<String>, Failed> {
     said(
         Command::new(PYTHON)
-            .args(["-I", ATTACK])
+            .args(["-IS", ATTACK])
             .args(acts)
             .current_dir(fence.folder().path())
             .stdin(Stdio::null()),
@@ -197,7 +197,7 @@ fn what_a_profile_opens_is_open_but_the_fences_own_maps() -> Verdict {
         "write /proc/self/mem",
     ]);
     ends.extend([OK; 3]);
-    let ended = said(fence.entered(PYTHON).arg("-I").arg(attack).args(&names));
+    let ended = said(fence.entered(PYTHON).arg("-IS").arg(attack).args(&names));
     fence.end()?;
     agree("inside", &names, &ended?, &ends)?;
     victim.0.wait()?;

@@ -34,7 +34,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("hickory_proto", &["network"]),
     ("oci_spec", &["oci"]),
     ("object", &["record"]),
-    ("toml_edit", &["learn"]),
+    ("toml_edit", &["learn", "oci"]),
     ("quick_junit", &["report"]),
     ("indicatif", &["command"]),
 ];

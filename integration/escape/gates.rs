@@ -2,6 +2,8 @@
 
 use std::ffi::c_long;
 use std::io;
+#[cfg(target_arch = "x86_64")]
+use std::path::Path;
 
 use super::arena::Arena;
 use super::case::{Attempt, Case, Stop, absent, escaped};
@@ -19,6 +21,11 @@ pub(super) fn cases() -> Vec<Case> {
             "K13b",
             "opens a closed file by the call of 32-bit programs",
             opens_by_old_gate,
+        ),
+        Case::least(
+            "K13c",
+            "changes a file's flags by the call of 32-bit programs",
+            sets_flags_by_old_gate,
         ),
         Case::wide("K13a", "makes calls of the x32 architecture", by_x32),
     ]
@@ -75,18 +82,47 @@ fn by_old_gate(_: &Arena) -> Attempt {
 
 #[cfg(target_arch = "x86_64")]
 fn opens_by_old_gate(arena: &Arena) -> Attempt {
+    open_by_old_gate(&arena.closed("secret"))?;
+    escaped("opened it")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn open_by_old_gate(path: &Path) -> Result<u32, Stop> {
     const OPEN: u32 = 5;
     // A path has to lie low for a 32-bit pointer.
     let low = low_page()?;
-    let path = c(arena.closed("secret"))?;
+    let path = c(path)?;
     let bytes = path.as_bytes_with_nul();
     // SAFETY: the page is ours and larger than any path of the test.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), low as *mut u8, bytes.len()) };
-    match old_gate(OPEN, [low, 0, 0]) {
-        answer if answer >= 0 => escaped("opened it"),
-        answer if answer == -libc::ENOSYS => absent("this kernel has no calls for 32-bit programs"),
-        answer => Err(Stop::Refused(-answer)),
+    done_by_old_gate(old_gate(OPEN, [low, 0, 0]))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn done_by_old_gate(answer: i32) -> Result<u32, Stop> {
+    match answer {
+        no if no == -libc::ENOSYS => Err(Stop::Absent(
+            "this kernel has no calls for 32-bit programs".to_owned(),
+        )),
+        answer => u32::try_from(answer).map_err(|_| Stop::Refused(-answer)),
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn sets_flags_by_old_gate(arena: &Arena) -> Attempt {
+    const IOCTL: u32 = 54;
+    const GET: u32 = 0x8004_6601;
+    const SET: u32 = 0x4004_6602;
+    const NO_DUMP: u32 = 0x40;
+    let file = open_by_old_gate(&arena.read("file"))?;
+    let low = low_page()?;
+    if old_gate(IOCTL, [file, GET, low]) == -libc::ENOTTY {
+        return absent("this filesystem has no flags");
+    }
+    // SAFETY: the page is ours.
+    unsafe { *(low as *mut u32) |= NO_DUMP };
+    done_by_old_gate(old_gate(IOCTL, [file, SET, low]))?;
+    escaped("set")
 }
 
 /// Two pages that a 32-bit pointer reaches, full of zeros.
@@ -105,6 +141,11 @@ fn by_old_gate(_: &Arena) -> Attempt {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn opens_by_old_gate(_: &Arena) -> Attempt {
+    absent("only x86 has this gate")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn sets_flags_by_old_gate(_: &Arena) -> Attempt {
     absent("only x86 has this gate")
 }
 

@@ -89,14 +89,14 @@ impl Fence {
 
     /// The same with the prober as the command.
     pub(crate) fn prober(&self, acts: &[&str]) -> Ringfence {
-        self.run([PYTHON, "-I", PROBE]).and(acts.iter().copied())
+        self.run([PYTHON, "-IS", PROBE]).and(acts.iter().copied())
     }
 
     /// The prober without a fence.
     pub(crate) fn unfenced(&self, acts: &[&str]) -> Command {
         let mut command = Command::new(PYTHON);
         command
-            .args(["-I", PROBE])
+            .args(["-IS", PROBE])
             .args(acts)
             .current_dir(self.folder.path())
             .stdin(Stdio::null());

@@ -58,16 +58,11 @@ fn a_check_names_what_a_malicious_change_does() -> Verdict {
         dropped.display()
     );
     shop.work.file("build.sh", &script)?;
-    for format in ["text", "json", "junit", "sarif", "markdown", "github"] {
-        check(&shop, &["--format", format])?
-            .exits_with(1)?
-            .says(&key.display().to_string())?
-            .says(&dropped.display().to_string())?;
-    }
-    fs::remove_file(&dropped)?;
     let finished = check(&shop, &[])?;
     finished
+        .exits_with(1)?
         .says("private keys")?
+        .says(&key.display().to_string())?
         .says(&format!("exec {}", dropped.display()))?
         .says(&format!("create {}", dropped.display()))?;
     Ok(())

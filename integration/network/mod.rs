@@ -73,14 +73,14 @@ impl Scene {
     /// The prober inside.
     fn inside(&self, acts: &[String]) -> Command {
         let mut command = self.fence.entered(PYTHON);
-        command.arg("-I").arg(&self.prober).args(acts);
+        command.arg("-IS").arg(&self.prober).args(acts);
         command
     }
 
     /// The prober without a fence.
     fn without(&self, acts: &[String]) -> Command {
         let mut command = Command::new(PYTHON);
-        command.arg("-I").arg(&self.prober).args(acts);
+        command.arg("-IS").arg(&self.prober).args(acts);
         command
     }
 

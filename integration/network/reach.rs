@@ -63,7 +63,7 @@ fn of_a_program() -> Verdict {
     let acts = [large, own].map(|port| format!("tcp 127.0.0.1 {port}"));
     let at_large = lines(scene.inside(&acts))?;
     let mut command = scene.fence.entered(tool.to_str().ok_or("a path of text")?);
-    command.args([PYTHON, "-I"]).arg(&scene.prober).args(&acts);
+    command.args([PYTHON, "-IS"]).arg(&scene.prober).args(&acts);
     let in_program = lines(command)?;
     let programs: Vec<_> = scene.end()?.iter().map(|event| event.program).collect();
     let right =

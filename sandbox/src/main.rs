@@ -89,6 +89,20 @@ fn oci(verb: OciVerb) -> Result<u8, Failure> {
         OciVerb::Run { setup, id, bundle } => command::oci::bundle(&options(setup), &bundle, id),
         OciVerb::Hook { profile } => command::oci::hook(profile),
         OciVerb::Monitor => command::oci::monitor(),
+        OciVerb::Install(host) => command::oci::install(
+            host.engine.into(),
+            &host.root,
+            host.dry_run,
+            &mut io::stdout(),
+        )
+        .map(|()| 0),
+        OciVerb::Uninstall(host) => command::oci::uninstall(
+            host.engine.into(),
+            &host.root,
+            host.dry_run,
+            &mut io::stdout(),
+        )
+        .map(|()| 0),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
 use super::{
-    CheckArguments, EngineArgument, FormatArgument, LearnArguments, LimitArguments,
-    NetworkArgument, RuleArguments, RunArguments, SniArgument,
+    CheckArguments, ContainerEngineArgument, EngineArgument, FormatArgument, LearnArguments,
+    LimitArguments, NetworkArgument, RuleArguments, RunArguments, SniArgument,
 };
 use crate::{
     command::{
@@ -12,6 +12,7 @@ use crate::{
         run::{EngineChoice, Options},
     },
     learn::Level,
+    oci::install::ContainerEngine,
     policy::{Demand, Limits, Mode, Protection, Sni},
     profile::{
         CommandLine, NetworkChoice, NetworkRight, NetworkRule, Opening, Origin, Right, Rule,
@@ -187,6 +188,16 @@ fn unknown(what: &str, name: &str, near: Option<&str>) -> Failure {
         .map(|near| format!("; did you mean `{near}`?"))
         .unwrap_or_default();
     Failure::Argument(format!("there is no {what} `{name}`{near}"))
+}
+
+impl From<ContainerEngineArgument> for ContainerEngine {
+    fn from(argument: ContainerEngineArgument) -> Self {
+        match argument {
+            ContainerEngineArgument::Containerd => Self::Containerd,
+            ContainerEngineArgument::Podman => Self::Podman,
+            ContainerEngineArgument::Crio => Self::Crio,
+        }
+    }
 }
 
 fn limits(arguments: &LimitArguments) -> Result<Limits, Failure> {

@@ -410,9 +410,38 @@ pub enum OciVerb {
         #[arg(short, long, value_name = "PROFILE")]
         profile: Option<String>,
     },
+    /// Tell an engine of the runtime `ringfence`: write its configuration, and print it
+    Install(EngineArguments),
+    /// Take `install` back
+    Uninstall(EngineArguments),
     /// Own a container's fence until it is gone; the hook starts this
     #[command(hide = true)]
     Monitor,
+}
+
+/// An engine that starts containers by a runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ContainerEngineArgument {
+    /// containerd, and what stands on it.
+    Containerd,
+    /// podman.
+    Podman,
+    /// CRI-O.
+    Crio,
+}
+
+/// Which engine, on which host.
+#[derive(Debug, Args)]
+pub struct EngineArguments {
+    /// The engine
+    #[arg(value_enum)]
+    pub engine: ContainerEngineArgument,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The root of the host that is meant, as of an image that is being built
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    pub root: PathBuf,
 }
 
 /// How a container runtime is set up.

@@ -19,12 +19,15 @@ pub(super) struct Kernel {
     types: Types,
 }
 
+/// What the prototypes of LSM hooks are called, before the hook's name.
+const HOOK: &str = "bpf_lsm_";
+
 /// The kernel's types.
 struct Types {
     all: TypeInformation,
-    /// Structures by name: some names are taken more than once.
-    structures: HashMap<String, Vec<u32>>,
-    /// Prototypes of functions by name.
+    /// Structures of [`MEMBERS`] by name: some names are taken more than once.
+    structures: HashMap<&'static str, Vec<u32>>,
+    /// Prototypes of LSM hooks by name.
     prototypes: HashMap<String, u32>,
 }
 
@@ -42,8 +45,8 @@ impl Kernel {
         }
         check(&Layout::from_offsets(&offsets))?;
         let first = types
-            .parameters("bpf_lsm_inode_setattr")
-            .ok_or_else(|| Error::Layout("bpf_lsm_inode_setattr".to_owned()))?;
+            .parameters("inode_setattr")
+            .ok_or_else(|| Error::Layout(format!("{HOOK}inode_setattr")))?;
         let setattr_has_mapping = first.first().is_some_and(|name| name != "dentry");
         Ok(Self {
             offsets,
@@ -54,7 +57,7 @@ impl Kernel {
 
     /// Whether this kernel has the LSM hook.
     pub(super) fn has_hook(&self, hook: &str) -> bool {
-        self.types.parameters(&format!("bpf_lsm_{hook}")).is_some()
+        self.types.parameters(hook).is_some()
     }
 }
 
@@ -86,17 +89,24 @@ impl Types {
         let bytes = fs::read(VMLINUX).map_err(|error| Error::Btf(error.to_string()))?;
         let all = TypeInformation::new(&Bytes(bytes))
             .map_err(|error| Error::Btf(format!("{error:?}")))?;
-        let mut structures: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut structures: HashMap<&str, Vec<u32>> = MEMBERS
+            .iter()
+            .map(|member| (member.structure, Vec::new()))
+            .collect();
         let mut prototypes = HashMap::new();
         for (&id, kind) in all.get() {
             match kind {
                 TypeVariant::Struct(found) => {
-                    let name = found.name().clone().unwrap_or_default();
-                    structures.entry(name).or_default().push(id);
+                    let name = found.name().as_deref().unwrap_or_default();
+                    if let Some(ids) = structures.get_mut(name) {
+                        ids.push(id);
+                    }
                 }
                 TypeVariant::Func(found) => {
-                    let name = found.name().clone().unwrap_or_default();
-                    prototypes.insert(name, *found.prototype_tid());
+                    let name = found.name().as_deref().unwrap_or_default();
+                    if let Some(hook) = name.strip_prefix(HOOK) {
+                        prototypes.insert(hook.to_owned(), *found.prototype_tid());
+                    }
                 }
                 _ => {}
             }
@@ -121,9 +131,9 @@ impl Types {
             })
     }
 
-    /// The names of a function's parameters; `None` if there is no such function.
-    fn parameters(&self, function: &str) -> Option<Vec<String>> {
-        let prototype = self.prototypes.get(function)?;
+    /// The names of a hook's parameters; `None` if there is no such hook.
+    fn parameters(&self, hook: &str) -> Option<Vec<String>> {
+        let prototype = self.prototypes.get(hook)?;
         let TypeVariant::FuncProto(prototype) = self.all.get().get(prototype)? else {
             return None;
         };

@@ -19,6 +19,7 @@ mod cgroup;
 mod error;
 mod hook;
 mod host;
+pub mod install;
 mod monitor;
 mod record;
 mod root;

@@ -20,12 +20,35 @@ const PATIENCE: Duration = Duration::from_secs(35 * 60);
 const MEMORY: u32 = 2048;
 const PROCESSORS: u32 = 2;
 
+/// The kernel that every test is run on.
+const WHOLE: Release = Release::V6_12;
+/// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
+/// host and on [`WHOLE`]: where a processor is emulated, each takes minutes.
+const ALIKE: [&str; 6] = [
+    "launch::",
+    "network::cgroup::",
+    "programs::",
+    "resolver::",
+    "terminal::",
+    "version::",
+];
+
+/// Which tests the machines run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extent {
+    /// All, on every kernel.
+    Whole,
+    /// Those in [`ALIKE`] on one of them only.
+    Alike,
+}
+
 /// Runs what was chosen; a floor that cannot be run is a skip with its reason, or for root, who can run all, a failure.
 pub(crate) fn floors(
     host: bool,
     kernels: &[Release],
     object: Option<&Path>,
     no_vm: bool,
+    extent: Extent,
     filter: &[OsString],
 ) -> Result<Vec<Tally>> {
     if !host && kernels.is_empty() {
@@ -47,7 +70,7 @@ pub(crate) fn floors(
         tallies.extend(kernels.iter().map(|release| skipped(*release, "--no-vm")));
     } else if !kernels.is_empty() {
         match vm::prepare(is_root()) {
-            Ok(()) => tallies.extend(on_kernels(kernels, &binary, filter)?),
+            Ok(()) => tallies.extend(on_kernels(kernels, &binary, extent, filter)?),
             Err(error) if is_root() => {
                 tallies.extend(kernels.iter().map(|release| failed(*release, &error)));
             }
@@ -138,7 +161,15 @@ fn on_host(binary: &Path, filter: &[OsString]) -> Result<Tally> {
 }
 
 /// As many machines beside each other as there are processors: an emulated one keeps one busy.
-fn on_kernels(kernels: &[Release], binary: &Path, filter: &[OsString]) -> Result<Vec<Tally>> {
+fn on_kernels(
+    kernels: &[Release],
+    binary: &Path,
+    extent: Extent,
+    filter: &[OsString],
+) -> Result<Vec<Tally>> {
+    // The one with the most to do goes first.
+    let mut kernels = kernels.to_vec();
+    kernels.sort_by_key(|kernel| *kernel != WHOLE);
     let beside = std::thread::available_parallelism()
         .map_or(1, usize::from)
         .min(kernels.len());
@@ -149,7 +180,7 @@ fn on_kernels(kernels: &[Release], binary: &Path, filter: &[OsString]) -> Result
         for _ in 0..beside {
             scope.spawn(|| {
                 while let Some((place, release)) = next() {
-                    let tally = on_kernel(release, binary, filter)
+                    let tally = on_kernel(release, binary, extent, filter)
                         .unwrap_or_else(|error| failed(release, &error));
                     if let Ok(mut done) = done.lock() {
                         done.push((place, tally));
@@ -168,7 +199,22 @@ fn on_kernels(kernels: &[Release], binary: &Path, filter: &[OsString]) -> Result
     Ok(done.into_iter().map(|(_, tally)| tally).collect())
 }
 
-fn on_kernel(release: Release, binary: &Path, filter: &[OsString]) -> Result<Tally> {
+fn on_kernel(
+    release: Release,
+    binary: &Path,
+    extent: Extent,
+    filter: &[OsString],
+) -> Result<Tally> {
+    let left_out: &[&str] = match extent {
+        Extent::Alike if release != WHOLE && filter.is_empty() => &ALIKE,
+        _ => &[],
+    };
+    let filter: Vec<OsString> = left_out
+        .iter()
+        .flat_map(|subject| ["--skip", subject])
+        .map(OsString::from)
+        .chain(filter.iter().cloned())
+        .collect();
     let floor = name(release);
     let assignments = variables(&floor).into_iter().map(|(name, value)| {
         let mut assignment = OsString::from(name);
@@ -178,7 +224,7 @@ fn on_kernel(release: Release, binary: &Path, filter: &[OsString]) -> Result<Tal
     });
     let hidden = |path: &PathBuf| path.starts_with("/tmp") || path.starts_with("/run");
     let folders = [place::root().to_owned(), place::target()];
-    let job = Job::here([&[binary.into()], filter].concat())?
+    let job = Job::here([vec![binary.into()], filter].concat())?
         .in_folder(place::root())
         .with_variables(assignments)
         .with_binds(folders.into_iter().filter(hidden))?;
@@ -193,6 +239,13 @@ fn on_kernel(release: Release, binary: &Path, filter: &[OsString]) -> Result<Tal
     let reader = Reader::of(&floor);
     let ending = machine.run(&job, &Sink::of(reader.clone()), &Sink::of(reader.beside()))?;
     let mut tally = reader.finish()?;
+    for subject in left_out {
+        let reason = format!(
+            "alike on every kernel: tried on {} (--whole: here as well)",
+            WHOLE.name()
+        );
+        tally.skip(format!("{subject}*"), reason);
+    }
     match ending {
         Ending::Exited(code) => tally.close(code == 0, "integration"),
         Ending::TimedOut => tally.fail(format!("did not end within {} s", PATIENCE.as_secs())),

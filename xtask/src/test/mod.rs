@@ -31,6 +31,9 @@ pub(crate) struct Ask {
     /// Leave out the machines
     #[arg(long)]
     no_vm: bool,
+    /// Every test on every kernel, those too that are alike on all
+    #[arg(long)]
+    whole: bool,
     /// Of the floors of integration/, only tests whose name has this in it
     #[arg(long, value_name = "TEXT")]
     only: Vec<OsString>,
@@ -120,6 +123,10 @@ pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
             &on_kernels,
             object.as_deref(),
             ask.no_vm,
+            match ask.whole {
+                true => integration::Extent::Whole,
+                false => integration::Extent::Alike,
+            },
             &ask.only,
         )?);
     }

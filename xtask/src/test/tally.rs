@@ -1,6 +1,7 @@
 //! What became of the tests of one floor, read from the output of libtest and of harnesses that write like it.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 /// Results of one floor.
 #[derive(Debug, Default)]
@@ -14,6 +15,9 @@ pub(crate) struct Tally {
     named: usize,
     /// What the escape suite found, a line of JSON each.
     findings: Vec<String>,
+    /// When the floor began, and how long after that it was heard of last.
+    began: Option<Instant>,
+    lasted: Duration,
 }
 
 impl Tally {
@@ -21,17 +25,24 @@ impl Tally {
     pub(crate) fn of(floor: &str) -> Self {
         Self {
             floor: floor.to_owned(),
+            began: Some(Instant::now()),
             ..Self::default()
         }
     }
 
+    fn hear(&mut self) {
+        self.lasted = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+    }
+
     /// One thing went well.
     pub(crate) fn pass(&mut self) {
+        self.hear();
         self.passed += 1;
     }
 
     /// One thing failed.
     pub(crate) fn fail(&mut self, name: impl Into<String>) {
+        self.hear();
         self.failed.push(name.into());
     }
 
@@ -47,6 +58,7 @@ impl Tally {
 
     /// Takes one line of a harness' output.
     pub(crate) fn read(&mut self, line: &str) {
+        self.hear();
         if let Some((_, finding)) = line.split_once("escape-result ") {
             return self.findings.push(finding.to_owned());
         }
@@ -123,16 +135,17 @@ impl Tally {
 /// The table, the names, and the closing line that is alone on its line.
 pub(crate) fn report(tallies: &[Tally]) -> String {
     let mut text = format!(
-        "\n{:<12} {:>7} {:>7} {:>7}\n",
-        "floor", "passed", "failed", "skipped"
+        "\n{:<12} {:>7} {:>7} {:>7} {:>8}\n",
+        "floor", "passed", "failed", "skipped", "seconds"
     );
     let mut total = [0; 3];
     for tally in tallies {
         let [passed, failed, skipped] = tally.counts();
         writeln!(
             text,
-            "{:<12} {passed:>7} {failed:>7} {skipped:>7}",
-            tally.floor
+            "{:<12} {passed:>7} {failed:>7} {skipped:>7} {:>8}",
+            tally.floor,
+            tally.lasted.as_secs()
         )
         .unwrap_or_default();
         for (sum, count) in total.iter_mut().zip(tally.counts()) {

@@ -10,6 +10,7 @@
 
 mod choice;
 mod hook;
+mod install;
 mod log;
 mod monitor;
 mod prepare;
@@ -17,5 +18,6 @@ mod runtime;
 mod standing;
 
 pub use hook::hook;
+pub use install::{install, uninstall};
 pub use monitor::monitor;
 pub use runtime::{RuntimeOptions, bundle, runtime};
