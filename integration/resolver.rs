@@ -65,11 +65,39 @@ pub(crate) fn register(suite: &mut Suite) {
         git_and_pip_find_their_peers_by_name,
     );
     suite.test(
+        "resolver::apt_finds_its_mirror_by_name",
+        NEEDS_APT,
+        apt_finds_its_mirror_by_name,
+    );
+    suite.test(
+        "resolver::npm_finds_its_registry_by_name",
+        NEEDS_NPM,
+        npm_finds_its_registry_by_name,
+    );
+    suite.test(
         "resolver::a_shared_address_is_open_for_the_allowed_name_alone",
         NEEDS_TLS,
         a_shared_address_is_open_for_the_allowed_name_alone,
     );
 }
+
+const NEEDS_APT: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("apt-get"),
+];
+
+/// An emulated processor needs minutes for node: the host is enough.
+const NEEDS_NPM: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::NoBpfLsm,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("npm"),
+];
 
 const NEEDS_TLS: &[Need] = &[
     Need::Root,
@@ -416,4 +444,37 @@ fn traffic_is_told_by_name() -> Verdict {
         true => Ok(()),
         false => Err(format!("{expected:#?} in\n{told}").into()),
     }
+}
+
+fn apt_finds_its_mirror_by_name() -> Verdict {
+    let network = Network::new()?;
+    // A configuration of its own, so that no rule is needed for the host's.
+    let update = "d=\"${TMPDIR:-/tmp}/apt\"; mkdir -p \"$d/lists/partial\" \"$d/cache/archives/partial\" \"$d/etc\" && touch \"$d/status\" && \
+                  echo 'deb [trusted=yes] http://web.test:8080/debian ./' >\"$d/sources\" && \
+                  printf 'Dir::%s;\\n' \"Etc \\\"$d/etc\\\"\" \"Etc::sourcelist \\\"$d/sources\\\"\" 'Etc::sourceparts \"/dev/null\"' \
+                  \"State \\\"$d\\\"\" \"State::lists \\\"$d/lists\\\"\" \"State::status \\\"$d/status\\\"\" \"Cache \\\"$d/cache\\\"\" >\"$d/conf\" && \
+                  export APT_CONFIG=\"$d/conf\" && apt-get update -qq -o APT::Sandbox::User=root -o Acquire::Languages=none \
+                  -o Acquire::Retries=0 && cat \"$d\"/lists/*_Packages";
+    let update = ["sh", "-c", update];
+    network
+        .fenced(&["--connect", "web.test:8080"], &update)?
+        .claim(true, &["from the mirror"])?;
+    network
+        .fenced(&["--connect", "cdn.test:8080"], &update)?
+        .claim(false, &["denied resolve web.test"])
+}
+
+fn npm_finds_its_registry_by_name() -> Verdict {
+    let network = Network::new()?;
+    let install = "d=\"${TMPDIR:-/tmp}/npm\"; npm install --silent --no-audit --no-fund --no-update-notifier --fetch-retries 0 \
+                   --registry http://web.test:8080/ --cache \"$d/cache\" --prefix \"$d/app\" tiny && \
+                   cat \"$d/app/node_modules/tiny/package.json\"";
+    let install = ["sh", "-c", install];
+    let both = ["--connect", "web.test:8080", "--connect", "cdn.test:8080"];
+    network
+        .fenced(&both, &install)?
+        .claim(true, &["\"version\": \"1.0.0\""])?;
+    network
+        .fenced(&both[..2], &install)?
+        .claim(false, &["denied resolve cdn.test"])
 }
