@@ -99,9 +99,11 @@ const NEEDS_NPM: &[Need] = &[
     Need::Program("npm"),
 ];
 
+/// Handshakes and certificates take minutes on an emulated processor; `network::hooks` has the same there without TLS.
 const NEEDS_TLS: &[Need] = &[
     Need::Root,
     Need::Cgroup,
+    Need::NoBpfLsm,
     Need::Program("unshare"),
     Need::Program("ip"),
     Need::Program("curl"),
