@@ -14,6 +14,7 @@ mod files;
 mod kit;
 mod launch;
 mod learn;
+mod load;
 mod names;
 mod network;
 mod oci;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     outside::register(&mut suite);
     launch::register(&mut suite);
     learn::register(&mut suite);
+    load::register(&mut suite);
     refusal::register(&mut suite);
     rights::register(&mut suite);
     sections::register(&mut suite);

@@ -74,6 +74,8 @@ fn act(verb: Verb) -> Result<u8, Failure> {
             command::why::why(arguments.filter.as_deref(), arguments.json, &mut out).map(|()| 0)
         }
         Verb::Doctor(arguments) => command::doctor::doctor(arguments.json, &mut out).map(|()| 0),
+        Verb::Load => command::load::load(&mut out).map(|()| 0),
+        Verb::Unload => command::load::unload(&mut out),
         Verb::Profile(verb) => profile(*verb, &mut out),
         Verb::Oci(verb) => {
             // What becomes the runtime, or its hook, writes by other ways.

@@ -41,6 +41,10 @@ pub enum Verb {
     Why(WhyArguments),
     /// Show what can be enforced here, by what, and how to turn on what is off
     Doctor(DoctorArguments),
+    /// Load the programs into the kernel, so that the first fence after a boot starts as fast as the next
+    Load,
+    /// Remove the programs from the kernel; exits with 1 if a fence needs them
+    Unload,
     /// Show, test and describe profiles
     #[command(subcommand)]
     Profile(Box<ProfileVerb>),

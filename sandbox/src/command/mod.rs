@@ -4,6 +4,7 @@ pub mod check;
 pub mod doctor;
 mod failure;
 pub mod learn;
+pub mod load;
 pub mod look;
 pub mod oci;
 mod place;

@@ -114,6 +114,41 @@ pub(super) fn other_versions(engine: &Engine) -> Result<(), Error> {
     Ok(())
 }
 
+/// What became of the versions of the programs that were in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unloaded {
+    /// How many went.
+    pub removed: usize,
+    /// How many stayed, because a fence stands or a task is in one.
+    pub kept: usize,
+}
+
+/// Removes the programs of every version that no fence needs.
+pub(super) fn every_version() -> Result<Unloaded, Error> {
+    let filesystem = Path::new(STATE).join("bpf");
+    let mut unloaded = Unloaded::default();
+    if !filesystem.exists() {
+        return Ok(unloaded);
+    }
+    let _turn = pins::Pins::turn()?;
+    let is_needed = is_any_held(&Path::new(STATE).join("fences"))?;
+    let unreadable = |error| Error::state(&filesystem, error);
+    for entry in fs::read_dir(&filesystem).map_err(unreadable)? {
+        let version = entry.map_err(unreadable)?.path();
+        // Some kernels show files of their own in a BPF filesystem (kernel/bpf/inode.c, `populate_bpffs`).
+        if !version.is_dir() {
+            continue;
+        }
+        if is_needed || !is_idle(&version) {
+            unloaded.kept += 1;
+        } else {
+            pins::remove(&version)?;
+            unloaded.removed += 1;
+        }
+    }
+    Ok(unloaded)
+}
+
 /// A version's name without its role.
 fn suffix(version: &Path) -> Option<&str> {
     let name = version.file_name()?.to_str()?;

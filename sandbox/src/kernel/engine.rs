@@ -17,7 +17,7 @@ use aya::{
 use ringfence_abi::{ABI_VERSION, limits::TABLES};
 
 use super::{
-    Error, Fence, Host, attach, collect, fence,
+    Error, Fence, Host, Unloaded, attach, collect, fence,
     layout::Kernel,
     map,
     pins::{self, Pins},
@@ -71,6 +71,8 @@ pub struct Engine {
     pub(super) role: Role,
     pub(super) pins: Pins,
     pub(super) maps: Maps,
+    /// Which of the versions that were in this place it found: one that has been removed and loaded again is another.
+    generation: u64,
     /// Whether this run loaded the programs.
     pub loaded_now: bool,
 }
@@ -128,6 +130,14 @@ impl Engine {
         opened
     }
 
+    /// Removes the programs of this and other versions from the kernel, where no fence needs them.
+    ///
+    /// # Errors
+    /// If what is there cannot be read or removed.
+    pub fn unload() -> Result<Unloaded, Error> {
+        collect::every_version()
+    }
+
     /// Forgets that the kernel has refused the programs, so that [`Engine::open`] tries again.
     ///
     /// # Errors
@@ -165,12 +175,14 @@ impl Engine {
             role,
             maps: Maps::open(&pins)?,
             pins,
+            generation: 0,
             loaded_now,
         };
         collect::leftovers(&mut engine)?;
         if loaded_now {
             engine.finish(cgroup)?;
         }
+        engine.generation = engine.pins.generation()?;
         drop(turn);
         Ok(engine)
     }
@@ -200,6 +212,10 @@ impl Engine {
     /// Where the policy does not fit or the maps cannot be written; nothing is left behind then.
     pub fn install(&mut self, policy: &Policy, cgroup: &Cgroup) -> Result<Fence, Error> {
         let _turn = Pins::turn()?;
+        // Between the turn in which they were found and this one, another process may have removed them.
+        if self.pins.generation().ok() != Some(self.generation) {
+            return Err(Error::Removed);
+        }
         Fence::install(self, policy, cgroup)
     }
 }

@@ -17,6 +17,9 @@ pub enum Error {
     /// The kernel's type information cannot be read.
     #[error("cannot read the kernel's type information /sys/kernel/btf/vmlinux: {0}")]
     Btf(String),
+    /// Another process has removed the programs while a fence was to be made of them.
+    #[error("the programs were unloaded while the fence was set up; run it again")]
+    Removed,
     /// The object was refused.
     #[error("cannot load the BPF object: {0}")]
     Object(#[from] aya::EbpfError),

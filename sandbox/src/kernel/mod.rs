@@ -28,6 +28,7 @@ mod stream;
 mod table;
 mod traffic;
 
+pub use collect::Unloaded;
 pub use engine::Engine;
 pub use error::Error;
 pub use fence::{Fence, Totals};

@@ -103,6 +103,14 @@ impl Pins {
         self.version.join("complete")
     }
 
+    /// Tells apart versions that were loaded one after the other: numbers of inodes are not given twice
+    /// (kernel/bpf/inode.c, `bpf_get_inode`).
+    pub(super) fn generation(&self) -> Result<u64, Error> {
+        let complete = self.complete();
+        let found = fs::metadata(&complete).map_err(|error| Error::state(&complete, error))?;
+        Ok(found.ino())
+    }
+
     /// Whether all of this version is in place.
     pub(super) fn is_complete(&self) -> bool {
         self.complete().exists()

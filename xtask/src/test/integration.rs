@@ -24,8 +24,9 @@ const PROCESSORS: u32 = 2;
 const WHOLE: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on [`WHOLE`]: where a processor is emulated, each takes minutes.
-const ALIKE: [&str; 6] = [
+const ALIKE: [&str; 7] = [
     "launch::",
+    "load::",
     "network::cgroup::",
     "programs::",
     "resolver::",

@@ -1,0 +1,56 @@
+//! `ringfence load` and `unload`: the programs in the kernel, before the first fence and after the last.
+
+use std::{io::Write, time::Instant};
+
+use super::{Failure, run};
+use crate::{confine::Probe, kernel::Engine};
+
+/// Loads what a fence needs, so that the first one need not: on this host's best engine.
+///
+/// # Errors
+/// If neither engine's programs can be loaded, with the reason.
+pub fn load(out: &mut dyn Write) -> Result<(), Failure> {
+    let began = Instant::now();
+    let (engine, beside) = match run::open_engine(&Probe::new()?) {
+        Ok(engine) => (engine, None),
+        Err(Failure::Kernel(reason)) => (Engine::open_watch()?, Some(reason)),
+        Err(error) => return Err(error),
+    };
+    if let Some(reason) = beside {
+        say(
+            out,
+            &format!("{reason}\nwhat stands beside the fallback engine: "),
+        )?;
+    }
+    let seconds = began.elapsed().as_secs_f32();
+    match engine.loaded_now {
+        true => say(out, &format!("loaded in {seconds:.1} s\n")),
+        false => say(out, "loaded already\n"),
+    }
+}
+
+/// Removes the programs from the kernel. Gives 1 if some had to stay, because a fence needs them.
+///
+/// # Errors
+/// If what is there cannot be read or removed.
+pub fn unload(out: &mut dyn Write) -> Result<u8, Failure> {
+    let unloaded = Engine::unload()?;
+    match (unloaded.removed, unloaded.kept) {
+        (0, 0) => say(out, "nothing is loaded\n")?,
+        (_, 0) => say(out, "unloaded\n")?,
+        _ => say(
+            out,
+            "a fence stands and needs the programs: they stay until it ends\n",
+        )?,
+    }
+    Ok(u8::from(unloaded.kept > 0))
+}
+
+fn say(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
+    out.write_all(text.as_bytes())
+        .map_err(|source| Failure::File {
+            action: "write to",
+            path: "standard output".into(),
+            source,
+        })
+}
