@@ -1,16 +1,22 @@
 """What lies outside of the fences of resolver.rs: a name server and a web server, in a network of their own.
 
-resolver.py DIRECTORY: serves the files of DIRECTORY on port 8080 of every address, and names on 127.0.0.53:53. What it is
+resolver.py DIRECTORY: serves the files of DIRECTORY on port 8080 of every address, by TLS on
+port 8443 if there is a cert.pem, and names on 127.0.0.53:53. What it is
 asked is written to DIRECTORY/asked, and DIRECTORY/ready is there once both listen.
 """
 
+import base64
 import functools
+import hashlib
 import http.server
 import io
+import json
 import os
 import socket
+import ssl
 import struct
 import sys
+import tarfile
 import threading
 import zipfile
 
@@ -73,14 +79,44 @@ def files(directory):
     put(directory, "simple/tiny/index.html", b"<!DOCTYPE html><html><body>" + link + b"</body></html>")
 
 
+def registry(directory):
+    """For npm: one package, whose file lies elsewhere."""
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w:gz") as archive:
+        content = b'{"name": "tiny", "version": "1.0.0"}'
+        entry = tarfile.TarInfo("package/package.json")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    put(directory, "npm/tiny-1.0.0.tgz", tar.getvalue())
+    digest = base64.b64encode(hashlib.sha512(tar.getvalue()).digest()).decode()
+    file = {"tarball": "http://cdn.test:8080/npm/tiny-1.0.0.tgz", "integrity": "sha512-" + digest}
+    version = {"name": "tiny", "version": "1.0.0", "dist": file}
+    put(directory, "tiny", json.dumps({"name": "tiny", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}).encode())
+
+
+def mirror(directory):
+    """For apt: an index of one package."""
+    fields = ["Package: tiny", "Version: 1.0", "Architecture: all", "Maintainer: nobody", "Description: from the mirror"]
+    fields += ["Filename: tiny.deb", "Size: 1", "SHA256: " + "0" * 64]
+    put(directory, "debian/Packages", "\n".join(fields).encode() + b"\n")
+
+
 def main(directory):
     files(directory)
+    registry(directory)
+    mirror(directory)
     log = open(os.path.join(directory, "asked"), "w")
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.53", 53))
     threading.Thread(target=names, args=(server, log), daemon=True).start()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=directory)
     web = http.server.ThreadingHTTPServer(("", 8080), handler)
+    if os.path.exists("cert.pem"):
+        secure = http.server.ThreadingHTTPServer(("", 8443), handler)
+        keys = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        keys.load_cert_chain("cert.pem", "key.pem")
+        secure.socket = keys.wrap_socket(secure.socket, server_side=True)
+        threading.Thread(target=secure.serve_forever, daemon=True).start()
     put(directory, "ready", b"")
     web.serve_forever()
 

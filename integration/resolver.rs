@@ -55,6 +55,7 @@ pub(crate) fn register(suite: &mut Suite) {
             "resolver::programs_find_their_peers_by_name",
             programs_find_their_peers_by_name,
         ),
+        ("resolver::traffic_is_told_by_name", traffic_is_told_by_name),
     ] {
         suite.test(name, NEEDS, body);
     }
@@ -63,7 +64,51 @@ pub(crate) fn register(suite: &mut Suite) {
         NEEDS_GIT,
         git_and_pip_find_their_peers_by_name,
     );
+    suite.test(
+        "resolver::apt_finds_its_mirror_by_name",
+        NEEDS_APT,
+        apt_finds_its_mirror_by_name,
+    );
+    suite.test(
+        "resolver::npm_finds_its_registry_by_name",
+        NEEDS_NPM,
+        npm_finds_its_registry_by_name,
+    );
+    suite.test(
+        "resolver::a_shared_address_is_open_for_the_allowed_name_alone",
+        NEEDS_TLS,
+        a_shared_address_is_open_for_the_allowed_name_alone,
+    );
 }
+
+const NEEDS_APT: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("apt-get"),
+];
+
+/// An emulated processor needs minutes for node: the host is enough.
+const NEEDS_NPM: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::NoBpfLsm,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("npm"),
+];
+
+/// Handshakes and certificates take minutes on an emulated processor; `network::hooks` has the same there without TLS.
+const NEEDS_TLS: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::NoBpfLsm,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("curl"),
+    Need::Program("openssl"),
+];
 
 /// A network of the test's own.
 pub(crate) struct Network {
@@ -86,6 +131,21 @@ impl Network {
         )?;
         folder.file("hosts", "127.0.0.1 localhost\n10.0.0.82 hosted.test\n")?;
         Ok(Self { folder })
+    }
+
+    /// Lets it speak TLS as well.
+    fn certify(&self) -> Verdict {
+        let mut make = Command::new("openssl");
+        make.args(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(' '),
+        )
+        .args("-subj /CN=web.test -keyout key.pem -out cert.pem".split(' '))
+        .current_dir(self.folder.path());
+        let made = make.output()?;
+        match made.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&made.stderr).into_owned().into()),
+        }
     }
 
     /// Runs `command` there, behind a fence if it has `options`.
@@ -311,5 +371,112 @@ fn git_and_pip_find_their_peers_by_name() -> Verdict {
     // The index alone is not enough where files lie elsewhere.
     network
         .fenced(&both[..2], &pip)?
+        .claim(false, &["denied resolve cdn.test"])
+}
+
+fn a_shared_address_is_open_for_the_allowed_name_alone() -> Verdict {
+    let network = Network::new()?;
+    network.certify()?;
+    let at = "--resolve cdn.test:8443:93.184.215.80";
+    let other = format!("curl -skS -m 5 {at} https://cdn.test:8443/hello");
+    network.unfenced(&["sh", "-c", &other])?;
+    let script = format!("curl -skS -m 60 https://web.test:8443/hello && {other}");
+    let both = ["sh", "-c", &script];
+    network
+        .fenced(&["--connect", "web.test:8443"], &both)?
+        .claim(
+            false,
+            &[
+                "hello from outside",
+                "denied tls-greeting web.test (tcp 93.184.215.80:8443) by curl",
+                "its TLS greeting says cdn.test, which no rule allows",
+                "--connect cdn.test:8443",
+            ],
+        )?;
+    network
+        .fenced(&["--connect", "web.test:8443", "--sni", "off"], &both)?
+        .claim(true, &["hello from outside"])?;
+    network
+        .fenced(
+            &["--connect", "web.test:8080", "--sni", "required"],
+            &["curl", "-sS", "-m", "5", "http://web.test:8080/hello"],
+        )?
+        .claim(false, &["it does not begin with a TLS greeting"])
+}
+
+fn traffic_is_told_by_name() -> Verdict {
+    let network = Network::new()?;
+    let script = "import socket\n\
+                  got = 0\n\
+                  for _ in range(2):\n\
+                  \x20   peer = socket.create_connection(('web.test', 8080))\n\
+                  \x20   peer.sendall(b'GET /hello HTTP/1.0\\r\\n\\r\\n')\n\
+                  \x20   while part := peer.recv(65536):\n\
+                  \x20       got += len(part)\n\
+                  server = socket.create_server(('127.0.0.1', 9000))\n\
+                  own = socket.create_connection(('127.0.0.1', 9000))\n\
+                  other, _ = server.accept()\n\
+                  own.sendall(b'12345'), other.recv(9), other.sendall(b'678'), own.recv(9)\n\
+                  print('got', got)\n";
+    let own = "127.0.0.1:9000";
+    let options = [
+        "--stats",
+        "--connect",
+        "web.test:8080",
+        "--connect",
+        own,
+        "--listen",
+        own,
+    ];
+    let ended = network.fenced(&options, &[PYTHON, "-I", "-c", script])?;
+    ended.claim(true, &["got "])?;
+    let out = String::from_utf8_lossy(&ended.output.stdout);
+    let got = out.trim().trim_start_matches("got ").to_owned();
+    let told = String::from_utf8_lossy(&ended.output.stderr);
+    let rows: Vec<String> = told
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        format!("web.test 8080/tcp 2 46 {got}"),
+        "127.0.0.1 9000/tcp 1 5 3".to_owned(),
+        "from 127.0.0.1 9000/tcp 1 3 5".to_owned(),
+    ];
+    match expected.iter().all(|row| rows.contains(row)) {
+        true => Ok(()),
+        false => Err(format!("{expected:#?} in\n{told}").into()),
+    }
+}
+
+fn apt_finds_its_mirror_by_name() -> Verdict {
+    let network = Network::new()?;
+    // A configuration of its own, so that no rule is needed for the host's.
+    let update = "d=\"${TMPDIR:-/tmp}/apt\"; mkdir -p \"$d/lists/partial\" \"$d/cache/archives/partial\" \"$d/etc\" && touch \"$d/status\" && \
+                  echo 'deb [trusted=yes] http://web.test:8080/debian ./' >\"$d/sources\" && \
+                  printf 'Dir::%s;\\n' \"Etc \\\"$d/etc\\\"\" \"Etc::sourcelist \\\"$d/sources\\\"\" 'Etc::sourceparts \"/dev/null\"' \
+                  \"State \\\"$d\\\"\" \"State::lists \\\"$d/lists\\\"\" \"State::status \\\"$d/status\\\"\" \"Cache \\\"$d/cache\\\"\" >\"$d/conf\" && \
+                  export APT_CONFIG=\"$d/conf\" && apt-get update -qq -o APT::Sandbox::User=root -o Acquire::Languages=none \
+                  -o Acquire::Retries=0 && cat \"$d\"/lists/*_Packages";
+    let update = ["sh", "-c", update];
+    network
+        .fenced(&["--connect", "web.test:8080"], &update)?
+        .claim(true, &["from the mirror"])?;
+    network
+        .fenced(&["--connect", "cdn.test:8080"], &update)?
+        .claim(false, &["denied resolve web.test"])
+}
+
+fn npm_finds_its_registry_by_name() -> Verdict {
+    let network = Network::new()?;
+    let install = "d=\"${TMPDIR:-/tmp}/npm\"; npm install --silent --no-audit --no-fund --no-update-notifier --fetch-retries 0 \
+                   --registry http://web.test:8080/ --cache \"$d/cache\" --prefix \"$d/app\" tiny && \
+                   cat \"$d/app/node_modules/tiny/package.json\"";
+    let install = ["sh", "-c", install];
+    let both = ["--connect", "web.test:8080", "--connect", "cdn.test:8080"];
+    network
+        .fenced(&both, &install)?
+        .claim(true, &["\"version\": \"1.0.0\""])?;
+    network
+        .fenced(&both[..2], &install)?
         .claim(false, &["denied resolve cdn.test"])
 }

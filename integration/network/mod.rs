@@ -1,6 +1,7 @@
 //! Rules about addresses, with the kernel half alone: by the hooks, and by the programs on the cgroup that judge where there
 //! are no hooks. Every act is tried without a fence as well, where it has to work.
 
+mod greeting;
 mod outside;
 mod policy;
 mod reach;
@@ -40,6 +41,7 @@ pub(crate) fn register(suite: &mut Suite) {
         });
     };
     reach::register(&mut both);
+    greeting::register(&mut both);
     serve::register(&mut both);
     resolver::register(&mut both);
     reach::register_by_hooks(suite);

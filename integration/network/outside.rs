@@ -40,6 +40,8 @@ impl Server {
                         // Whoever goes away again is not answered.
                         if stream.read_exact(&mut byte).is_ok() {
                             stream.write_all(&byte).ok();
+                            // Closing on what has not been read resets the connection, which can overtake the answer.
+                            stream.read_to_end(&mut Vec::new()).ok();
                         }
                     }
                     Err(_) => std::thread::sleep(LOOK),

@@ -1,6 +1,6 @@
 """Tries acts with sockets and says how each ended, a line each: `ok`, `denied`, or what else happened."""
 
-import ctypes, errno, os, socket, struct, sys
+import ctypes, errno, mmap, os, socket, struct, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 SECONDS = 3
@@ -155,6 +155,64 @@ def udp_many(address, first, other):
         raise OSError(errno.EPERM, "")
 
 
+class Ring:
+    """An io_uring of one entry."""
+
+    def __init__(self):
+        parameters = ctypes.create_string_buffer(120)
+        self.handle = libc.syscall(425, 1, parameters)
+        if self.handle < 0:
+            raise OSError(ctypes.get_errno(), "")
+        self.submission = struct.unpack_from("=10I", parameters, 40)
+        self.completion = struct.unpack_from("=10I", parameters, 80)
+        self.rings = mmap.mmap(self.handle, 4096)
+        self.entries = mmap.mmap(self.handle, 4096, offset=0x10000000)
+
+    def does(self, operation, handle, address=0, length=0, offset=0):
+        """Does one thing and waits for its end."""
+        self.entries[:64] = struct.pack("=BBHiQQI36x", operation, 0, 0, handle, offset, address, length)
+        tail, array, head, results = self.submission[1], self.submission[6], self.completion[0], self.completion[5]
+        self.rings[array : array + 4] = struct.pack("=I", 0)
+        (count,) = struct.unpack_from("=I", self.rings, tail)
+        struct.pack_into("=I", self.rings, tail, count + 1)
+        if libc.syscall(426, self.handle, 1, 1, 1, None, 0) < 0:
+            raise OSError(ctypes.get_errno(), "")
+        (seen,) = struct.unpack_from("=I", self.rings, head)
+        mask = struct.unpack_from("=I", self.rings, self.completion[2])[0]
+        (result,) = struct.unpack_from("=i", self.rings, results + (seen & mask) * 16 + 8)
+        struct.pack_into("=I", self.rings, head, seen + 1)
+        if result < 0:
+            raise OSError(-result, "")
+        return result
+
+
+def named(address, port):
+    """A `struct sockaddr_in`."""
+    return struct.pack("=H", 2) + struct.pack(">H", int(port)) + socket.inet_aton(address) + bytes(8)
+
+
+def ring_connect(address, port):
+    """No system call connects."""
+    made = stream(socket.AF_INET)
+    made.settimeout(None)
+    name = ctypes.create_string_buffer(named(address, port), 16)
+    Ring().does(16, made.fileno(), ctypes.addressof(name), 0, 16)
+    made.settimeout(SECONDS)
+    heard(made)
+
+
+def ring_send(address, port):
+    """No system call sends."""
+    made = datagram()
+    part = Part(b"x", 1)
+    message = Message()
+    message.name, message.name_length = named(address, port), 16
+    message.parts, message.part_count = ctypes.pointer(part), 1
+    Ring().does(9, made.fileno(), ctypes.addressof(message), 1)
+    if made.recv(1) != b"x":
+        raise OSError(errno.EIO, "")
+
+
 def ping(address):
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
     made.settimeout(SECONDS)
@@ -286,6 +344,59 @@ def inherited(number, address, port):
     made.settimeout(SECONDS)
     made.connect((address, int(port)))
     heard(made)
+
+
+def numbered(content, length=2):
+    return len(content).to_bytes(length, "big") + content
+
+
+def extension(kind, content):
+    return kind.to_bytes(2, "big") + numbered(content)
+
+
+def hello(name, records=1):
+    """A TLS greeting that says `name`; `-` is none. The name comes behind as much as the largest of clients put before it."""
+    extensions = extension(51, bytes(1200)) + extension(16, b"\0\3\2h2")
+    if name != "-":
+        extensions += extension(0, numbered(b"\0" + numbered(name.encode())))
+    extensions += extension(43, b"\4\3\4\3\3")
+    body = b"\3\3" + bytes(32) + numbered(bytes(32), 1) + numbered(b"\x13\1\x13\2") + numbered(b"\0", 1) + numbered(extensions)
+    body = b"\1" + numbered(body, 3)
+    cut = len(body) if records == 1 else len(body) // 2
+    return b"".join(b"\x16\3\1" + numbered(part) for part in (body[:cut], body[cut:]) if part)
+
+
+def greets(address, port, name, way="whole"):
+    """A connection that begins as one of TLS does, or otherwise."""
+    made = socket.socket(family_of(address), socket.SOCK_STREAM, 262 if way == "multipath" else 0)
+    made.settimeout(1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    content = hello(name, 2 if way == "records" else 1) if way != "plain" else b"GET /"
+    if way == "again":
+        made.connect((address, int(port)))
+        made.send(hello("allowed.test"))
+        made.recv(1)
+        if libc.connect(made.fileno(), struct.pack("=HHI8x", 0, 0, 0), 16) < 0:
+            raise OSError(ctypes.get_errno(), "")
+    if way == "fast-open":
+        made.settimeout(None)
+        made.sendto(content, FAST_OPEN, (address, int(port)))
+        made.settimeout(1)
+    else:
+        made.connect((address, int(port)))
+        if way == "urgent":
+            made.send(b"x", socket.MSG_OOB)
+        pieces = {"bytes": [content[:1], content[1:2], content[2:]], "halves": [content[:700], content[700:]]}
+        for piece in pieces.get(way, [content]):
+            try:
+                made.send(piece)
+            except (BrokenPipeError, ConnectionResetError):
+                # Without a fence the server has answered the first piece, and is gone.
+                break
+    # The server goes away from whom it does not hear.
+    answer = made.recv(1)
+    if answer != content[:1]:
+        raise OSError(errno.EIO, "") if answer else TimeoutError
 
 
 ACTS = {name.replace("_", "-"): act for name, act in list(globals().items()) if callable(act)}

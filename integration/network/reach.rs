@@ -147,6 +147,8 @@ fn reaches(judge: Judge) -> Verdict {
             format!("udp-other 127.0.0.1 {} {udp}", open.2),
             format!("udp-again 127.0.0.1 {} {udp}", open.2),
             format!("udp-many 127.0.0.1 {} {udp}", open.2),
+            format!("ring-connect 127.0.0.1 {tcp}"),
+            format!("ring-send 127.0.0.1 {udp}"),
         ] {
             acts.push((act, end));
         }

@@ -12,6 +12,7 @@ mod cgroup;
 mod context;
 mod exec;
 mod files;
+mod greeting;
 mod identity;
 mod interfaces;
 mod ipc;
@@ -37,6 +38,7 @@ mod sockets;
 mod special;
 mod surface;
 mod tasks;
+mod traffic;
 mod unix;
 mod verdict;
 mod walk;
@@ -287,10 +289,28 @@ pub fn cgroup_egress(context: SkBuffContext) -> i32 {
     packets::leaving(&context)
 }
 
+/// On packets that leave, for what connections begin with.
+#[cgroup_skb(egress)]
+pub fn cgroup_greeting(context: SkBuffContext) -> i32 {
+    packets::greeting(&context)
+}
+
 /// On packets that come.
 #[cgroup_skb(ingress)]
 pub fn cgroup_ingress(context: SkBuffContext) -> i32 {
     packets::coming(&context)
+}
+
+/// On packets that leave, where somebody asks what passes.
+#[cgroup_skb(egress)]
+pub fn cgroup_count_out(context: SkBuffContext) -> i32 {
+    traffic::count(&context, packets::Way::Out)
+}
+
+/// On packets that come, likewise.
+#[cgroup_skb(ingress)]
+pub fn cgroup_count_in(context: SkBuffContext) -> i32 {
+    traffic::count(&context, packets::Way::In)
 }
 
 /// Not a hook: sees the system calls that fail behind the fallback engine. It changes nothing.

@@ -7,12 +7,16 @@ use aya_ebpf::{
 };
 use ringfence_abi::{
     limits,
-    network::{Flow, Grant, GrantKey, Peer, Resolver},
+    network::{Flow, Grant, GrantKey, Peer, Resolver, Traffic, TrafficKey},
     policy::{Counters, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS, Table},
     record::{Seen, Tally},
 };
 
-use crate::scratch::{SLOTS, Slot};
+use crate::{
+    greeting::Expected,
+    scratch::{SLOTS, Slot},
+    traffic::Opened,
+};
 
 /// Fenced tasks, by the address of their `task_struct`: filled at `task_alloc` and enrolment, emptied at `task_free`.
 ///
@@ -88,6 +92,23 @@ pub static FLOWS: LruHashMap<Flow, u32, { limits::FLOWS as usize }> = LruHashMap
 /// Where a socket's name queries were going before they went to the resolver.
 #[btf_map]
 pub static REDIRECTED: SkStorage<Peer> = SkStorage::new();
+
+/// What is known of a connection whose first bytes are to be looked at.
+#[btf_map]
+pub static GREETINGS: SkStorage<Expected> = SkStorage::new();
+
+/// Connections that were opened from inside, where traffic is counted.
+#[btf_map]
+pub static OPENED: SkStorage<Opened> = SkStorage::new();
+
+/// What has passed, where somebody asks for it.
+#[btf_map]
+pub static TRAFFIC: HashMap<
+    TrafficKey,
+    Traffic,
+    { limits::TRAFFIC as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
 
 /// Event streams, by fence.
 #[btf_map]

@@ -4,7 +4,7 @@
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use ringfence_abi::{
     automaton,
-    network::{ADDRESS_QUESTION, Grant, STATES},
+    network::{ADDRESS_QUESTION, Grant, SNI_REQUIRED, STATES},
     policy::{Header, LARGE_WORDS, Label, MEDIUM_WORDS, MODE_ENFORCE, NO_TABLE, SMALL_WORDS, Table},
     rights,
     surface::Surfaces,
@@ -130,21 +130,22 @@ unsafe fn to_the_end<const WORDS: usize>(
     }
 }
 
-/// What the network's automaton says of a Unix socket's path or abstract name, which stands in `path` from its start to
-/// [`PATH_END`]: accepted with what of `ringfence_abi::network`. `kind` is the first byte of the question.
+/// What the network's automaton says of a Unix socket's path or abstract name, or of a host's name, port and all, which
+/// stands in `path` from its start to [`PATH_END`]: accepted with what of `ringfence_abi::network`. `kind` is the first byte
+/// of the question.
 #[inline(always)]
-pub fn unix(path: *mut Path, label: Label, kind: u8) -> Result<u8, Outcome> {
+pub fn text(path: *mut Path, label: Label, kind: u8) -> Result<u8, Outcome> {
     let table = label.table();
     // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
     match label.size_class {
-        0 => unix_in::<SMALL_WORDS>(path, kind, unsafe { TABLES_SMALL.get_value(&table, &only()) }),
-        1 => unix_in::<MEDIUM_WORDS>(path, kind, unsafe { TABLES_MEDIUM.get_value(&table, &only()) }),
-        _ => unix_in::<LARGE_WORDS>(path, kind, unsafe { TABLES_LARGE.get_value(&table, &only()) }),
+        0 => text_in::<SMALL_WORDS>(path, kind, unsafe { TABLES_SMALL.get_value(&table, &only()) }),
+        1 => text_in::<MEDIUM_WORDS>(path, kind, unsafe { TABLES_MEDIUM.get_value(&table, &only()) }),
+        _ => text_in::<LARGE_WORDS>(path, kind, unsafe { TABLES_LARGE.get_value(&table, &only()) }),
     }
 }
 
 #[inline(always)]
-fn unix_in<const WORDS: usize>(
+fn text_in<const WORDS: usize>(
     path: *mut Path,
     kind: u8,
     table: Option<&Table<WORDS>>,
@@ -358,6 +359,12 @@ pub fn mode(label: Label) -> u8 {
 #[inline(always)]
 pub fn network_mode(label: Label) -> u8 {
     with_header(label, MODE_ENFORCE, |header| header.network_mode)
+}
+
+/// Whether the policy in force looks at TLS greetings: `ringfence_abi::network::SNI_*`.
+#[inline(always)]
+pub fn sni(label: Label) -> u8 {
+    with_header(label, SNI_REQUIRED, |header| header.network_sni)
 }
 
 /// Whether the policy in force has a rule about an address or a host; not if the policy cannot be found.

@@ -23,11 +23,11 @@ use ringfence_abi::{
 use crate::{
     cgroup::{self, fence},
     context::{load as load_field, load_four},
-    identity, matching, peers,
+    greeting, identity, matching, peers,
 };
 
 /// What lets a packet be.
-const PASS: i32 = 1;
+pub const PASS: i32 = 1;
 /// What drops it; who sends it is told `EPERM`.
 const DROP: i32 = 0;
 
@@ -38,23 +38,47 @@ const DESTINATION_OPTIONS: u8 = 60;
 const MOST_HEADERS: u32 = 2;
 
 /// Not understood.
-struct Unknown;
+pub struct Unknown;
 
 /// Which way it goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     Out,
     In,
 }
 
 /// What is looked at.
-struct Packet {
+pub struct Packet {
     /// The other side.
-    peer: Peer,
+    pub peer: Peer,
     /// The port on this side.
-    own_port: u16,
+    pub own_port: u16,
     /// Whether it opens a connection: SYN without ACK.
-    opens: bool,
+    pub opens: bool,
+    /// Whether it accepts one: SYN and ACK.
+    pub accepts: bool,
+    /// Whether a part of what it carries is urgent, and may be taken out of the stream at the other end.
+    is_urgent: bool,
+    /// The number of its first byte in the stream.
+    pub sequence: u32,
+    /// Where what it carries begins.
+    pub data: u32,
+}
+
+impl Packet {
+    /// One that is not about a connection.
+    #[inline(always)]
+    const fn of(peer: Peer, own_port: u16, data: u32) -> Self {
+        Self {
+            peer,
+            own_port,
+            opens: false,
+            accepts: false,
+            is_urgent: false,
+            sequence: 0,
+            data,
+        }
+    }
 }
 
 /// `cgroup_skb/egress`.
@@ -65,6 +89,36 @@ pub fn leaving(context: &SkBuffContext) -> i32 {
     };
     let passes = match packet(context, Way::Out) {
         Ok(packet) => may_leave(label, &packet),
+        Err(Unknown) => false,
+    };
+    answer(label, passes)
+}
+
+/// `cgroup_skb/egress`, beside [`leaving`]: a program of its own, which the verifier goes through by itself.
+#[inline(always)]
+pub fn greeting(context: &SkBuffContext) -> i32 {
+    const SYN_SENT: u32 = 2;
+    let skb = context.skb.skb;
+    // Sockets that are not whole have nothing to say yet, or nothing more.
+    let Some(sock) = socket(skb) else {
+        return PASS;
+    };
+    // SAFETY: a field of the socket, as wide as it is.
+    let state = unsafe { load_field::<{ offset_of!(bpf_sock, state) }, _>(sock) };
+    let is_opening = state == SYN_SENT;
+    // The cheap question first: this program sees every packet.
+    if !is_opening && !greeting::is_expected(sock) {
+        return PASS;
+    }
+    let Some(label) = fence() else {
+        return DROP;
+    };
+    let passes = match packet(context, Way::Out) {
+        Ok(Packet { peer, opens, is_urgent, data, .. }) if peer.protocol == TCP => {
+            (!opens || greeting::expect(label, &peer, sock))
+                && greeting::passes(label, &peer, skb, sock, data, is_urgent)
+        }
+        Ok(_) => true,
         Err(Unknown) => false,
     };
     answer(label, passes)
@@ -155,16 +209,8 @@ fn is_open_to_others(context: &SkBuffContext, label: Label, packet: &Packet) -> 
 /// The address that the packet's socket is bound to.
 #[inline(always)]
 fn bound(skb: *const __sk_buff) -> Option<[u8; 16]> {
-    // SAFETY (throughout): a field of the program's context, which may be null, and fields of the socket that it leads to,
-    // each read as wide as it is.
-    let sock: *mut bpf_sock = unsafe { (*skb).__bindgen_anon_2.sk };
-    if sock.is_null() {
-        return None;
-    }
-    let sock = unsafe { bpf_sk_fullsock(sock) };
-    if sock.is_null() {
-        return None;
-    }
+    let sock = socket(skb)?;
+    // SAFETY (throughout): fields of the socket, each read as wide as it is.
     let family = unsafe { load_field::<{ offset_of!(bpf_sock, family) }, _>(sock) };
     if family == 2 {
         let word = unsafe { load_field::<{ offset_of!(bpf_sock, src_ip4) }, _>(sock) };
@@ -174,15 +220,28 @@ fn bound(skb: *const __sk_buff) -> Option<[u8; 16]> {
     Some(unsafe { load_four::<SIX, { SIX + 4 }, { SIX + 8 }, { SIX + 12 }, _>(sock) })
 }
 
+/// The packet's socket.
 #[inline(always)]
-fn is_to_resolver(label: Label, peer: &Peer) -> bool {
+pub fn socket(skb: *const __sk_buff) -> Option<*mut bpf_sock> {
+    // SAFETY: a field of the program's context, which may be null.
+    let sock: *mut bpf_sock = unsafe { (*skb).__bindgen_anon_2.sk };
+    if sock.is_null() {
+        return None;
+    }
+    // SAFETY: not null.
+    let sock = unsafe { bpf_sk_fullsock(sock) };
+    (!sock.is_null()).then_some(sock)
+}
+
+#[inline(always)]
+pub fn is_to_resolver(label: Label, peer: &Peer) -> bool {
     peers::has_ports(peer.protocol)
         && cgroup::is_resolver(&peers::resolver(label), peer)
 }
 
 /// Reads the headers. The data of these programs begins with that of the network layer.
 #[inline(always)]
-fn packet(context: &SkBuffContext, way: Way) -> Result<Packet, Unknown> {
+pub fn packet(context: &SkBuffContext, way: Way) -> Result<Packet, Unknown> {
     let first = load::<u8>(context, 0)?;
     match first >> 4 {
         4 => packet4(context, way, u32::from(first & 15) * 4),
@@ -231,14 +290,14 @@ fn with_ports(
 ) -> Result<Packet, Unknown> {
     const SYN: u8 = 2;
     const ACK: u8 = 16;
+    const URG: u8 = 32;
     match peer.protocol {
         TCP | UDP => {}
-        ICMP | ICMP6 => return Ok(Packet { peer, own_port: 0, opens: false }),
+        ICMP | ICMP6 => return Ok(Packet::of(peer, 0, at)),
         _ => return Err(Unknown),
     }
     let source = u16::from_be_bytes(load::<[u8; 2]>(context, at)?);
     let target = u16::from_be_bytes(load::<[u8; 2]>(context, at + 2)?);
-    let opens = peer.protocol == TCP && load::<u8>(context, at + 13)? & (SYN | ACK) == SYN;
     let own_port = if way == Way::Out {
         peer.port = target;
         source
@@ -246,7 +305,19 @@ fn with_ports(
         peer.port = source;
         target
     };
-    Ok(Packet { peer, own_port, opens })
+    if peer.protocol == UDP {
+        return Ok(Packet::of(peer, own_port, at + 8));
+    }
+    let sequence = u32::from_be_bytes(load::<[u8; 4]>(context, at + 4)?);
+    let [length, flags] = load::<[u8; 2]>(context, at + 12)?;
+    let data = at + u32::from(length >> 4) * 4;
+    Ok(Packet {
+        opens: flags & (SYN | ACK) == SYN,
+        accepts: flags & (SYN | ACK) == SYN | ACK,
+        is_urgent: flags & URG != 0,
+        sequence,
+        ..Packet::of(peer, own_port, data)
+    })
 }
 
 #[inline(always)]

@@ -55,7 +55,7 @@ pub fn may_reach(label: Label, peer: &Peer) -> Answer {
 
 /// Whether a name that was asked for has led to the address, for this port.
 #[inline(always)]
-fn by_name(label: Label, peer: &Peer) -> bool {
+pub fn by_name(label: Label, peer: &Peer) -> bool {
     let key = GrantKey { table: label.table(), address: peer.address };
     let Some(grant) = NAMES.get_ptr(&key) else {
         return false;

@@ -91,6 +91,12 @@ impl Span {
         Self { start, length: bounded(u64::from(length), PATH_END as u64 - 1) as u32 }
     }
 
+    /// Bytes of a buffer from `start` on.
+    #[inline(always)]
+    pub fn of(start: u32, length: u32) -> Self {
+        Self { start, length: bounded(u64::from(length), PATH_END as u64 - 1) as u32 }
+    }
+
     /// The first bytes of a buffer.
     #[inline(always)]
     pub fn first(length: u32) -> Self {
@@ -102,16 +108,54 @@ impl Span {
 #[inline(always)]
 pub fn send(slot: *mut Slot, label: Label, finding: Finding) {
     count(label, &finding);
-    // SAFETY: `slot` is a map value.
+    // SAFETY: `slot` is a map value, the helpers have no precondition.
     unsafe {
         let header = &raw mut (*slot).header;
         fill(header, label, &finding);
+        (*header).thread = bpf_get_current_pid_tgid() as u32;
+        (*header).user = bpf_get_current_uid_gid() as u32;
+        chain(header, label.fence);
+    }
+    hand_over(slot, label, &finding);
+}
+
+/// As [`send`], of what another task than the current one has to answer for.
+#[inline(always)]
+pub fn send_of(slot: *mut Slot, label: Label, finding: Finding, user: u32, by: &Ancestor) {
+    count(label, &finding);
+    // SAFETY: `slot` is a map value, and the array of integers is as large as the type says.
+    unsafe {
+        let header = &raw mut (*slot).header;
+        fill(header, label, &finding);
+        (*header).thread = by.pid;
+        (*header).user = user;
+        (&raw mut (*header).chain).write_bytes(0, 1);
+        (&raw mut (*header).chain).cast::<Ancestor>().write(*by);
+    }
+    hand_over(slot, label, &finding);
+}
+
+#[inline(always)]
+fn hand_over(slot: *mut Slot, label: Label, finding: &Finding) {
+    // SAFETY: `slot` is a map value.
+    unsafe {
+        let header = &raw mut (*slot).header;
         (*header).path_bytes = finding.path.length as u16;
         (*header).other_bytes = finding.other.length as u16;
-        chain(header, label.fence);
         if !write(slot, label.fence, finding.path, finding.other) {
             identity::count(label.fence, offset_of!(Counters, lost), 1);
         }
+    }
+}
+
+/// The current task, without its ancestors; nobody if it cannot be read.
+#[inline(always)]
+pub fn myself() -> Ancestor {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() };
+    match describe(task) {
+        Some((found, _)) => found,
+        None => Ancestor { pid: 0, comm: [0; limits::COMM_BYTES] },
     }
 }
 
@@ -143,8 +187,6 @@ unsafe fn fill(header: *mut Header, label: Label, finding: &Finding) {
     unsafe {
         (*header).time = bpf_ktime_get_boot_ns();
         (*header).fence = label.fence;
-        (*header).thread = bpf_get_current_pid_tgid() as u32;
-        (*header).user = bpf_get_current_uid_gid() as u32;
         (*header).operation = finding.operation;
         (*header).verdict = if finding.denied { VERDICT_DENY } else { VERDICT_AUDIT };
         (*header).cause = finding.cause;

@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use ringfence_abi::{event, limits, record};
 
-use crate::{atomic, maps::SCRATCH, outcome::Outcome, siphash};
+use crate::{atomic, greeting::Reading, maps::SCRATCH, outcome::Outcome, siphash};
 
 /// Slots of the pool, a power of two.
 pub const SLOTS: u32 = 128;
@@ -52,6 +52,8 @@ pub struct Slot {
     pub path: Path,
     /// The new name of a rename or link.
     pub other: Path,
+    /// The TLS greeting that is read.
+    pub reading: Reading,
     /// The event that is put together on a denial.
     pub header: event::Header,
     /// The record that is put together.

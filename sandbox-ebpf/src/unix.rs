@@ -88,7 +88,7 @@ fn with_path(path: *mut Path, label: Label, other: u64) -> Result<Found, Outcome
     let object = Object::of_path(other + offset!(unix_path))?;
     walk::absolute(path, object.dentry, walk::mount_of(object.vfsmount))?;
     let granted = matching::rights(path, label)?.granted;
-    let accept = matching::unix(path, label, UNIX)?;
+    let accept = matching::text(path, label, UNIX)?;
     let allowed = accept & ALLOWED != 0 || granted & rights::WRITE != 0;
     Ok(Found { allowed: allowed && accept & DENIED == 0, granted })
 }
@@ -118,7 +118,7 @@ fn with_name(path: *mut Path, label: Label, address: u64) -> Result<Found, Outco
         }
         core::ptr::write_volatile(&raw mut (*path).start, start as u32);
     }
-    let accept = matching::unix(path, label, ABSTRACT)?;
+    let accept = matching::text(path, label, ABSTRACT)?;
     // In an event it has an `@` before it, as in a rule.
     let at = bounded(start - 1, PATH_END as u64 - 1);
     // SAFETY: the index is below the buffer's length.

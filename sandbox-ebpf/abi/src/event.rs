@@ -67,6 +67,7 @@ pub mod operation {
         50 SEND "send",
         51 BIND "bind",
         52 LISTEN "listen",
+        53 GREET "tls-greeting",
     }
 }
 
@@ -75,7 +76,11 @@ pub mod operation {
 pub const fn has_peer(operation: u16) -> bool {
     matches!(
         operation,
-        operation::CONNECT | operation::SEND | operation::BIND | operation::LISTEN
+        operation::CONNECT
+            | operation::SEND
+            | operation::BIND
+            | operation::LISTEN
+            | operation::GREET
     )
 }
 

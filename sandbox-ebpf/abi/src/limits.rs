@@ -24,6 +24,9 @@ pub const NAMES: u32 = 65_536;
 /// Peers of UDP sockets that are remembered, in all fences together; the least used one is forgotten, and what it sends is
 /// judged anew.
 pub const FLOWS: u32 = 65_536;
+/// Peers of all fences together whose traffic is counted, where somebody asks for it; that of further ones is counted
+/// together.
+pub const TRAFFIC: u32 = 16_384;
 /// Cgroups between that of a socket and that of its fence. A socket deeper down counts as not of the fence's.
 pub const CGROUP_DEPTH: usize = 8;
 /// Ancestors that an event names.

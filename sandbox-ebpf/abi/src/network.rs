@@ -38,6 +38,29 @@ pub const UDP: u8 = 17;
 /// `IPPROTO_ICMPV6` of include/uapi/linux/in6.h; its port is 0.
 pub const ICMP6: u8 = 58;
 
+/// A connection to a name begins with a TLS greeting that says an allowed name.
+pub const SNI_REQUIRED: u8 = 0;
+/// A TLS greeting that says a name says an allowed one.
+pub const SNI_IF_PRESENT: u8 = 1;
+/// Greetings are not looked at.
+pub const SNI_OFF: u8 = 2;
+
+/// What is the matter with a greeting, as an event's detail.
+pub mod greeting {
+    /// It says a name that no rule allows; the event's other path is that name.
+    pub const NAME: u32 = 1;
+    /// It says no name, and has to.
+    pub const NAMELESS: u32 = 2;
+    /// It is no TLS greeting, and has to be.
+    pub const NOT_TLS: u32 = 3;
+    /// It begins as one and cannot be read on.
+    pub const UNREADABLE: u32 = 4;
+}
+
+/// Bytes of the longest name of a host (RFC 1035, section 2.3.4), rounded up: a greeting that says a longer one cannot be
+/// read.
+pub const NAME_BYTES: usize = 255;
+
 /// Bytes of a question about an address.
 pub const ADDRESS_QUESTION: usize = 20;
 
@@ -206,6 +229,49 @@ pub const HEARD: u32 = 1;
 /// The peer has been sent to.
 pub const SENT: u32 = 2;
 
+/// What is counted together, where somebody asks for it: what a fence has to do with a peer, or what came to a port of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TrafficKey {
+    /// The fence.
+    pub fence: u32,
+    /// The peer's address, IPv4 as IPv6 maps it.
+    pub address: [u8; 16],
+    /// The peer's port; its own for connections that came; host byte order.
+    pub port: u16,
+    /// Protocol; 0 in [`TrafficKey::rest`].
+    pub protocol: u8,
+    /// 1 for connections that came from the peer, else 0.
+    pub came: u8,
+}
+
+impl TrafficKey {
+    /// What found no room of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rest(fence: u32) -> Self {
+        Self {
+            fence,
+            address: [0; 16],
+            port: 0,
+            protocol: 0,
+            came: 0,
+        }
+    }
+}
+
+/// What has passed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections that were opened; 0 where the protocol has none.
+    pub connections: u64,
+    /// Bytes that left, without headers.
+    pub sent: u64,
+    /// Bytes that came.
+    pub received: u64,
+}
+
 /// Where the fence's own resolver listens, to which its name queries are sent instead of where they were going.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -239,3 +305,5 @@ const _: () = assert!(size_of::<Grant>() == 40);
 const _: () = assert!(size_of::<Resolver>() == 24);
 const _: () = assert!(size_of::<Peer>() == 20);
 const _: () = assert!(size_of::<Flow>() == 28);
+const _: () = assert!(size_of::<TrafficKey>() == 24);
+const _: () = assert!(size_of::<Traffic>() == 24);

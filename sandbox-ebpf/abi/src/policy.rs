@@ -40,8 +40,10 @@ pub struct Header {
     pub network_start: u32,
     /// Index of the word at which the network's automaton begins.
     pub network_base: u32,
+    /// Whether the names in TLS greetings are looked at: `ringfence_abi::network::SNI_*`.
+    pub network_sni: u8,
     /// Zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 3],
     /// Size class of the table of each program with rights of its own, by its number; [`NO_TABLE`] where there is none.
     pub programs: [u8; PROGRAMS as usize + 1],
     /// Byte to class, in the automaton of the files.
@@ -75,7 +77,8 @@ impl Header {
         program_count: 0,
         network_start: DEAD,
         network_base: 0,
-        reserved: [0; 4],
+        network_sni: crate::network::SNI_REQUIRED,
+        reserved: [0; 3],
         programs: [NO_TABLE; PROGRAMS as usize + 1],
         classes: [0; 256],
         network_classes: [0; 256],

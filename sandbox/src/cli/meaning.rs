@@ -42,6 +42,7 @@ pub fn run_options(arguments: RunArguments, directory: &Path) -> Result<Options,
             EngineArgument::Fallback => EngineChoice::Fallback,
         },
         quiet: arguments.quiet,
+        stats: arguments.stats,
         events: arguments.events,
         dry_run: arguments.dry_run,
     })

@@ -183,6 +183,9 @@ pub struct RunArguments {
     /// Say nothing about denials
     #[arg(short, long)]
     pub quiet: bool,
+    /// Tell in the end what passed between the command and each peer
+    #[arg(long)]
+    pub stats: bool,
     /// Append each event to this file as a line of JSON
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,

@@ -30,7 +30,7 @@ use crate::policy::{Mode, NetworkPolicy};
 type OnCgroup = (&'static str, bpf_attach_type);
 
 /// What redirects name queries, and the net below.
-const ALWAYS: [OnCgroup; 10] = [
+const ALWAYS: [OnCgroup; 11] = [
     ("cgroup_connect4", BPF_CGROUP_INET4_CONNECT),
     ("cgroup_connect6", BPF_CGROUP_INET6_CONNECT),
     ("cgroup_sendmsg4", BPF_CGROUP_UDP4_SENDMSG),
@@ -40,12 +40,18 @@ const ALWAYS: [OnCgroup; 10] = [
     ("cgroup_getpeername4", BPF_CGROUP_INET4_GETPEERNAME),
     ("cgroup_getpeername6", BPF_CGROUP_INET6_GETPEERNAME),
     ("cgroup_egress", BPF_CGROUP_INET_EGRESS),
+    ("cgroup_greeting", BPF_CGROUP_INET_EGRESS),
     ("cgroup_ingress", BPF_CGROUP_INET_INGRESS),
 ];
 /// What judges in the place of LSM hooks, besides.
 const IN_PLACE_OF_HOOKS: [OnCgroup; 2] = [
     ("cgroup_bind4", BPF_CGROUP_INET4_BIND),
     ("cgroup_bind6", BPF_CGROUP_INET6_BIND),
+];
+/// What counts traffic where somebody asks for it, and judges nothing.
+const COUNTING: [OnCgroup; 2] = [
+    ("cgroup_count_out", BPF_CGROUP_INET_EGRESS),
+    ("cgroup_count_in", BPF_CGROUP_INET_INGRESS),
 ];
 /// What closes sockets that a filter of system calls cannot see being made.
 const MAKING: OnCgroup = ("cgroup_sock_create", BPF_CGROUP_INET_SOCK_CREATE);
@@ -96,7 +102,8 @@ fn every(role: Role) -> impl Iterator<Item = OnCgroup> {
         Role::Judge => None,
         Role::Watch => Some(IN_PLACE_OF_HOOKS.into_iter().chain([MAKING])),
     };
-    ALWAYS.into_iter().chain(others.into_iter().flatten())
+    let others = others.into_iter().flatten();
+    ALWAYS.into_iter().chain(others).chain(COUNTING)
 }
 
 /// Those that a policy needs on its fence's cgroup.
@@ -105,7 +112,10 @@ fn needed(role: Role, policy: &NetworkPolicy) -> Vec<OnCgroup> {
         (Mode::Off, ..) | (Mode::Enforce, false, Role::Judge) => Vec::new(),
         // No socket has anything to redirect or to send.
         (Mode::Enforce, false, Role::Watch) => vec![MAKING],
-        (Mode::Enforce | Mode::Audit, ..) => every(role).collect(),
+        (Mode::Enforce | Mode::Audit, ..) => {
+            let counts = |one: &OnCgroup| COUNTING.contains(one);
+            every(role).filter(|one| !counts(one)).collect()
+        }
     }
 }
 
@@ -118,13 +128,32 @@ pub(super) fn attach(
     cgroup: &Cgroup,
     label: [u8; 8],
 ) -> Result<(), Error> {
-    let needed = needed(role, policy);
-    if needed.is_empty() {
+    put_on(pins, maps, &needed(role, policy), cgroup, label)
+}
+
+/// Attaches what counts, behind those that judge.
+pub(super) fn attach_counting(
+    pins: &Pins,
+    maps: &mut Maps,
+    cgroup: &Cgroup,
+    label: [u8; 8],
+) -> Result<(), Error> {
+    put_on(pins, maps, &COUNTING, cgroup, label)
+}
+
+fn put_on(
+    pins: &Pins,
+    maps: &mut Maps,
+    programs: &[OnCgroup],
+    cgroup: &Cgroup,
+    label: [u8; 8],
+) -> Result<(), Error> {
+    if programs.is_empty() {
         return Ok(());
     }
     let directory =
         File::open(&cgroup.directory).map_err(|error| Error::state(&cgroup.directory, error))?;
-    for (name, kind) in needed {
+    for &(name, kind) in programs {
         let refused = |reason: String| Error::Program {
             hook: name.to_owned(),
             reason,

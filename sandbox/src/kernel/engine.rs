@@ -87,6 +87,7 @@ pub(super) struct Maps {
     pub(super) names: HashMap<MapData, [u8; 20], [u8; 40]>,
     pub(super) resolvers: HashMap<MapData, u32, [u8; 24]>,
     pub(super) flows: HashMap<MapData, [u8; 28], u32>,
+    pub(super) traffic: super::traffic::Map,
     pub(super) tables: [HashOfMaps<MapData, u32>; 3],
     pub(super) events: HashOfMaps<MapData, u32>,
 }
@@ -358,7 +359,7 @@ pub(super) fn spell(error: &dyn std::error::Error) -> String {
 }
 
 impl Maps {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 14] = [
         "TASKS",
         "IPC_OBJECTS",
         "CGROUPS",
@@ -372,6 +373,7 @@ impl Maps {
         "NAMES",
         "RESOLVERS",
         "FLOWS",
+        "TRAFFIC",
     ];
 
     fn open(pins: &Pins) -> Result<Self, Error> {
@@ -382,6 +384,7 @@ impl Maps {
             names: open(pins, "NAMES")?,
             resolvers: open(pins, "RESOLVERS")?,
             flows: open(pins, "FLOWS")?,
+            traffic: open(pins, "TRAFFIC")?,
             tables: [
                 open(pins, "TABLES_SMALL")?,
                 open(pins, "TABLES_MEDIUM")?,

@@ -22,6 +22,7 @@ use super::{
     map, misses, names,
     pins::Pins,
     table::{self, Table},
+    traffic::{self, Traffic},
 };
 use crate::policy::{Mode, NetworkPolicy, Policy};
 
@@ -198,6 +199,31 @@ impl Fence {
         })
     }
 
+    /// Counts what passes between the fence and its peers, from here on: before the command runs.
+    ///
+    /// # Errors
+    /// Where the programs are not in place, or a map cannot be written.
+    pub fn count_traffic(&self, engine: &mut Engine) -> Result<(), Error> {
+        if !engine.has_network() {
+            return Err(attach::missing(&engine.pins));
+        }
+        engine
+            .maps
+            .traffic
+            .insert(traffic::rest(self.id), [0; 3], 0)
+            .map_err(|error| Error::map("write", "TRAFFIC", error))?;
+        let label = label(Label::new(self.id, self.size_class));
+        attach::attach_counting(&engine.pins, &mut engine.maps, &self.cgroup, label)
+    }
+
+    /// What has passed since [`Fence::count_traffic`].
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn traffic(&self, engine: &Engine) -> Result<Vec<Traffic>, Error> {
+        traffic::of_fence(&engine.maps.traffic, self.id)
+    }
+
     /// Takes the fence down. Its tasks must be gone: one that is left is denied everything from here on.
     ///
     /// # Errors
@@ -268,6 +294,7 @@ pub(super) fn forget(maps: &mut Maps, id: u32, cgroup: Option<u64>) -> Result<()
     absent_is_fine("RESOLVERS", maps.resolvers.remove(&id))?;
     names::forget(&mut maps.names, id)?;
     names::forget_flows(&mut maps.flows, id)?;
+    traffic::forget(&mut maps.traffic, id)?;
     absent_is_fine("EVENTS", maps.events.remove(&id))?;
     absent_is_fine("COUNTERS", maps.counters.remove(&id))
 }

@@ -26,6 +26,7 @@ mod recorder;
 mod selftest;
 mod stream;
 mod table;
+mod traffic;
 
 pub use collect::Unloaded;
 pub use engine::Engine;
@@ -37,3 +38,4 @@ pub use pins::STATE;
 pub use recorder::Recorder;
 pub use selftest::Cgroup;
 pub use stream::Events;
+pub use traffic::Traffic;

@@ -5,13 +5,14 @@ use std::str::FromStr as _;
 use caps::Capability;
 use ringfence_abi::{
     automaton,
+    network::{SNI_IF_PRESENT, SNI_OFF, SNI_REQUIRED},
     policy::{Header, LARGE_WORDS, MODE_AUDIT, MODE_ENFORCE, MODE_OFF, NO_TABLE},
     rights::PROGRAMS,
     surface::Surfaces,
 };
 
 use super::{Error, fence::SIZES};
-use crate::policy::{Automaton, FilePolicy, Mode, NetworkPolicy, Policy};
+use crate::policy::{Automaton, FilePolicy, Mode, NetworkPolicy, Policy, Sni};
 
 /// One table, ready to be put into a map.
 pub(super) struct Table {
@@ -164,6 +165,7 @@ fn encode(
     value.extend_from_slice(&network.start.to_ne_bytes());
     let base = u32::try_from(file_words.len()).map_err(too_large)?;
     value.extend_from_slice(&base.to_ne_bytes());
+    value.push(sni(part.network.sni));
     value.extend_from_slice(&Header::DENY_ALL.reserved);
     value.extend_from_slice(&classes);
     value.extend_from_slice(&files.map_or([0; 256], |files| files.classes));
@@ -181,6 +183,14 @@ const fn mode(mode: Mode) -> u8 {
         Mode::Enforce => MODE_ENFORCE,
         Mode::Audit => MODE_AUDIT,
         Mode::Off => MODE_OFF,
+    }
+}
+
+const fn sni(sni: Sni) -> u8 {
+    match sni {
+        Sni::Required => SNI_REQUIRED,
+        Sni::IfPresent => SNI_IF_PRESENT,
+        Sni::Off => SNI_OFF,
     }
 }
 

@@ -81,6 +81,12 @@ pub(crate) const BUILD: [Need; 2] = [
 
 /// Programs that are run in a machine, from this host's files.
 const TRIED: [Need; 1] = [need(&["stress-ng"], "stress-ng")];
+/// Programs that find their peers by name, on this host and in machines.
+const CLIENTS: [Need; 3] = [
+    need(&["curl"], "curl"),
+    need(&["openssl"], "openssl"),
+    need(&["npm"], "npm"),
+];
 /// What the tests of containers take, on this host and in machines, which see its files.
 const CONTAINERS: [Need; 7] = [
     need(&["runc"], "runc"),
@@ -112,9 +118,10 @@ pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
         ensure(&TRIED, is_root(), "testing in machines")?;
     }
     if floors.contains(&Floor::Ebpf) || floors.contains(&Floor::Host) || !on_kernels.is_empty() {
-        // Others than root cannot install them; their tests of containers are skipped by name.
+        // Others than root cannot install them; tests that need them are skipped by name.
         if is_root() {
             ensure(&CONTAINERS, true, "the tests of containers")?;
+            ensure(&CLIENTS, true, "the tests of names")?;
         }
         let (tally, object) = object(floors.contains(&Floor::Ebpf));
         tallies.extend(tally);

@@ -6,7 +6,7 @@ use crate::{
     command::Failure,
     confine::{self, Cgroup, CgroupPlace, Probe},
     event::Event,
-    kernel::{self, Events, Fence, Host, Totals},
+    kernel::{self, Events, Fence, Host, Totals, Traffic},
     policy::{Limits, Policy},
 };
 
@@ -214,6 +214,20 @@ impl Watch {
                 Ok(event) => take(event),
                 Err(_) => self.malformed += 1,
             }
+        }
+    }
+
+    /// Counts what passes from here on.
+    pub(super) fn count_traffic(&self, enforcer: &mut Enforcer) -> Result<(), Failure> {
+        let engine = enforcer.kernel_mut().ok_or_else(no_programs)?;
+        Ok(self.fence.count_traffic(engine)?)
+    }
+
+    /// What has passed, if it was counted.
+    pub(super) fn traffic(&self, enforcer: &Enforcer) -> Result<Vec<Traffic>, Failure> {
+        match enforcer.kernel() {
+            Some(engine) => Ok(self.fence.traffic(engine)?),
+            None => Ok(Vec::new()),
         }
     }
 

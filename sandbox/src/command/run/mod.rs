@@ -9,6 +9,7 @@ mod record;
 mod resolver;
 mod sighting;
 mod summary;
+mod traffic;
 
 pub(super) use engine::open as open_engine;
 pub use engine::{EngineChoice, try_engine};
@@ -51,6 +52,8 @@ pub struct Options {
     pub engine: EngineChoice,
     /// Whether to say nothing about denials.
     pub quiet: bool,
+    /// Whether to count what passes between the command and its peers, and to tell of it in the end.
+    pub stats: bool,
     /// Where each event is appended to as a line of JSON.
     pub events: Option<PathBuf>,
     /// Whether to print the plan and what would be enforced, and run nothing.
@@ -83,7 +86,9 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let launched = plan.launch()?;
     record.blind = enforcer.blindness(launched.cgroup());
     let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
-    let names = match Names::start(&prepared, &mut enforcer, watch.as_ref()) {
+    let names = match count(options, &mut enforcer, watch.as_ref())
+        .and_then(|()| Names::start(&prepared, &mut enforcer, watch.as_ref()))
+    {
         Ok(names) => names,
         Err(failure) => {
             if let Some(watch) = watch {
@@ -102,6 +107,11 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     tell(watch.as_mut(), names.as_ref(), &mut narrator, &mut record);
     if let Some(watch) = &watch {
         record.count(watch.totals(&enforcer)?, watch.malformed);
+        let led = |address| {
+            let names = names.as_ref().map(|names| names.of(address));
+            names.into_iter().flatten().collect()
+        };
+        record.destinations = traffic::rows(&watch.traffic(&enforcer)?, led);
     }
     if let Some(names) = names {
         names.stop();
@@ -115,8 +125,22 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         record.timed_out = exit.timed_out;
     }
     narrator.summary(&record);
+    if options.stats {
+        narrator.traffic(&record.destinations);
+    }
     record.save(&mut narrator);
     Ok(ended?.code)
+}
+
+/// Has traffic counted, if that is asked for.
+fn count(options: &Options, enforcer: &mut Enforcer, watch: Option<&Watch>) -> Result<(), Failure> {
+    match watch {
+        _ if !options.stats => Ok(()),
+        Some(watch) => watch.count_traffic(enforcer),
+        None => Err(Failure::Argument(
+            "--stats counts on the cgroup of the fence, which needs root".to_owned(),
+        )),
+    }
 }
 
 /// Waits for the end, telling of denials as they come.

@@ -8,7 +8,12 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Options, Record, engine::Enforcer, record::Denial, resolver::Names, sighting, summary,
+    Options, Record,
+    engine::Enforcer,
+    record::Denial,
+    resolver::Names,
+    sighting, summary,
+    traffic::{self, Destination},
 };
 use crate::{
     command::Failure,
@@ -70,6 +75,14 @@ struct QueryLine<'a> {
     name: &'a str,
     kind: &'a str,
     reason: &'a str,
+}
+
+/// A destination as a line of JSON.
+#[derive(Serialize)]
+struct TrafficLine<'a> {
+    operation: &'static str,
+    #[serde(flatten)]
+    row: &'a Destination,
 }
 
 /// Opens the file of events, if one is wanted. A dry run writes none.
@@ -180,6 +193,18 @@ impl<'a> Narrator<'a> {
         if !text.is_empty() {
             self.write(text.as_bytes());
         }
+    }
+
+    /// What passed between the command and its peers.
+    pub(super) fn traffic(&mut self, rows: &[Destination]) {
+        for row in rows {
+            self.write_line(&TrafficLine {
+                operation: "traffic",
+                row,
+            });
+        }
+        let text = traffic::table(rows);
+        self.write(text.as_bytes());
     }
 
     fn say(&mut self, text: &str) {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringfence_abi::{
     event::operation,
-    network::{DENY, ICMP, ICMP6, TCP, UDP},
+    network::{DENY, ICMP, ICMP6, TCP, UDP, greeting},
 };
 
 use super::record::Denial;
@@ -27,6 +27,12 @@ pub(super) fn explain(
     explainer: &Explainer,
 ) -> bool {
     let program = event.program;
+    if let Some(peer) = &event.peer
+        && event.operation == operation::GREET
+    {
+        of_greeting(denial, event, peer, names, explainer);
+        return true;
+    }
     if let Some(peer) = &event.peer {
         denial.path = shown(peer, names);
         if event.cause == Cause::Rule {
@@ -106,6 +112,40 @@ pub(super) fn of_query(query: &QueryEvent, explainer: &Explainer) -> Denial {
         }
     };
     denial
+}
+
+/// What was the matter with the greeting of a connection to `peer`. What a greeting says is anybody's text.
+fn of_greeting(
+    denial: &mut Denial,
+    event: &Event,
+    peer: &Peer,
+    names: &[String],
+    explainer: &Explainer,
+) {
+    denial.path = shown(peer, names);
+    let required =
+        "and a connection to a name has to begin with one that does (sni = \"required\")";
+    denial.reason = match event.detail {
+        greeting::NAMELESS => format!("its TLS greeting says no name, {required}"),
+        greeting::NOT_TLS => format!("it does not begin with a TLS greeting, {required}"),
+        greeting::NAME => {
+            let said = denial.other.take().unwrap_or_default();
+            let question = NetworkQuestion::Name {
+                name: &said,
+                protocol: peer.protocol,
+                port: peer.port,
+            };
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            if said.bytes().all(is_name) {
+                take(denial, explainer.explain_network(event.program, &question));
+            }
+            match denial.reason.starts_with("deny rule") {
+                true => format!("its TLS greeting says {said}: {}", denial.reason),
+                false => format!("its TLS greeting says {said}, which no rule allows"),
+            }
+        }
+        _ => "its TLS greeting cannot be read".to_owned(),
+    };
 }
 
 /// Which rule decides about `peer`, or about a name that led to it.

@@ -12,7 +12,10 @@ use std::{
 use ringfence_abi::rights;
 use serde::{Deserialize, Serialize};
 
-use super::{Options, closed, engine::Enforcer, narrator::Narrator, peer, prepare::Prepared};
+use super::{
+    Options, closed, engine::Enforcer, narrator::Narrator, peer, prepare::Prepared,
+    traffic::Destination,
+};
 use crate::{
     command::Failure,
     compile::Explainer,
@@ -67,6 +70,8 @@ pub struct Record {
     pub missed: u64,
     /// Packets that the net below the hooks held back.
     pub dropped: u64,
+    /// What passed between the command and its peers, if that was counted.
+    pub destinations: Vec<Destination>,
     /// Each kind of denial, in the order of its first appearance.
     pub denials: Vec<Denial>,
     /// Denials of further kinds.

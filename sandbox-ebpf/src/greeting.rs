@@ -1,0 +1,533 @@
+//! The name in a TLS greeting (server name indication, RFC 6066): an address that many names share is not open for all of
+//! them because one of them led there.
+//!
+//! A connection is looked at if no rule about addresses opens its peer, only a name that led there. What it begins with has
+//! to lie in one packet, up to the end of the name: what does not is held back, and TCP sends it again together with what
+//! was written since. Packets leave in the size of what was written, before they are cut to that of the wire
+//! (net/ipv4/ip_output.c, `ip_finish_output`).
+//!
+//! What a client says is the client's word: a server that many names share may give it another one's content all the same.
+//! Encrypted greetings say the name that stands outside of the encryption.
+
+use aya_ebpf::{
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, __sk_buff, bpf_sock},
+    cty::c_void,
+    helpers::generated::{
+        bpf_get_socket_uid, bpf_loop, bpf_sk_storage_get, bpf_skb_load_bytes,
+    },
+};
+use ringfence_abi::{
+    event::{Ancestor, cause, operation},
+    network::{
+        ALLOW, CONNECT, DENY, NAME, NAME_BYTES, Peer, SNI_IF_PRESENT, SNI_OFF, SNI_REQUIRED,
+        TCP, address_question, greeting, port_question, reached,
+    },
+    policy::{Label, MODE_AUDIT, MODE_OFF, NO_TABLE},
+    rights::PROGRAMS,
+};
+
+use crate::{
+    maps::GREETINGS,
+    matching, peers,
+    report::{self, Finding, Span},
+    scratch::{PATH_END, Path, Slot},
+    verdict,
+    walk::bounded,
+};
+
+/// What is expected of a connection, beside its socket.
+#[repr(C)]
+pub struct Expected {
+    /// `SNI_REQUIRED` or `SNI_IF_PRESENT` until the first bytes have passed, then `SNI_OFF`; or [`STOPPED`].
+    state: u32,
+    /// Who opened the connection: packets may leave while anybody runs.
+    by: Ancestor,
+}
+
+/// It began with something that it must not, and nothing of it leaves any more.
+const STOPPED: u32 = 3;
+
+/// Whether and how the connection that is being opened is to be looked at. Every packet that opens one says so anew: a
+/// socket can connect again. `false` if it cannot be kept.
+#[inline(always)]
+pub fn expect(label: Label, peer: &Peer, sock: *mut bpf_sock) -> bool {
+    let mut search = Search { label, peer: *peer, sni: NOT_OPENED };
+    for_each_policy(openness, (&raw mut search).cast::<c_void>());
+    let is_expected = search.sni == u32::from(SNI_REQUIRED) || search.sni == u32::from(SNI_IF_PRESENT);
+    let flags = if is_expected { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
+    let expected = storage(sock, flags);
+    if expected.is_null() {
+        return !is_expected;
+    }
+    // SAFETY: the value lives as long as the program runs.
+    unsafe {
+        (*expected).state = if is_expected { search.sni } else { u32::from(SNI_OFF) };
+        (*expected).by = report::myself();
+    }
+    true
+}
+
+/// Whether something is expected of what this socket sends.
+#[inline(always)]
+pub fn is_expected(sock: *mut bpf_sock) -> bool {
+    let expected = storage(sock, 0);
+    // SAFETY: the value lives as long as the program runs.
+    !expected.is_null() && unsafe { (*expected).state } != u32::from(SNI_OFF)
+}
+
+#[inline(always)]
+fn storage(sock: *mut bpf_sock, flags: u64) -> *mut Expected {
+    // SAFETY: a socket of the verifier's.
+    unsafe {
+        let map = (&raw const GREETINGS).cast_mut().cast::<c_void>();
+        bpf_sk_storage_get(map, sock.cast(), core::ptr::null_mut(), flags).cast::<Expected>()
+    }
+}
+
+/// Asks `callback` of the policy at large (0) and of those of the programs, by number, until it returns 1. What carries no
+/// task is asked about in this way.
+#[inline(always)]
+fn for_each_policy<T>(callback: extern "C" fn(u64, *mut T) -> i64, context: *mut c_void) {
+    // SAFETY: the callback gets the address of a value on the caller's stack.
+    unsafe {
+        bpf_loop(u32::from(PROGRAMS) + 1, callback as *const () as *mut c_void, context, 0);
+    }
+}
+
+/// The label of a task under that policy; fence 0 if there is none.
+#[inline(always)]
+fn policy(label: Label, number: u64) -> Label {
+    let program = number as u8;
+    if program == 0 {
+        return label;
+    }
+    let size_class = matching::size_class_of(label, program);
+    let fence = if size_class == NO_TABLE { 0 } else { label.fence };
+    Label { fence, program, size_class, ..label }
+}
+
+/// What [`openness`] looks for.
+struct Search {
+    label: Label,
+    peer: Peer,
+    /// `SNI_*`, the loosest found; [`NOT_OPENED`] before any.
+    sni: u32,
+}
+
+/// No name opens the peer. A name's state is never that.
+const NOT_OPENED: u32 = u32::MAX;
+
+/// How one of the policies opens a peer; returns 1 at the first that does not look at greetings.
+extern "C" fn openness(number: u64, search: *mut Search) -> i64 {
+    // SAFETY: `search` is the one that `expect` passed.
+    let search = unsafe { &mut *search };
+    let label = policy(search.label, number);
+    if label.fence == 0 {
+        return 1;
+    }
+    let peer = &search.peer;
+    let mut sni = u32::from(SNI_OFF);
+    if matching::network_mode(label) != MODE_OFF {
+        let question = address_question(CONNECT, reached(peer.address), peer.protocol, peer.port);
+        let accept = matching::address(label, &question);
+        if accept != u32::from(ALLOW) {
+            if accept != 0 || !peers::by_name(label, peer) {
+                return 0;
+            }
+            sni = u32::from(matching::sni(label));
+        }
+    }
+    if search.sni == NOT_OPENED || sni > search.sni {
+        search.sni = sni;
+    }
+    i64::from(sni == u32::from(SNI_OFF))
+}
+
+/// Where the reading of a greeting stands. In memory and not in registers, so that the verifier does not follow each value.
+#[repr(C)]
+pub struct Reading {
+    /// Where what is read next begins in the packet.
+    at: u32,
+    /// Where the packet ends.
+    end: u32,
+    /// Where the greeting ends, if it is as long as it says.
+    last: u32,
+    /// One of [`found`].
+    found: u32,
+    /// Bytes of the name.
+    length: u32,
+    reserved: u32,
+}
+
+/// What a packet begins with.
+mod found {
+    /// A name, at `at`.
+    pub const NAME: u32 = 1;
+    /// A greeting without a name.
+    pub const NAMELESS: u32 = 2;
+    /// No greeting.
+    pub const NOT_TLS: u32 = 3;
+    /// Something that begins as one and does not go on as one.
+    pub const UNREADABLE: u32 = 4;
+    /// Not enough to tell.
+    pub const PART: u32 = 5;
+    /// An extension that is about something else.
+    pub const OTHER: u32 = 6;
+}
+
+/// Whether what a connection carries may leave. `data` is where it begins.
+#[inline(always)]
+pub fn passes(
+    label: Label,
+    peer: &Peer,
+    skb: *mut __sk_buff,
+    sock: *mut bpf_sock,
+    data: u32,
+    is_urgent: bool,
+) -> bool {
+    let expected = storage(sock, 0);
+    if expected.is_null() {
+        return true;
+    }
+    // SAFETY: the value lives as long as the program runs; a field of the context.
+    let (state, end) = unsafe { (core::ptr::read_volatile(&raw const (*expected).state), (*skb).len) };
+    if state == u32::from(SNI_OFF) || data >= end {
+        return true;
+    }
+    if state == STOPPED || is_urgent {
+        return false;
+    }
+    verdict::with_slot(label, |slot| {
+        // SAFETY: `slot` is a map value.
+        let (reading, name) = unsafe { (&raw mut (*slot).reading, &raw mut (*slot).other) };
+        read(skb, reading, data, end);
+        // SAFETY: as above.
+        let found = unsafe { core::ptr::read_volatile(&raw const (*reading).found) };
+        let matter = judge(label, peer, skb, reading, name, found, state);
+        if matter == HELD {
+            return verdict::DENY;
+        }
+        let denied = matching::network_mode(label) != MODE_AUDIT;
+        let is_stopped = matter != FINE && denied;
+        // SAFETY: the value lives as long as the program runs.
+        unsafe {
+            let state = if is_stopped { STOPPED } else { u32::from(SNI_OFF) };
+            core::ptr::write_volatile(&raw mut (*expected).state, state);
+        }
+        if matter != FINE {
+            tell(slot, label, peer, skb, expected, matter, denied);
+        }
+        if is_stopped { verdict::DENY } else { verdict::ALLOW }
+    }) == verdict::ALLOW
+}
+
+/// Nothing is the matter.
+const FINE: u32 = 0;
+/// The packet has to wait for what comes behind it.
+const HELD: u32 = u32::MAX;
+
+/// What is the matter with what was found: [`FINE`], [`HELD`] or one of [`greeting`].
+#[inline(always)]
+fn judge(
+    label: Label,
+    peer: &Peer,
+    skb: *mut __sk_buff,
+    reading: *const Reading,
+    name: *mut Path,
+    found: u32,
+    state: u32,
+) -> u32 {
+    let is_required = state == u32::from(SNI_REQUIRED);
+    match found {
+        // Under audit nothing is held back, and what comes behind it would tell nothing.
+        found::PART if matching::network_mode(label) != MODE_AUDIT => HELD,
+        found::NOT_TLS if is_required => greeting::NOT_TLS,
+        found::NAMELESS if is_required => greeting::NAMELESS,
+        found::NOT_TLS | found::NAMELESS => FINE,
+        found::NAME => {
+            if !take_name(skb, reading, name, peer.port) {
+                return greeting::UNREADABLE;
+            }
+            let mut asked = Asked { label, name, is_allowed: 0 };
+            for_each_policy(allows, (&raw mut asked).cast::<c_void>());
+            if asked.is_allowed != 0 { FINE } else { greeting::NAME }
+        }
+        _ => greeting::UNREADABLE,
+    }
+}
+
+/// Reads what a packet carries from `data` to `end`.
+#[inline(always)]
+fn read(skb: *mut __sk_buff, reading: *mut Reading, data: u32, end: u32) {
+    // SAFETY: a map value.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*reading).end, end);
+        core::ptr::write_volatile(&raw mut (*reading).found, head(skb, reading, data, end));
+        if core::ptr::read_volatile(&raw const (*reading).found) != found::OTHER {
+            return;
+        }
+        let mut context = Context { skb, reading };
+        bpf_loop(
+            EXTENSIONS,
+            extension as *const () as *mut c_void,
+            (&raw mut context).cast::<c_void>(),
+            0,
+        );
+        if core::ptr::read_volatile(&raw const (*reading).found) == found::OTHER {
+            core::ptr::write_volatile(&raw mut (*reading).found, found::UNREADABLE);
+        }
+    }
+}
+
+/// Extensions that are looked at. The registry has not many more (IANA, "TLS ExtensionType Values").
+const EXTENSIONS: u32 = 64;
+
+/// `read`, or what was found in its place.
+macro_rules! got {
+    ($read:expr) => {
+        match $read {
+            Some(value) => value,
+            None => return found::PART,
+        }
+    };
+}
+
+/// From the head of the record to the first extension (RFC 8446, sections 4.1.2 and 5.1): [`found::OTHER`] with `at` and
+/// `last` set.
+#[inline(always)]
+fn head(skb: *mut __sk_buff, reading: *mut Reading, data: u32, end: u32) -> u32 {
+    const HANDSHAKE: u8 = 22;
+    const CLIENT_HELLO: u8 = 1;
+    /// Of record, handshake and greeting: what comes before the session's identifier.
+    const FIXED: u32 = 5 + 4 + 2 + 32;
+    let [kind] = got!(load::<1>(skb, data));
+    if kind != HANDSHAKE {
+        return found::NOT_TLS;
+    }
+    let [major] = got!(load::<1>(skb, data + 1));
+    if major != 3 {
+        return found::NOT_TLS;
+    }
+    let head = got!(load::<9>(skb, data));
+    let record = data + 5 + short(head[3], head[4]);
+    let last = data + 9 + (u32::from(head[6]) << 16) + short(head[7], head[8]);
+    // A greeting that is spread over several records is read by servers, and sent by nobody who means well.
+    if head[5] != CLIENT_HELLO || last > record {
+        return found::UNREADABLE;
+    }
+    let mut at = data + FIXED;
+    let [session] = got!(load::<1>(skb, at));
+    at += 1 + u32::from(session);
+    let [a, b] = got!(load::<2>(skb, at));
+    at += 2 + short(a, b);
+    let [methods] = got!(load::<1>(skb, at));
+    at += 1 + u32::from(methods);
+    if at == last {
+        return found::NAMELESS;
+    }
+    if at > last {
+        return found::UNREADABLE;
+    }
+    let [a, b] = got!(load::<2>(skb, at));
+    at += 2;
+    if at + short(a, b) != last || last > end + RECORD {
+        return found::UNREADABLE;
+    }
+    // SAFETY: a map value.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*reading).at, at);
+        core::ptr::write_volatile(&raw mut (*reading).last, last);
+    }
+    found::OTHER
+}
+
+/// More than a record holds.
+const RECORD: u32 = 1 << 17;
+
+struct Context {
+    skb: *mut __sk_buff,
+    reading: *mut Reading,
+}
+
+/// One extension; returns 1 at the end or at the name.
+extern "C" fn extension(_index: u64, context: *mut Context) -> i64 {
+    // SAFETY: `context` is the one that `read` passed, and its pointers are the program's context and a map value.
+    unsafe {
+        let (skb, reading) = ((*context).skb, (*context).reading);
+        let found = next_extension(skb, reading);
+        core::ptr::write_volatile(&raw mut (*reading).found, found);
+        i64::from(found != found::OTHER)
+    }
+}
+
+/// # Safety
+/// `reading` is a map value.
+#[inline(always)]
+unsafe fn next_extension(skb: *mut __sk_buff, reading: *mut Reading) -> u32 {
+    // SAFETY (throughout): by contract.
+    let at = unsafe { core::ptr::read_volatile(&raw const (*reading).at) };
+    let last = unsafe { core::ptr::read_volatile(&raw const (*reading).last) };
+    if at == last {
+        return found::NAMELESS;
+    }
+    let head = got!(load::<4>(skb, at));
+    let length = short(head[2], head[3]);
+    let next = at + 4 + length;
+    if next > last {
+        return found::UNREADABLE;
+    }
+    if head[0] | head[1] != 0 {
+        unsafe { core::ptr::write_volatile(&raw mut (*reading).at, next) };
+        return found::OTHER;
+    }
+    // One list of one name (RFC 6066, section 3).
+    let list = got!(load::<5>(skb, at + 4));
+    let name = short(list[3], list[4]);
+    let is_one_name = list[2] == 0 && short(list[0], list[1]) + 2 == length && name + 5 == length;
+    if !is_one_name || name == 0 || name > NAME_BYTES as u32 {
+        return found::UNREADABLE;
+    }
+    let end = unsafe { core::ptr::read_volatile(&raw const (*reading).end) };
+    if next > end {
+        return found::PART;
+    }
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*reading).at, at + 9);
+        core::ptr::write_volatile(&raw mut (*reading).length, name);
+    }
+    found::NAME
+}
+
+/// Puts the name that was found where it is matched: with what follows it in the question, at the end of `name`.
+#[inline(always)]
+fn take_name(skb: *mut __sk_buff, reading: *const Reading, name: *mut Path, port: u16) -> bool {
+    const TAIL: usize = 4;
+    // SAFETY: map values; the offsets are below the buffer's size.
+    unsafe {
+        let length = bounded(
+            u64::from(core::ptr::read_volatile(&raw const (*reading).length)).wrapping_sub(1),
+            NAME_BYTES as u64,
+        );
+        let length = length as u32 + 1;
+        let at = core::ptr::read_volatile(&raw const (*reading).at);
+        let start = PATH_END as u32 - TAIL as u32 - length;
+        let bytes = (&raw mut (*name).bytes).cast::<u8>();
+        let target = bytes.add(bounded(u64::from(start), PATH_END as u64 - 1) as usize);
+        if bpf_skb_load_bytes(skb.cast(), at, target.cast::<c_void>(), length) != 0 {
+            return false;
+        }
+        core::ptr::write_volatile(&raw mut (*name).start, start);
+        core::ptr::write_volatile(&raw mut (*name).position, start);
+        let [protocol, high, low] = port_question(TCP, port);
+        let tail = bytes.add(PATH_END - TAIL);
+        tail.write(0);
+        tail.add(1).write(protocol);
+        tail.add(2).write(high);
+        tail.add(3).write(low);
+        let mut context = Lowering { name };
+        bpf_loop(
+            length,
+            lower as *const () as *mut c_void,
+            (&raw mut context).cast::<c_void>(),
+            0,
+        );
+    }
+    true
+}
+
+struct Lowering {
+    name: *mut Path,
+}
+
+/// Turns one letter to its lower case: names are the same in both.
+extern "C" fn lower(index: u64, context: *mut Lowering) -> i64 {
+    // SAFETY: `context` is the one that `take_name` passed, its pointer a map value, and the offset below the buffer's size.
+    unsafe {
+        let name = (*context).name;
+        let start = u64::from(core::ptr::read_volatile(&raw const (*name).start));
+        let at = bounded(start + index, PATH_END as u64 - 1);
+        let byte = (&raw mut (*name).bytes).cast::<u8>().add(at as usize);
+        let letter = byte.read();
+        if letter.is_ascii_uppercase() {
+            byte.write(letter | 0x20);
+        }
+    }
+    0
+}
+
+/// What [`allows`] looks for.
+struct Asked {
+    label: Label,
+    name: *mut Path,
+    is_allowed: u32,
+}
+
+/// Whether one of the policies allows the name and port; returns 1 at the first that does.
+extern "C" fn allows(number: u64, asked: *mut Asked) -> i64 {
+    // SAFETY: `asked` is the one that `judge` passed.
+    let asked = unsafe { &mut *asked };
+    let label = policy(asked.label, number);
+    if label.fence == 0 {
+        return 1;
+    }
+    if matching::network_mode(label) == MODE_OFF {
+        return 0;
+    }
+    // What cannot be asked allows nothing.
+    let accept = matching::text(asked.name, label, NAME).unwrap_or(0);
+    if accept & (ALLOW | DENY) == ALLOW {
+        asked.is_allowed = 1;
+        return 1;
+    }
+    0
+}
+
+/// Tells what is the matter.
+#[inline(always)]
+fn tell(
+    slot: *mut Slot,
+    label: Label,
+    peer: &Peer,
+    skb: *mut __sk_buff,
+    expected: *const Expected,
+    matter: u32,
+    denied: bool,
+) {
+    let mut other = Span::NONE;
+    // SAFETY: map values, the first of which begins at a multiple of four; the program's context.
+    let user = unsafe {
+        (&raw mut (*slot).path.bytes).cast::<Peer>().write(*peer);
+        if matter == greeting::NAME {
+            let start = core::ptr::read_volatile(&raw const (*slot).other.start);
+            let length = core::ptr::read_volatile(&raw const (*slot).reading.length);
+            other = Span::of(start, length);
+        }
+        bpf_get_socket_uid(skb)
+    };
+    let finding = Finding {
+        denied,
+        detail: matter,
+        path: Span::first(size_of::<Peer>() as u32),
+        other,
+        ..Finding::new(operation::GREET, cause::RULE)
+    };
+    // SAFETY: the value lives as long as the program runs.
+    report::send_of(slot, label, finding, user, unsafe { &(*expected).by });
+}
+
+/// A number of two bytes.
+#[inline(always)]
+fn short(high: u8, low: u8) -> u32 {
+    u32::from(high) << 8 | u32::from(low)
+}
+
+/// Bytes of a packet; `None` where it ends before.
+#[inline(always)]
+fn load<const BYTES: usize>(skb: *mut __sk_buff, at: u32) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    // SAFETY: the program's context, and as many bytes on this frame's stack.
+    let failed = unsafe {
+        bpf_skb_load_bytes(skb.cast(), at, bytes.as_mut_ptr().cast::<c_void>(), BYTES as u32)
+    };
+    (failed == 0).then_some(bytes)
+}
