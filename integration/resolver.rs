@@ -19,6 +19,7 @@ const NEEDS: &[Need] = &[
 const NEEDS_GIT: &[Need] = &[
     Need::Root,
     Need::Cgroup,
+    Need::Processor,
     Need::Program("unshare"),
     Need::Program("ip"),
     Need::Program("git"),
@@ -93,7 +94,7 @@ const NEEDS_APT: &[Need] = &[
 const NEEDS_NPM: &[Need] = &[
     Need::Root,
     Need::Cgroup,
-    Need::NoBpfLsm,
+    Need::Processor,
     Need::Program("unshare"),
     Need::Program("ip"),
     Need::Program("npm"),
@@ -103,7 +104,7 @@ const NEEDS_NPM: &[Need] = &[
 const NEEDS_TLS: &[Need] = &[
     Need::Root,
     Need::Cgroup,
-    Need::NoBpfLsm,
+    Need::Processor,
     Need::Program("unshare"),
     Need::Program("ip"),
     Need::Program("curl"),

@@ -24,6 +24,8 @@ pub(crate) enum Need {
     Controller(&'static str),
     /// A program on `PATH`.
     Program(&'static str),
+    /// A processor that is not emulated: what runs for seconds takes minutes there.
+    Processor,
 }
 
 impl Need {
@@ -50,6 +52,11 @@ impl Need {
                 let here = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
                 let none = !here.is_ok_and(|here| here.split_whitespace().any(|one| one == name));
                 none.then(|| format!("cgroup2 has no {name} controller"))
+            }
+            Self::Processor => {
+                let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+                let emulated = processors.contains("QEMU TCG");
+                emulated.then(|| "the processor is emulated".to_owned())
             }
             Self::Program(name) => (!on_path(name)).then(|| format!("{name} is not installed")),
         }
