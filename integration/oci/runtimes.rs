@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use nix::sys::signal::{Signal, kill};
@@ -315,8 +316,20 @@ fn absent(path: &Path) -> Verdict {
     Ok(())
 }
 
-/// No record of a fence or of a container is about this one: records hold the cgroup's path, and that the name.
+/// No record is about this container, or none after a while: a runtime waits ten seconds for its monitor, which may take longer
+/// to end where the processor is emulated and busy.
 fn nothing_names(bundle: &Bundle) -> Verdict {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match no_record_names(bundle) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(100)),
+            verdict => return verdict,
+        }
+    }
+}
+
+/// No record of a fence or of a container is about this one: records hold the cgroup's path, and that the name.
+fn no_record_names(bundle: &Bundle) -> Verdict {
     let mut folders = vec![PathBuf::from("/run/ringfence/containers")];
     for version in fs::read_dir("/run/ringfence/fences")? {
         folders.push(version?.path());
