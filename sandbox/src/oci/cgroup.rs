@@ -19,6 +19,11 @@ use ringfence_abi::limits::CGROUP_LEVELS;
 
 use super::Error;
 
+/// A change that comes within ten milliseconds of another is told of later, and not at all if the cgroup is removed before
+/// (kernel/cgroup/cgroup.c, `cgroup_file_notify` and `cgroup_rm_file`); nor is the removal itself. So it is looked at again after
+/// this many milliseconds.
+const LOOK_AGAIN: u16 = 1000;
+
 /// A cgroup in which nobody is but one container.
 #[derive(Debug)]
 pub struct OwnCgroup {
@@ -75,7 +80,7 @@ impl OwnCgroup {
             PollFd::new(descriptor, PollFlags::POLLIN),
             PollFd::new(self.events.as_fd(), PollFlags::POLLPRI),
         ];
-        match poll(&mut waiting, PollTimeout::NONE) {
+        match poll(&mut waiting, PollTimeout::from(LOOK_AGAIN)) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(Error::Monitor {
                 what: "wait for the container",
