@@ -37,5 +37,5 @@ pub use names::Grants;
 pub use pins::STATE;
 pub use recorder::Recorder;
 pub use selftest::Cgroup;
-pub use stream::Events;
+pub use stream::{Events, decode};
 pub use traffic::Traffic;

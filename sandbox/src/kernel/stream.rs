@@ -39,8 +39,9 @@ impl AsFd for Events {
     }
 }
 
-/// Reads a record in the field order of [`Header`].
-fn decode(record: &[u8]) -> Option<Event> {
+/// Reads a record in the field order of [`Header`]; `None` if it does not make sense.
+#[must_use]
+pub fn decode(record: &[u8]) -> Option<Event> {
     let mut reader = Reader(record);
     let time = reader.u64()?;
     let _fence = reader.u32()?;

@@ -118,6 +118,15 @@ impl Question {
     }
 }
 
+/// The answer to the message `bytes` where no name is allowed; `None` if it deserves none.
+#[must_use]
+pub fn refusal(bytes: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
+    match Question::parse(bytes) {
+        Ok(question) => question.respond(Answer::Code(ResponseCode::NXDomain), over_tcp),
+        Err(refusal) => refusal,
+    }
+}
+
 /// A name that a host can have: labels of letters, digits, hyphens and underscores. What has other bytes is in no rule, and a
 /// dot inside a label would be taken for the end of one.
 pub(super) fn host_name(name: &Name) -> Option<String> {

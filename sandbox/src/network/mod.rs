@@ -39,6 +39,7 @@ use std::time::Instant;
 
 pub use event::{QueryCause, QueryEvent};
 pub use grants::{Grant, Opened};
+pub use message::refusal;
 pub use serve::Sockets;
 pub use upstream::Upstream;
 

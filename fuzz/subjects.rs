@@ -1,0 +1,131 @@
+//! What is fed with bytes that somebody else may have written, and what must hold whatever they are. cargo-fuzz looks for
+//! bytes that break it (`fuzz_targets/`); `tests/corpus.rs` tries what it has kept, and bytes that are near.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
+
+use ringfence::{
+    compile::{self, Entry},
+    kernel, network, oci,
+    profile::{CommandLine, Effective, Right, Rule, Variables, from_text},
+    trace::Trace,
+};
+use ringfence_abi::rights;
+
+/// A profile is refused, or survives being written and read.
+pub(crate) fn profile(bytes: &[u8]) {
+    let Ok(read) = from_text(
+        "fuzz",
+        bytes,
+        bytes.first() == Some(&b'{'),
+        CommandLine::default(),
+    ) else {
+        return;
+    };
+    let written = toml::to_string(&read.to_document()).expect("a profile can be written");
+    let again = from_text("fuzz", written.as_bytes(), false, CommandLine::default())
+        .unwrap_or_else(|error| panic!("what was written is refused: {error}\n{written}"));
+    let rewritten = toml::to_string(&again.to_document()).expect("a profile can be written");
+    assert_eq!(written, rewritten);
+    // Rules of a stranger must not take the compiler down either; most name variables that are not set.
+    compiled(&read);
+}
+
+fn compiled(effective: &Effective) -> Option<(ringfence::policy::Policy, compile::Explainer)> {
+    compile::compile(effective, &Variables::new(), &|_: &[u8]| Entry::Missing).ok()
+}
+
+/// The automaton gives a path the rights that the plain matchers give it. Lines are a letter and a rule; the last is the path.
+pub(crate) fn automaton(bytes: &[u8]) {
+    let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == 0).collect();
+    let Some(path) = lines.pop().filter(|path| path.starts_with(b"/")) else {
+        return;
+    };
+    let rules: Vec<Rule> = lines
+        .iter()
+        .take(12)
+        .filter_map(|line| rule(line))
+        .collect();
+    let command_line = CommandLine {
+        rules,
+        ..CommandLine::default()
+    };
+    let base = b"version = 1\n[files]\nmode = \"enforce\"\n";
+    let effective = from_text("fuzz", base, false, command_line).expect("an empty profile");
+    let Some((policy, explainer)) = compiled(&effective) else {
+        return;
+    };
+    let granted = policy.files.automaton.rights(path);
+    assert_eq!(granted & !rights::ALL, 0);
+    assert_eq!(granted, explainer.rights(path), "{}", path.escape_ascii());
+}
+
+fn rule(line: &[u8]) -> Option<Rule> {
+    let (letter, text) = line.split_first()?;
+    let right = match letter % 4 {
+        0 => Right::Read,
+        1 => Right::Write,
+        2 => Right::Exec,
+        _ => Right::Deny,
+    };
+    // Long repetitions are refused by their size, which takes its time.
+    let text = &text[..text.len().min(64)];
+    Rule::from_command_line(right, OsStr::from_bytes(text), Path::new("/")).ok()
+}
+
+/// A trace is refused, or survives being written and read.
+pub(crate) fn trace(bytes: &[u8]) {
+    let Ok(read) = Trace::read(bytes) else {
+        return;
+    };
+    let mut written = Vec::new();
+    read.write(&mut written).expect("a trace can be written");
+    assert_eq!(Trace::read(written.as_slice()).expect("it is one"), read);
+}
+
+/// A record of the kernel half is refused, or has the path that it says.
+pub(crate) fn event(bytes: &[u8]) {
+    if let Some(event) = kernel::decode(bytes) {
+        assert!(event.path.len() + event.other.map_or(0, |other| other.len()) <= bytes.len());
+    }
+}
+
+/// What is asked of the resolver is answered with its own number, as an answer, and over UDP in one packet; an answer is
+/// answered by nobody.
+pub(crate) fn query(bytes: &[u8]) {
+    for over_tcp in [false, true] {
+        let Some(answer) = network::refusal(bytes, over_tcp) else {
+            continue;
+        };
+        assert!(bytes[2] & 0x80 == 0, "an answer was answered");
+        assert_eq!(answer[..2], bytes[..2]);
+        assert_eq!(answer[2] & 0x80, 0x80);
+        assert!(over_tcp || answer.len() <= 1_232, "{} bytes", answer.len());
+    }
+}
+
+/// A runtime's command line is refused, or means the same whoever reads it again.
+pub(crate) fn call(bytes: &[u8]) {
+    let words: Vec<OsString> = bytes
+        .split(|&byte| byte == 0)
+        .map(|word| OsStr::from_bytes(word).to_owned())
+        .collect();
+    let Ok(call) = oci::Call::parse(&words, Path::new("/b")) else {
+        return;
+    };
+    if let oci::Act::Start { bundle, .. } = &call.act {
+        assert!(bundle.is_absolute());
+    }
+    assert_eq!(oci::Call::parse(&words, Path::new("/b")).ok(), Some(call));
+}
+
+/// A container's state is refused, or names a container, and a process unless it is gone.
+pub(crate) fn state(bytes: &[u8]) {
+    if let Ok(container) = oci::Container::from_state(bytes) {
+        assert!(!container.id.is_empty());
+        assert!(container.is_gone || container.pid > 0);
+    }
+}
