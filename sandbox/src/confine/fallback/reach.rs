@@ -1,7 +1,6 @@
 //! What lies ahead of each state of an automaton, for all states at once: a walk asks for most of them.
 
-use std::collections::HashMap;
-
+use ringfence_abi::automaton::DEAD;
 use ringfence_abi::limits::NAME_BYTES;
 use ringfence_abi::rights::ALL;
 
@@ -13,11 +12,14 @@ const MOST_STATES: usize = 512;
 /// The automaton with, for each state that a path leads to, the rights that lie ahead.
 pub(super) struct Reach<'a> {
     automaton: &'a Automaton,
-    /// One byte of each class; none of NUL alone, which is in no path.
-    alphabet: Vec<u8>,
-    numbers: HashMap<u32, usize>,
+    /// The bytes of each class; NUL is in no path.
+    alphabet: Vec<Vec<u8>>,
+    /// By state, its place among `states`; [`UNKNOWN`] if no path leads to it.
+    numbers: Vec<usize>,
     states: Vec<State>,
 }
+
+const UNKNOWN: usize = usize::MAX;
 
 struct State {
     rights: u8,
@@ -36,13 +38,16 @@ pub(super) struct Ahead {
 
 impl<'a> Reach<'a> {
     pub(super) fn new(automaton: &'a Automaton) -> Self {
-        let mut alphabet: Vec<u8> = (1..=255).collect();
-        alphabet.sort_by_key(|&byte| automaton.classes[usize::from(byte)]);
-        alphabet.dedup_by_key(|byte| automaton.classes[usize::from(*byte)]);
+        let class = |byte: &u8| automaton.classes[usize::from(*byte)];
+        let mut bytes: Vec<u8> = (1..=255).collect();
+        bytes.sort_by_key(class);
+        // The slash on its own: it is in no name.
+        let alphabet = bytes
+            .chunk_by(|one, other| class(one) == class(other) && *one != b'/' && *other != b'/');
         let mut reach = Self {
             automaton,
-            alphabet,
-            numbers: HashMap::new(),
+            alphabet: alphabet.map(<[u8]>::to_vec).collect(),
+            numbers: vec![UNKNOWN; automaton.words.len()],
             states: Vec::new(),
         };
         reach.explore();
@@ -62,10 +67,9 @@ impl<'a> Reach<'a> {
 
     /// The rights ahead of `state`, which a path leads to.
     pub(super) fn ahead(&self, state: u32) -> Ahead {
-        match self.numbers.get(&state) {
-            Some(&number) => self.states[number].ahead,
-            None => Ahead { all: 0, any: 0 },
-        }
+        let number = self.numbers.get(state as usize);
+        let found = number.and_then(|&number| self.states.get(number));
+        found.map_or(Ahead { all: 0, any: 0 }, |found| found.ahead)
     }
 
     /// The names of directory entries after `from` whose state `is_one`; only states that `may_lead` to one are followed.
@@ -78,22 +82,29 @@ impl<'a> Reach<'a> {
     ) -> Option<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         let mut open = vec![(from, Vec::new())];
-        let mut seen = 0;
+        let mut found = 1;
         while let Some((state, name)) = open.pop() {
-            seen += 1;
-            if seen > MOST_STATES || name.len() > NAME_BYTES {
+            if name.len() > NAME_BYTES {
                 return None;
             }
             if !name.is_empty() && is_one(state) {
                 names.push(name.clone());
             }
-            for byte in (1..=255).filter(|&byte| byte != b'/') {
-                let next = self.step(state, &[byte]);
-                if may_lead(next) {
-                    let mut name = name.clone();
-                    name.push(byte);
-                    open.push((next, name));
+            // A class is asked about once, and a pattern, which has many bytes in one, given up before they are spelled.
+            for class in self.alphabet.iter().filter(|class| class[0] != b'/') {
+                let next = self.step(state, &class[..1]);
+                if !may_lead(next) {
+                    continue;
                 }
+                found += class.len();
+                if found > MOST_STATES {
+                    return None;
+                }
+                open.extend(
+                    class
+                        .iter()
+                        .map(|&byte| (next, [&name[..], &[byte]].concat())),
+                );
             }
         }
         Some(names)
@@ -106,8 +117,8 @@ impl<'a> Reach<'a> {
         let mut found = vec![start];
         while let Some(number) = open.pop() {
             let mut successors = Vec::new();
-            for &byte in &self.alphabet {
-                successors.push(self.automaton.step(found[number], &[byte]));
+            for class in &self.alphabet {
+                successors.push(self.automaton.step(found[number], &class[..1]));
             }
             successors.sort_unstable();
             successors.dedup();
@@ -124,16 +135,21 @@ impl<'a> Reach<'a> {
     }
 
     fn number(&mut self, state: u32) -> usize {
-        let next = self.states.len();
-        let number = *self.numbers.entry(state).or_insert(next);
-        if number == next {
+        // From a state outside the words nothing goes on, as from the dead one.
+        let index = if (state as usize) < self.numbers.len() {
+            state as usize
+        } else {
+            DEAD as usize
+        };
+        if self.numbers[index] == UNKNOWN {
+            self.numbers[index] = self.states.len();
             self.states.push(State {
                 rights: self.automaton.rights_of(state) & ALL,
                 ahead: Ahead { all: ALL, any: 0 },
                 successors: Vec::new(),
             });
         }
-        number
+        self.numbers[index]
     }
 
     /// Lets rights flow back until nothing changes. Backwards, so that a tree of rules settles in one pass.
@@ -152,5 +168,66 @@ impl<'a> Reach<'a> {
                 self.states[number].ahead = ahead;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use ringfence_abi::rights::READ;
+
+    use super::super::rules::{automaton, file};
+    use super::*;
+
+    /// The names after `/d/` that lead to a right.
+    fn names(files: &[String]) -> Option<BTreeSet<Vec<u8>>> {
+        let rules: Vec<_> = files.iter().map(|path| file(path, READ)).collect();
+        let automaton = automaton(&rules);
+        let reach = Reach::new(&automaton);
+        let leads = |state| reach.rights(state) | reach.ahead(state).any != 0;
+        let is_one = |state| {
+            let deeper = reach.step(state, b"/");
+            reach.rights(state) | reach.rights(deeper) | reach.ahead(deeper).any != 0
+        };
+        let names = reach.names(automaton.state(b"/d/"), is_one, leads)?;
+        Some(names.into_iter().collect())
+    }
+
+    fn paths(names: &[&str]) -> Vec<String> {
+        let path = |name: &&str| Path::new("/d").join(name).display().to_string();
+        names.iter().map(path).collect()
+    }
+
+    #[test]
+    fn the_names_of_literal_rules_are_spelled() {
+        let found = names(&paths(&["a", "ab", "b/c", "x y"])).unwrap();
+        let expected = [&b"a"[..], b"ab", b"b", b"x y"];
+        assert_eq!(found, expected.map(<[u8]>::to_vec).into());
+    }
+
+    #[test]
+    fn more_than_a_few_names_are_not_spelled() {
+        let many = |count| (0..count).map(|number| format!("/d/{number:03}")).collect();
+        let few: Vec<_> = many(100);
+        assert_eq!(names(&few).unwrap().len(), 100);
+        let many: Vec<_> = many(600);
+        assert_eq!(names(&many), None);
+    }
+
+    #[test]
+    fn a_pattern_is_no_list_of_names() {
+        let mut automaton = automaton(&[file("/d/a", READ)]);
+        let state = automaton.state(b"/d/");
+        // Whatever follows leads back to where it came from.
+        automaton.words[state as usize] = ringfence_abi::automaton::state_word(
+            u32::try_from(automaton.words.len()).unwrap(),
+            state,
+            READ,
+        );
+        automaton.words.extend([0; 256]);
+        let reach = Reach::new(&automaton);
+        assert_eq!(reach.names(state, |_| true, |_| true), None);
     }
 }
