@@ -31,6 +31,7 @@ mod record;
 mod record_calls;
 mod record_hooks;
 mod record_network;
+mod record_tasks;
 mod report;
 mod scratch;
 mod siphash;
@@ -359,6 +360,27 @@ pub fn record_succeeded(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "cap_capable")]
 pub fn record_capability(context: RawTracePointContext) -> i32 {
     record_calls::capability(&context);
+    0
+}
+
+/// Not a hook: follows what recorded tasks start.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn record_fork(context: RawTracePointContext) -> i32 {
+    record_tasks::forked(&context);
+    0
+}
+
+/// Not a hook: lets go of recorded tasks.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn record_gone(_context: RawTracePointContext) -> i32 {
+    record_tasks::exited();
+    0
+}
+
+/// Not a hook: keeps hold of a recorded task whose number changes, beside the hooks.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn record_renumbered(context: RawTracePointContext) -> i32 {
+    record_tasks::renumbered(&context);
     0
 }
 

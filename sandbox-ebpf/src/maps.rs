@@ -9,7 +9,7 @@ use ringfence_abi::{
     limits,
     network::{Flow, Grant, GrantKey, Peer, Resolver, Traffic, TrafficKey},
     policy::{Counters, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS, Table},
-    record::{Seen, Tally},
+    record::{Recording, Seen},
 };
 
 use crate::{
@@ -122,27 +122,40 @@ pub static EVENTS: HashOfMaps<
 #[btf_map]
 pub static SCRATCH: Array<Slot, { SLOTS as usize }> = Array::new();
 
-/// Cgroups that are recorded, by cgroup id; not 0 once the command itself has begun. The maps from here on are a
-/// recording's own: they are not pinned, and what does not record makes them as small as they can be.
+/// Recordings that stand, by their number. The maps from here on are those of recordings; what does not record makes them as
+/// small as they can be.
 #[btf_map]
-pub static RECORDED: HashMap<u64, u32, { limits::RECORDED as usize }> = HashMap::new();
+pub static RECORDINGS: Array<Recording, { limits::RECORDINGS as usize }> = Array::new();
 
-/// Acts that have been told, and how often each was done.
+/// How the recordings that stand know their tasks, [`ringfence_abi::record::BY_CGROUP`] and its like together; 0 where none
+/// stands.
 #[btf_map]
-pub static SEEN: HashMap<Seen, u64, { limits::SEEN as usize }> = HashMap::new();
+pub static RECORDED_BY: Array<u32, 1> = Array::new();
+
+/// Cgroups that are recorded, by cgroup id; the value is the recording.
+#[btf_map]
+pub static RECORDED: HashMap<u64, u32, { limits::RECORDINGS as usize }> = HashMap::new();
+
+/// Tasks that are recorded wherever they stand, by their thread's number; the value is the recording.
+#[btf_map]
+pub static RECORDED_TASKS: HashMap<u32, u32, { limits::RECORDED_TASKS as usize }> = HashMap::new();
+
+/// Acts that have been told, and how often each was done, by recording.
+#[btf_map]
+pub static SEEN: HashOfMaps<
+    u32,
+    HashMap<Seen, u64, { limits::SEEN as usize }>,
+    { limits::RECORDINGS as usize },
+> = HashOfMaps::new();
 
 /// Programs that are about to execute another, by the address of the `task_struct`: who it was, for when it has happened.
 #[btf_map]
 pub static EXECUTING: HashMap<u64, u64, { limits::EXECUTING as usize }> = HashMap::new();
 
-/// What is only counted.
+/// Acts on their way to user space, by recording.
 #[btf_map]
-pub static TALLY: Array<Tally, 1> = Array::new();
-
-/// Where the name queries of what is recorded go: the recording's own resolver.
-#[btf_map]
-pub static RECORD_RESOLVER: Array<Resolver, 1> = Array::new();
-
-/// Acts on their way to user space.
-#[btf_map]
-pub static RECORDS: RingBuf<u8, { limits::RECORD_RING_BYTES as usize }> = RingBuf::new();
+pub static RECORDS: HashOfMaps<
+    u32,
+    RingBuf<u8, { limits::RECORD_RING_BYTES as usize }>,
+    { limits::RECORDINGS as usize },
+> = HashOfMaps::new();

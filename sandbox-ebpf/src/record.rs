@@ -7,6 +7,7 @@ use core::mem::offset_of;
 
 use aya_ebpf::{
     bindings::bpf_dynptr,
+    btf_maps::HashMap,
     cty::c_void,
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task,
@@ -19,14 +20,15 @@ use aya_ebpf::{
 };
 use ringfence_abi::{
     event::cause,
-    record::{Act, NAMELESS, PASSED, PROGRAM, Seen, Tally},
+    limits,
+    record::{Act, BY_CGROUP, BY_TASK, NAMELESS, PASSED, PROGRAM, Recording, Seen, Tally},
     rights,
 };
 
 use crate::{
     atomic,
     kernel::{offset, read},
-    maps::{EXECUTING, RECORDED, RECORDS, SEEN, TALLY},
+    maps::{EXECUTING, RECORDED, RECORDED_BY, RECORDED_TASKS, RECORDINGS, RECORDS, SEEN},
     outcome::Outcome,
     scratch::{self, PATH_END, Path, Slot},
     siphash,
@@ -40,6 +42,9 @@ const NO_EXIST: u64 = 1;
 const EXISTS: i32 = -17;
 /// Room for a name that was passed: behind the slash at [`PATH_END`], to the end of the buffer.
 const NAME_ROOM: u32 = PATH_END as u32 - 1;
+
+/// The acts that one recording has told.
+type Known = HashMap<Seen, u64, { limits::SEEN as usize }>;
 
 /// Bytes of a path's buffer: up to [`PATH_END`] what the kernel named, then what the program passed.
 #[derive(Clone, Copy)]
@@ -64,42 +69,74 @@ pub enum Name {
     Kernel(u64),
 }
 
-/// Whether the current task is recorded.
+/// The recording that the current task belongs to, once its command has begun.
 #[inline(always)]
-pub fn is_on() -> bool {
-    state().is_some_and(|state| {
-        // SAFETY: a map value lives as long as the program runs.
-        unsafe { core::ptr::read_volatile(state) != 0 }
-    })
+pub fn current() -> Option<*mut Recording> {
+    let recording = recording()?;
+    // SAFETY: a map value lives as long as the program runs.
+    let begun = unsafe { core::ptr::read_volatile(&raw const (*recording).begun) };
+    (begun != 0).then_some(recording)
 }
 
-/// The state of the recording that the current task's cgroup belongs to.
+/// The same, whether it has begun or not. Where nothing is recorded, the first look answers.
 #[inline(always)]
-pub fn state() -> Option<*mut u32> {
-    // SAFETY: the helper has no precondition.
-    RECORDED.get_ptr_mut(unsafe { bpf_get_current_cgroup_id() })
+pub fn recording() -> Option<*mut Recording> {
+    let by = known_by();
+    if by == 0 {
+        return None;
+    }
+    let mut found = None;
+    if by & BY_CGROUP != 0 {
+        // SAFETY: the helper has no precondition, and an entry is written once, by user space.
+        found = unsafe { RECORDED.get(bpf_get_current_cgroup_id()) }.copied();
+    }
+    if found.is_none() && by & BY_TASK != 0 {
+        found = number_of_thread(thread());
+    }
+    RECORDINGS.get_ptr_mut(found?)
+}
+
+/// The recording that a thread belongs to wherever it stands.
+#[inline(always)]
+pub fn number_of_thread(thread: u32) -> Option<u32> {
+    // SAFETY: an entry is written before its task runs, or by user space.
+    unsafe { RECORDED_TASKS.get(thread) }.copied()
+}
+
+#[inline(always)]
+fn known_by() -> u32 {
+    match RECORDED_BY.get_ptr_mut(only()) {
+        // SAFETY: a map value lives as long as the program runs.
+        Some(by) => unsafe { core::ptr::read_volatile(by) },
+        None => 0,
+    }
+}
+
+/// The current thread, as the initial pid namespace numbers it.
+#[inline(always)]
+pub fn thread() -> u32 {
+    bpf_get_current_pid_tgid() as u32
 }
 
 /// Adds to the counter at `offset` of [`Tally`].
 #[inline(always)]
-pub fn count(offset: usize) {
-    if let Some(tally) = TALLY.get_ptr_mut(only()) {
-        // SAFETY: the offset is that of one of the value's fields.
-        unsafe { atomic::add(tally.cast::<u8>().add(offset).cast::<u64>(), 1) };
+pub fn count(recording: *mut Recording, offset: usize) {
+    // SAFETY: `recording` is a map value, and the offset is that of one of the tally's fields.
+    unsafe {
+        let tally = (&raw mut (*recording).tally).cast::<u8>();
+        atomic::add(tally.add(offset).cast::<u64>(), 1);
     }
 }
 
 /// Sets bits of the word at `offset` of [`Tally`].
 #[inline(always)]
-pub fn mark(offset: usize, bits: u64) {
-    if let Some(tally) = TALLY.get_ptr_mut(only()) {
-        // SAFETY: as above; callers bound the offset.
-        unsafe {
-            let word = tally.cast::<u8>().add(offset).cast::<u64>();
-            // Almost always they are set: a read is cheaper.
-            if core::ptr::read_volatile(word) & bits != bits {
-                atomic::set(word, bits);
-            }
+pub fn mark(recording: *mut Recording, offset: usize, bits: u64) {
+    // SAFETY: as above; callers bound the offset.
+    unsafe {
+        let word = (&raw mut (*recording).tally).cast::<u8>().add(offset).cast::<u64>();
+        // Almost always they are set: a read is cheaper.
+        if core::ptr::read_volatile(word) & bits != bits {
+            atomic::set(word, bits);
         }
     }
 }
@@ -112,17 +149,22 @@ fn only() -> u32 {
 
 /// Runs `work` with a slot and the hash of the current program; what fails is counted as not read.
 #[inline(always)]
-pub fn with_program(work: impl FnOnce(*mut Slot, u64) -> Result<(), Outcome>) {
+pub fn with_program(
+    recording: *mut Recording,
+    work: impl FnOnce(*mut Slot, u64) -> Result<(), Outcome>,
+) {
     let Ok(slot) = scratch::take() else {
-        count(offset_of!(Tally, unread));
+        count(recording, offset_of!(Tally, unread));
         return;
     };
+    // SAFETY: both are map values.
+    unsafe { (*slot).recording = u64::from((*recording).number) };
     let done = match program(slot) {
         Ok(program) => work(slot, program),
         Err(outcome) => Err(outcome),
     };
     if done.is_err() {
-        count(offset_of!(Tally, unread));
+        count(recording, offset_of!(Tally, unread));
     }
     scratch::release(slot);
 }
@@ -282,33 +324,41 @@ fn submit(slot: *mut Slot, seen: Seen, path: Extent, other: Extent) {
 #[inline(never)]
 fn told(slot: *mut Slot, start: u32, end: u32, other_start: u32, other_end: u32) -> u32 {
     // SAFETY: `slot` is a map value.
-    let seen = unsafe { (*slot).act.seen };
-    if counted(&seen) {
+    let (seen, number) = unsafe { ((*slot).act.seen, (*slot).recording as u32) };
+    let Some(recording) = RECORDINGS.get_ptr_mut(number) else {
+        return 0;
+    };
+    // SAFETY: an inner map is removed as a whole and freed after a grace period.
+    let Some(known) = (unsafe { SEEN.get(&number) }) else {
+        count(recording, offset_of!(Tally, lost));
+        return 0;
+    };
+    if counted(known, &seen) {
         return 0;
     }
-    match SEEN.insert(&seen, 1, NO_EXIST) {
+    match known.insert(&seen, 1, NO_EXIST) {
         Ok(()) => {}
         // Another processor was faster.
         Err(EXISTS) => {
-            counted(&seen);
+            counted(known, &seen);
             return 0;
         }
-        Err(_) => count(offset_of!(Tally, again)),
+        Err(_) => count(recording, offset_of!(Tally, again)),
     }
     let path = Extent { start, end };
     let other = Extent { start: other_start, end: other_end };
     // SAFETY: `slot` is a map value.
-    if !unsafe { write(slot, path, other) } {
-        count(offset_of!(Tally, lost));
+    if !unsafe { write(slot, number, path, other) } {
+        count(recording, offset_of!(Tally, lost));
         // The next time it is told, if there is one.
-        let _may_be_absent = SEEN.remove(&seen);
+        let _may_be_absent = known.remove(&seen);
     }
     0
 }
 
 #[inline(always)]
-fn counted(seen: &Seen) -> bool {
-    let Some(times) = SEEN.get_ptr_mut(seen) else {
+fn counted(known: &Known, seen: &Seen) -> bool {
+    let Some(times) = known.get_ptr_mut(seen) else {
         return false;
     };
     // SAFETY: a map value lives as long as the program runs.
@@ -321,8 +371,12 @@ fn counted(seen: &Seen) -> bool {
 /// # Safety
 /// `slot` is a map value.
 #[inline(always)]
-unsafe fn write(slot: *mut Slot, path: Extent, other: Extent) -> bool {
+unsafe fn write(slot: *mut Slot, number: u32, path: Extent, other: Extent) -> bool {
     const HEADER: u32 = size_of::<Act>() as u32;
+    // SAFETY: an inner map is removed as a whole and freed after a grace period.
+    let Some(ring) = (unsafe { RECORDS.get(&number) }) else {
+        return false;
+    };
     let (path_bytes, other_bytes) = (path.end - path.start, other.end - other.start);
     let mut record = bpf_dynptr { __opaque: [0; 2] };
     // SAFETY: `slot` by contract; a reservation that failed still has to be discarded (kernel/bpf/ringbuf.c).
@@ -332,7 +386,7 @@ unsafe fn write(slot: *mut Slot, path: Extent, other: Extent) -> bool {
         (*act).process = (bpf_get_current_pid_tgid() >> 32) as u32;
         (*act).path_bytes = path_bytes as u16;
         (*act).other_bytes = other_bytes as u16;
-        let ring = core::ptr::from_ref(&RECORDS).cast_mut().cast::<c_void>();
+        let ring = core::ptr::from_ref(ring).cast_mut().cast::<c_void>();
         let size = HEADER + path_bytes + other_bytes;
         if bpf_ringbuf_reserve_dynptr(ring, size, 0, &raw mut record) != 0 {
             bpf_ringbuf_discard_dynptr(&raw mut record, 0);
@@ -381,11 +435,11 @@ unsafe fn append(record: &bpf_dynptr, at: u32, path: *const Path, extent: Extent
 
 /// Keeps who the current task is until its exec has succeeded.
 #[inline(always)]
-pub fn about_to_execute(program: u64) {
+pub fn about_to_execute(recording: *mut Recording, program: u64) {
     // SAFETY: the helper has no precondition.
     let task = unsafe { bpf_get_current_task() };
     if EXECUTING.insert(task, program, 0).is_err() {
-        count(offset_of!(Tally, unread));
+        count(recording, offset_of!(Tally, unread));
     }
 }
 

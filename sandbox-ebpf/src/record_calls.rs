@@ -16,7 +16,7 @@ use ringfence_abi::{
     layout::ABSENT,
     limits::SYSTEM_CALLS,
     network::socket_detail,
-    record::{DIRECTORY, FOLLOWED, Seen, Tally},
+    record::{DIRECTORY, FOLLOWED, Recording, Seen, Tally},
     rights::{EXEC, READ, WRITE},
 };
 
@@ -25,7 +25,7 @@ use crate::{
     kernel::{offset, read},
     outcome::Outcome,
     record::{self, Name, Thing},
-    record_network,
+    record_network, record_tasks,
     scratch::Slot,
     sockets,
     verdict::Object,
@@ -75,57 +75,55 @@ const EXECUTE_AT: u64 = 322;
 const CLONE_3: u64 = 435;
 const OPEN_AT_2: u64 = 437;
 
-/// `sys_enter(regs, id)`: the command's own recording begins with its exec. Whether the call is an exec of what is recorded
-/// already.
+/// `sys_enter(regs, id)`: the command's own recording begins with its exec. The recording, if the call is an exec of what is
+/// recorded already.
 #[inline(always)]
-pub fn made(context: &RawTracePointContext) -> bool {
-    let Some(state) = record::state() else {
-        return false;
-    };
+pub fn made(context: &RawTracePointContext) -> Option<*mut Recording> {
+    let recording = record::recording()?;
     let number = context_argument(context, 1);
     let executes = number == EXECUTE || number == EXECUTE_AT;
     // SAFETY: a map value lives as long as the program runs.
-    let has_begun = unsafe { core::ptr::read_volatile(state) } != 0;
+    let has_begun = unsafe { core::ptr::read_volatile(&raw const (*recording).begun) } != 0;
     if !has_begun {
         if !executes {
-            return false;
+            return None;
         }
         // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(state, 1) };
+        unsafe { core::ptr::write_volatile(&raw mut (*recording).begun, 1) };
     }
-    mark(number, offset_of!(Tally, made));
-    executes && has_begun
+    mark(recording, number, offset_of!(Tally, made));
+    (executes && has_begun).then_some(recording)
 }
 
 /// The same, and who executes is kept until it has.
 #[inline(always)]
 pub fn enter(context: &RawTracePointContext) {
-    if made(context) {
-        record::with_program(|_, program| {
-            record::about_to_execute(program);
+    if let Some(recording) = made(context) {
+        record::with_program(recording, |_, program| {
+            record::about_to_execute(recording, program);
             Ok(())
         });
     }
 }
 
 #[inline(always)]
-fn mark(number: u64, offset: usize) {
+fn mark(recording: *mut Recording, number: u64, offset: usize) {
     if number < SYSTEM_CALLS as u64 {
         let word = bounded(number >> 6, SYSTEM_CALLS as u64 / 64 - 1);
-        record::mark(offset + 8 * word as usize, 1 << (number & 63));
+        record::mark(recording, offset + 8 * word as usize, 1 << (number & 63));
     }
 }
 
 /// `sys_exit(regs, ret)`.
 #[inline(always)]
 pub fn exit(context: &RawTracePointContext) {
-    if !record::is_on() {
+    let Some(recording) = record::current() else {
         return;
-    }
+    };
     let registers = context_argument(context, 0);
     let answer = context_argument(context, 1).cast_signed();
     let Ok(number) = read::<u64>(registers + offset!(registers_number)) else {
-        record::count(offset_of!(Tally, unread));
+        record::count(recording, offset_of!(Tally, unread));
         return;
     };
     if (MOST_ERRORS..0).contains(&answer) {
@@ -137,14 +135,14 @@ pub fn exit(context: &RawTracePointContext) {
         }
     }
     if is_foreign() {
-        record::count(offset_of!(Tally, foreign));
+        record::count(recording, offset_of!(Tally, foreign));
         return;
     }
-    mark(number, offset_of!(Tally, succeeded));
+    mark(recording, number, offset_of!(Tally, succeeded));
     if !is_of_interest(number) {
         return;
     }
-    record::with_program(|slot, program| {
+    record::with_program(recording, |slot, program| {
         let seen = Seen { program, ..Seen::default() };
         tell(slot, seen, number, registers, answer as u32)
     });
@@ -154,19 +152,25 @@ pub fn exit(context: &RawTracePointContext) {
 #[inline(always)]
 pub fn succeeded(context: &RawTracePointContext) {
     let answer = context_argument(context, 1).cast_signed();
-    if !record::is_on() || (MOST_ERRORS..0).contains(&answer) || is_foreign() {
+    if (MOST_ERRORS..0).contains(&answer) {
+        return;
+    }
+    let Some(recording) = record::current() else {
+        return;
+    };
+    if is_foreign() {
         return;
     }
     let registers = context_argument(context, 0);
     let Ok(number) = read::<u64>(registers + offset!(registers_number)) else {
-        record::count(offset_of!(Tally, unread));
+        record::count(recording, offset_of!(Tally, unread));
         return;
     };
-    mark(number, offset_of!(Tally, succeeded));
+    mark(recording, number, offset_of!(Tally, succeeded));
     if !matches!(number, CLONE | UNSHARE | CLONE_3) || (is_clone(number) && answer == 0) {
         return;
     }
-    record::with_program(|slot, program| {
+    record::with_program(recording, |slot, program| {
         namespaces(slot, Seen { program, ..Seen::default() }, number, registers)
     });
 }
@@ -414,12 +418,13 @@ fn read_user<T: Copy>(address: u64) -> Result<T, Outcome> {
 /// `sched_process_exec(task, old_pid, bprm)`: the program, and if it was named by a script, the script.
 #[inline(always)]
 pub fn execute(context: &RawTracePointContext) {
-    if !record::is_on() {
+    record_tasks::renumbered(context);
+    let Some(recording) = record::current() else {
         return;
-    }
+    };
     let bprm = context_argument(context, 2);
     let before = record::was_executing();
-    record::with_program(|slot, own| {
+    record::with_program(recording, |slot, own| {
         // Of the command itself there is no program before: the launcher's own acts are not recorded.
         let program = before.unwrap_or(own);
         let seen = Seen { operation: operation::EXEC, needed: EXEC, program, ..Seen::default() };
@@ -444,11 +449,14 @@ pub fn execute(context: &RawTracePointContext) {
 /// `cap_capable(cred, target_ns, capable_ns, cap, ret)`, since 6.14: a capability that was asked for and is held.
 #[inline(always)]
 pub fn capability(context: &RawTracePointContext) {
-    if !record::is_on() || context_argument(context, 4) as u32 != 0 {
+    if context_argument(context, 4) as u32 != 0 {
         return;
     }
+    let Some(recording) = record::current() else {
+        return;
+    };
     let capability = context_argument(context, 3);
-    record::mark(offset_of!(Tally, capabilities), 1 << (capability & 63));
+    record::mark(recording, offset_of!(Tally, capabilities), 1 << (capability & 63));
 }
 
 /// System calls that change what an open descriptor names.

@@ -14,7 +14,7 @@ use ringfence_abi::{
     event::operation,
     layout::ABSENT,
     network::socket_detail,
-    record::{DIRECTORY, Seen, Tally},
+    record::{DIRECTORY, Recording, Seen, Tally},
     rights::{EXEC, READ, WRITE},
 };
 
@@ -43,10 +43,10 @@ const REGULAR: u32 = 0o100_000;
 /// `file_open`: every open, those of programs, their interpreters and loaders among them.
 #[inline(always)]
 pub fn open(file: u64) {
-    if !record::is_on() {
+    let Some(recording) = record::current() else {
         return;
-    }
-    tell(|seen| {
+    };
+    tell(recording, |seen| {
         let needed = files::needed_by(read::<u32>(file + offset!(file_flags))?);
         let object = Object::of_file(file)?;
         let mut seen = Seen { needed, operation: operation::OPEN, ..seen };
@@ -63,10 +63,13 @@ pub fn open(file: u64) {
 /// `mmap_file(file, reqprot, prot, flags)` and `file_mprotect(vma, reqprot, prot)`, by the file.
 #[inline(always)]
 pub fn map(file: Result<u64, Outcome>, protection: u64, operation: u16) {
-    if protection & EXECUTABLE == 0 || file == Ok(0) || !record::is_on() {
+    if protection & EXECUTABLE == 0 || file == Ok(0) {
         return;
     }
-    tell(|seen| {
+    let Some(recording) = record::current() else {
+        return;
+    };
+    tell(recording, |seen| {
         let object = exec::as_opened(file?)?;
         Ok((Seen { needed: EXEC, operation, ..seen }, object))
     });
@@ -81,10 +84,10 @@ pub fn of_area(area: u64) -> Result<u64, Outcome> {
 /// `file_receive`: as if the task had opened it.
 #[inline(always)]
 pub fn receive(file: u64) {
-    if !record::is_on() {
+    let Some(recording) = record::current() else {
         return;
-    }
-    tell(|seen| {
+    };
+    tell(recording, |seen| {
         let mode = read::<u32>(file + offset!(file_mode))?;
         // `FMODE_READ` and `FMODE_WRITE` are the rights of the same numbers.
         let needed = mode as u8 & (READ | WRITE);
@@ -95,10 +98,13 @@ pub fn receive(file: u64) {
 /// `file_ioctl(file, cmd, arg)`.
 #[inline(always)]
 pub fn control(file: u64, command: u32) {
-    if !record::is_on() || files::needed_by_control(file, command) == 0 {
+    let Some(recording) = record::current() else {
+        return;
+    };
+    if files::needed_by_control(file, command) == 0 {
         return;
     }
-    tell(|seen| {
+    tell(recording, |seen| {
         Ok((Seen { needed: WRITE, operation: operation::IOCTL, ..seen }, Object::of_file(file)?))
     });
 }
@@ -114,11 +120,11 @@ pub fn create(context: &LsmContext) {
 /// One entry of a directory comes or goes: `(dir, dentry)`.
 #[inline(always)]
 pub fn entry(context: &LsmContext, operation: u16) {
-    if !record::is_on() {
+    let Some(recording) = record::current() else {
         return;
-    }
+    };
     let (directory, dentry) = (context.arg::<u64>(0), context.arg::<u64>(1));
-    tell(|seen| {
+    tell(recording, |seen| {
         Ok((Seen { needed: WRITE, operation, ..seen }, Object::entry(directory, dentry)?))
     });
 }
@@ -126,10 +132,10 @@ pub fn entry(context: &LsmContext, operation: u16) {
 /// Two names: each a directory's `struct path` and a dentry.
 #[inline(always)]
 pub fn two(operation: u16, old: (u64, u64), new: (u64, u64)) {
-    if !record::is_on() {
+    let Some(recording) = record::current() else {
         return;
-    }
-    record::with_program(|slot, program| {
+    };
+    record::with_program(recording, |slot, program| {
         let mut seen = Seen { program, needed: WRITE, operation, ..Seen::default() };
         if files::is_directory(old.1)? {
             seen.flags = DIRECTORY;
@@ -144,17 +150,17 @@ pub fn two(operation: u16, old: (u64, u64), new: (u64, u64)) {
 /// The first argument is a `struct path`.
 #[inline(always)]
 pub fn by_path(context: &LsmContext, operation: u16, needed: u8) {
-    if !record::is_on() {
+    let Some(recording) = record::current() else {
         return;
-    }
+    };
     let path = context.arg::<u64>(0);
-    tell(|seen| Ok((Seen { needed, operation, ..seen }, Object::of_path(path)?)));
+    tell(recording, |seen| Ok((Seen { needed, operation, ..seen }, Object::of_path(path)?)));
 }
 
 /// `inode_setattr`: only for times, the rest has a hook with a path.
 #[inline(always)]
 pub fn set_times(dentry: u64, attributes: u64) {
-    if record::is_on() && metadata::sets_times(attributes) != Ok(false) {
+    if record::current().is_some() && metadata::sets_times(attributes) != Ok(false) {
         by_dentry(dentry, operation::SET_TIMES, WRITE);
     }
 }
@@ -163,11 +169,14 @@ pub fn set_times(dentry: u64, attributes: u64) {
 /// judge is content with any.
 #[inline(always)]
 pub fn by_dentry(dentry: u64, operation: u16, needed: u8) {
+    let Some(recording) = record::current() else {
+        return;
+    };
     // A stacked filesystem at work for the task: what the task did to it has been told.
-    if !record::is_on() || special::acts_for_another() == Ok(true) {
+    if special::acts_for_another() == Ok(true) {
         return;
     }
-    tell(|seen| {
+    tell(recording, |seen| {
         let vfsmount = some_mount(dentry)?;
         Ok((Seen { needed, operation, ..seen }, Object { dentry, vfsmount }))
     });
@@ -272,11 +281,14 @@ fn is_below(dentry: u64, root: u64) -> bool {
 #[inline(always)]
 pub fn socket(context: &LsmContext) {
     let (family, by_kernel) = (context.arg::<u32>(0), context.arg::<u32>(3) != 0);
-    if family == UNIX || by_kernel || !record::is_on() {
+    if family == UNIX || by_kernel {
         return;
     }
+    let Some(recording) = record::current() else {
+        return;
+    };
     let detail = socket_detail(family, context.arg::<u32>(1), context.arg::<u32>(2));
-    record::with_program(|slot, program| {
+    record::with_program(recording, |slot, program| {
         let operation = operation::SOCKET;
         record::nameless(slot, Seen { program, operation, detail, ..Seen::default() });
         Ok(())
@@ -286,10 +298,10 @@ pub fn socket(context: &LsmContext) {
 /// `socket_listen(sock, backlog)`, by the `struct socket`. A Unix socket has no address here.
 #[inline(always)]
 pub fn listen(socket: u64) {
-    if !record::is_on() {
+    let Some(recording) = record::current() else {
         return;
-    }
-    record::with_program(|slot, program| {
+    };
+    record::with_program(recording, |slot, program| {
         record_network::listen(slot, Seen { program, ..Seen::default() }, socket)
     });
 }
@@ -297,10 +309,10 @@ pub fn listen(socket: u64) {
 /// `unix_stream_connect(sock, other, newsk)`, `unix_may_send(sock, other)`: the other's `struct sock`.
 #[inline(always)]
 pub fn connect(other: Result<u64, Outcome>) {
-    if !record::is_on() {
+    let Some(recording) = record::current() else {
         return;
-    }
-    record::with_program(|slot, program| {
+    };
+    record::with_program(recording, |slot, program| {
         let operation = operation::CONNECT_UNIX;
         let seen = Seen { program, operation, needed: WRITE, ..Seen::default() };
         let other = other?;
@@ -325,9 +337,12 @@ pub fn of_socket(socket: u64) -> Result<u64, Outcome> {
 /// `capable(cred, ns, cap, opts)`: what gets here is held (see [`crate::capability`]).
 #[inline(always)]
 pub fn capability(context: &LsmContext) {
-    if context.arg::<u32>(3) & WONDERS != 0 || !record::is_on() {
+    if context.arg::<u32>(3) & WONDERS != 0 {
         return;
     }
+    let Some(recording) = record::current() else {
+        return;
+    };
     // SAFETY: the helper has no precondition.
     let task = unsafe { bpf_get_current_task() };
     let own = read::<u64>(task + offset!(task_real_credentials));
@@ -336,13 +351,16 @@ pub fn capability(context: &LsmContext) {
         return;
     }
     let capability = context.arg::<u32>(2);
-    record::mark(offset_of!(Tally, capabilities), 1 << (capability & 63));
+    record::mark(recording, offset_of!(Tally, capabilities), 1 << (capability & 63));
 }
 
 /// Tells what `find` finds out.
 #[inline(always)]
-fn tell(find: impl FnOnce(Seen) -> Result<(Seen, Object), Outcome>) {
-    record::with_program(|slot, program| {
+fn tell(
+    recording: *mut Recording,
+    find: impl FnOnce(Seen) -> Result<(Seen, Object), Outcome>,
+) {
+    record::with_program(recording, |slot, program| {
         let (seen, object) = find(Seen { program, ..Seen::default() })?;
         if seen.needed & EXEC != 0 && exec::is_removed(object.dentry)? {
             record::nameless(slot, seen);

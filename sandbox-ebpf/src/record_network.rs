@@ -1,4 +1,4 @@
-//! Recording what is reached and what is bound: programs on the recorded cgroup, whichever way the rest is recorded.
+//! Recording what is reached and what is bound: programs on the cgroup of what is recorded, whichever way the rest is recorded.
 //!
 //! Name queries go to the recording's own resolver, as they would go to a fence's: it knows which name led to an address.
 //! Nothing else is changed, and nothing is denied.
@@ -7,12 +7,11 @@ use aya_ebpf::programs::SockAddrContext;
 use ringfence_abi::{
     event::operation,
     network::{Peer, Resolver, address_halves, peer_detail},
-    record::Seen,
+    record::{Recording, Seen},
 };
 
 use crate::{
     cgroup::{self, GO_ON, Version},
-    maps::RECORD_RESOLVER,
     outcome::Outcome,
     peers::{self, NAME_SERVICE},
     record,
@@ -20,26 +19,26 @@ use crate::{
     sockets,
 };
 
-/// The recording's resolver; port 0 if it has none.
+/// Of a recording.
 #[inline(always)]
-fn resolver() -> Resolver {
-    // Not a constant that could be merged with a global that the loader changes.
-    match RECORD_RESOLVER.get(core::hint::black_box(0)) {
-        Some(resolver) => *resolver,
-        None => Resolver { address4: [0; 4], address6: [0; 16], port: 0, reserved: [0; 2] },
-    }
+fn resolver(recording: *mut Recording) -> Resolver {
+    // SAFETY: a map value lives as long as the program runs, and user space writes it before it begins.
+    unsafe { (*recording).resolver }
 }
 
 /// `connect4`, `connect6`, `sendmsg4` and `sendmsg6`.
 #[inline(always)]
 pub fn reach(context: &SockAddrContext, version: Version, operation: u16) -> i32 {
+    let Some(recording) = record::current() else {
+        return GO_ON;
+    };
     let peer = cgroup::named(context.sock_addr, version);
-    let resolver = resolver();
+    let resolver = resolver(recording);
     if resolver.port != 0 && peer.port == NAME_SERVICE && peers::has_ports(peer.protocol) {
         return cgroup::redirect(context, version, operation, &peer, &resolver);
     }
     if !(cgroup::is_resolver(&resolver, &peer) && cgroup::was_redirected(context)) {
-        tell(operation, &peer);
+        tell(recording, operation, &peer);
     }
     GO_ON
 }
@@ -47,23 +46,28 @@ pub fn reach(context: &SockAddrContext, version: Version, operation: u16) -> i32
 /// `recvmsg4`, `recvmsg6`, `getpeername4` and `getpeername6`.
 #[inline(always)]
 pub fn hide(context: &SockAddrContext, version: Version) -> i32 {
-    cgroup::hide_by(context, version, &resolver());
+    if let Some(recording) = record::current() {
+        cgroup::hide_by(context, version, &resolver(recording));
+    }
     GO_ON
 }
 
 /// `bind4` and `bind6`. A port that the kernel chooses is told when the socket listens.
 #[inline(always)]
 pub fn bind(context: &SockAddrContext, version: Version) -> i32 {
+    let Some(recording) = record::current() else {
+        return GO_ON;
+    };
     let own = cgroup::named(context.sock_addr, version);
     if own.port != 0 {
-        tell(operation::BIND, &own);
+        tell(recording, operation::BIND, &own);
     }
     GO_ON
 }
 
 #[inline(always)]
-fn tell(operation: u16, peer: &Peer) {
-    record::with_program(|slot, program| {
+fn tell(recording: *mut Recording, operation: u16, peer: &Peer) {
+    record::with_program(recording, |slot, program| {
         with_peer(slot, Seen { program, operation, ..Seen::default() }, peer);
         Ok(())
     });

@@ -58,6 +58,8 @@ pub struct Slot {
     pub header: event::Header,
     /// The record that is put together.
     pub act: record::Act,
+    /// The recording that it belongs to, by its number.
+    pub recording: u64,
 }
 
 /// Takes a slot; [`release`] must follow.

@@ -81,6 +81,7 @@ layout! {
     required task_real_credentials = "task_struct" "real_cred";
     required task_real_parent = "task_struct" "real_parent";
     required task_process = "task_struct" "tgid";
+    required task_thread = "task_struct" "pid";
     required task_name = "task_struct" "comm";
     required nsproxy_mount_namespace = "nsproxy" "mnt_ns";
     required program_file = "linux_binprm" "file";

@@ -39,9 +39,11 @@ pub const EVENT_RING_BYTES: u32 = 1 << 20;
 pub const SEEN: u32 = 1 << 17;
 /// Bytes of the ring buffer that carries a recording.
 pub const RECORD_RING_BYTES: u32 = 1 << 24;
-/// Cgroups of one recording.
-pub const RECORDED: u32 = 64;
+/// Recordings at a time.
+pub const RECORDINGS: u32 = 64;
+/// Tasks at a time that are recorded one by one, and not by their cgroup.
+pub const RECORDED_TASKS: u32 = 65_536;
 /// Numbers of system calls that a recording tells apart.
 pub const SYSTEM_CALLS: usize = 512;
-/// Tasks of one recording that are in the middle of an exec.
+/// Recorded tasks that are in the middle of an exec.
 pub const EXECUTING: u32 = 4096;

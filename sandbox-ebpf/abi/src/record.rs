@@ -2,7 +2,7 @@
 //!
 //! An act is told once; how often it was done is the value of its [`Seen`] in the map of that name.
 
-use crate::limits::SYSTEM_CALLS;
+use crate::{limits::SYSTEM_CALLS, network::Resolver};
 
 /// Not an act: tells the path of the program that other records name by [`Seen::program`].
 pub const PROGRAM: u16 = 0xffff;
@@ -65,6 +65,8 @@ pub struct Tally {
     pub unread: u64,
     /// System calls of programs for another instruction set, whose numbers and arguments are others.
     pub foreign: u64,
+    /// Tasks that found no room among those that are recorded one by one.
+    pub unfollowed: u64,
     /// Capabilities that were used, bit `n` for the one numbered `n`.
     pub capabilities: u64,
     /// System calls that were made, bit `n % 64` of word `n / 64`.
@@ -73,6 +75,26 @@ pub struct Tally {
     pub succeeded: [u64; SYSTEM_CALLS / 64],
 }
 
+/// One recording, but for its acts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Its number, by which its other maps are found.
+    pub number: u32,
+    /// Not 0 once the command itself has begun.
+    pub begun: u32,
+    /// Where its name queries go; port 0 if they are left alone.
+    pub resolver: Resolver,
+    /// What is only counted.
+    pub tally: Tally,
+}
+
+/// Some recording knows its tasks by their cgroup.
+pub const BY_CGROUP: u32 = 1;
+/// Some recording knows its tasks one by one.
+pub const BY_TASK: u32 = 2;
+
 const _: () = assert!(size_of::<Seen>() == 32);
 const _: () = assert!(size_of::<Act>() == 48);
-const _: () = assert!(size_of::<Tally>() == 40 + 2 * SYSTEM_CALLS / 8);
+const _: () = assert!(size_of::<Tally>() == 48 + 2 * SYSTEM_CALLS / 8);
+const _: () = assert!(size_of::<Recording>() == 32 + size_of::<Tally>());

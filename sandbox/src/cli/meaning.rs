@@ -56,7 +56,13 @@ pub fn learn_options(arguments: LearnArguments) -> Result<learn::Options, Failur
     let seconds = arguments.time.as_deref();
     Ok(learn::Options {
         seconds: seconds.map(|text| limit("time", text)).transpose()?,
-        command: arguments.command,
+        subject: match arguments.pid {
+            Some(pid) => learn::Subject::Process(pid),
+            None => learn::Subject::Command {
+                words: arguments.command,
+                user: arguments.user,
+            },
+        },
         output: arguments.output,
         merge: arguments.merge,
         trace: arguments.trace,
@@ -68,7 +74,6 @@ pub fn learn_options(arguments: LearnArguments) -> Result<learn::Options, Failur
         },
         accept_secrets: arguments.accept_secrets,
         allow_loss: arguments.allow_loss,
-        user: arguments.user,
     })
 }
 

@@ -233,17 +233,24 @@ pub struct LearnArguments {
     /// Be content with a recording that is not whole
     #[arg(long)]
     pub allow_loss: bool,
-    /// End the command after this time, as in 10m
+    /// End the command, or the recording of a process, after this time, as in 10m
     #[arg(long = "for", value_name = "TIME")]
     pub time: Option<String>,
     /// Write what was recorded here, as lines of JSON
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Run as this user: name, uid, or uid:gid; under sudo the invoking user is the default
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", conflicts_with = "pid")]
     pub user: Option<String>,
+    /// Record this running process and what it starts, until it ends, Ctrl-C, or --for; it goes on then
+    #[arg(long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(
+        required_unless_present = "pid",
+        trailing_var_arg = true,
+        value_name = "COMMAND"
+    )]
     pub command: Vec<OsString>,
 }
 

@@ -1,11 +1,14 @@
-//! `ringfence load` and `unload`: the programs in the kernel, before the first fence and after the last.
+//! `ringfence load` and `unload`: the programs in the kernel, before the first fence or recording and after the last.
 
 use std::{io::Write, time::Instant};
 
 use super::{Failure, run};
-use crate::{confine::Probe, kernel::Engine};
+use crate::{
+    confine::Probe,
+    kernel::{Engine, Recorder},
+};
 
-/// Loads what a fence needs, so that the first one need not: on this host's best engine.
+/// Loads what a fence and a recording need, so that the first one need not: on this host's best engine.
 ///
 /// # Errors
 /// If neither engine's programs can be loaded, with the reason.
@@ -22,8 +25,16 @@ pub fn load(out: &mut dyn Write) -> Result<(), Failure> {
             &format!("{reason}\nwhat stands beside the fallback engine: "),
         )?;
     }
+    let recorder = match Recorder::load() {
+        Ok(loaded_now) => loaded_now,
+        // A fence does not need it.
+        Err(reason) => {
+            say(out, &format!("{reason}\n"))?;
+            false
+        }
+    };
     let seconds = began.elapsed().as_secs_f32();
-    match engine.loaded_now {
+    match engine.loaded_now || recorder {
         true => say(out, &format!("loaded in {seconds:.1} s\n")),
         false => say(out, "loaded already\n"),
     }
@@ -40,7 +51,7 @@ pub fn unload(out: &mut dyn Write) -> Result<u8, Failure> {
         (_, 0) => say(out, "unloaded\n")?,
         _ => say(
             out,
-            "a fence stands and needs the programs: they stay until it ends\n",
+            "a fence or a recording stands and needs the programs: they stay until it ends\n",
         )?,
     }
     Ok(u8::from(unloaded.kept > 0))

@@ -2,9 +2,12 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
+    },
     path::{Path, PathBuf},
 };
 
@@ -59,6 +62,33 @@ impl Place {
             home,
             name,
             uid,
+        })
+    }
+
+    /// Where a running process is, and whose. What it keeps in a temporary directory is no run's own, so that this one's is another.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn of_process(pid: i32) -> Result<Self, Failure> {
+        let unknown = |source| Failure::Unknown {
+            what: "where the process is",
+            source,
+        };
+        let own = Path::new("/proc").join(pid.to_string());
+        let uid = fs::metadata(&own).map_err(unknown)?.uid();
+        let user = User::parse(&uid.to_string())?;
+        let environment = fs::read(own.join("environ")).map_err(unknown)?;
+        let home = environment
+            .split(|&byte| byte == 0)
+            .find_map(|pair| pair.strip_prefix(b"HOME="))
+            .map(|home| PathBuf::from(OsStr::from_bytes(home)));
+        Ok(Self {
+            directory: fs::read_link(own.join("cwd")).map_err(unknown)?,
+            temporary: temporary(None)?,
+            home: home.or_else(|| user.home.clone()),
+            name: user.name.clone(),
+            uid,
+            user: Some(user),
         })
     }
 

@@ -269,7 +269,7 @@ impl Drop for Cgroup {
 
 /// The mount point of the v2 hierarchy: pure, or beside v1 hierarchies. A mount of a part of it is used only if there
 /// is no whole one.
-fn hierarchy(mounts: &[Mount]) -> Option<PathBuf> {
+pub(super) fn hierarchy(mounts: &[Mount]) -> Option<PathBuf> {
     let all = || mounts.iter().filter(|mount| mount.kind == "cgroup2");
     all()
         .find(|mount| mount.root == Path::new("/"))

@@ -32,6 +32,11 @@ pub(super) fn own_cgroup() -> Result<Option<PathBuf>, Error> {
     Ok(parse_cgroup(&read(OWN_CGROUP)?))
 }
 
+/// The path of another process' cgroup; `None` if it has gone, or stands in none.
+pub(super) fn cgroup_of(process: u32) -> Option<PathBuf> {
+    parse_cgroup(&fs::read(format!("/proc/{process}/cgroup")).ok()?)
+}
+
 fn read(path: &str) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| Error::Proc {
         path: path.to_owned(),

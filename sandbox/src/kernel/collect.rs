@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{
     Cgroup, Engine, Error, fence,
-    pins::{self, STATE},
+    pins::{self, Pins, STATE},
 };
 
 /// Forgets the fences whose supervisor and whose tasks are gone. A fence that still holds a task stays as it is, and so does
@@ -64,7 +64,7 @@ fn is_populated(cgroup: &Cgroup) -> bool {
 }
 
 /// Whether a supervisor holds the lock of this record. One that is gone by now is not held.
-fn is_held(path: &Path) -> Result<bool, Error> {
+pub(super) fn is_held(path: &Path) -> Result<bool, Error> {
     let file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -96,7 +96,7 @@ fn is_any_held(folder: &Path) -> Result<bool, Error> {
 
 /// Removes other versions' programs once no fence of theirs holds a task. Called after this version is in place, so that
 /// there is no moment without one.
-pub(super) fn other_versions(engine: &Engine) -> Result<(), Error> {
+pub(super) fn other_versions(pins: &Pins) -> Result<(), Error> {
     // A fence stands before its first task is in it, and without its programs it would hold nothing.
     if is_any_held(&Path::new(STATE).join("fences"))? {
         return Ok(());
@@ -105,8 +105,8 @@ pub(super) fn other_versions(engine: &Engine) -> Result<(), Error> {
     let unreadable = |error| Error::state(&filesystem, error);
     for entry in fs::read_dir(&filesystem).map_err(unreadable)? {
         let version = entry.map_err(unreadable)?.path();
-        // The two roles of one version stand side by side.
-        let is_sibling = suffix(&version) == suffix(&engine.pins.version);
+        // The roles of one version stand side by side.
+        let is_sibling = suffix(&version) == suffix(&pins.version);
         if !is_sibling && is_idle(&version) {
             pins::remove(&version)?;
         }
@@ -130,7 +130,7 @@ pub(super) fn every_version() -> Result<Unloaded, Error> {
     if !filesystem.exists() {
         return Ok(unloaded);
     }
-    let _turn = pins::Pins::turn()?;
+    let _turn = Pins::turn()?;
     let is_needed = is_any_held(&Path::new(STATE).join("fences"))?;
     let unreadable = |error| Error::state(&filesystem, error);
     for entry in fs::read_dir(&filesystem).map_err(unreadable)? {

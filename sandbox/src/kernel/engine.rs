@@ -11,10 +11,13 @@ use std::{
 
 use aya::{
     Btf, EbpfLoader, include_bytes_aligned,
-    maps::{HashMap, HashOfMaps, Map, MapData},
+    maps::{HashMap, HashOfMaps, Map, MapData, MapError},
     programs::{Program, ProgramError, links::FdLink},
 };
-use ringfence_abi::{ABI_VERSION, limits::TABLES};
+use ringfence_abi::{
+    ABI_VERSION,
+    limits::{RECORDINGS, TABLES},
+};
 
 use super::{
     Error, Fence, Host, Unloaded, attach, collect, fence,
@@ -51,6 +54,12 @@ pub(super) const YOUNGER_HOOKS: [&str; 11] = [
     "perf_event_open",
     "sctp_bind_connect",
 ];
+
+/// Roles in the names of versions.
+const JUDGE: &str = "judge";
+const WATCHING: &str = "watch";
+/// A ring buffer that only shows what others are like: a page.
+const SMALLEST_RING: u32 = 4096;
 
 /// The program that watches; all others are on LSM hooks.
 const WATCH: &str = "watch_failures";
@@ -98,7 +107,7 @@ impl Engine {
     pub fn is_warm() -> bool {
         Path::new(pins::STATE)
             .join("bpf")
-            .join(digest(Role::Judge))
+            .join(digest(JUDGE))
             .join("complete")
             .exists()
     }
@@ -112,22 +121,10 @@ impl Engine {
         if let Some((reason, _)) = Host::probe().obstacle() {
             return Err(Error::Unavailable(reason));
         }
-        let digest = digest(Role::Judge);
-        let refusal = Path::new(pins::STATE).join(format!("refused-{digest}"));
-        if let Ok(reason) = fs::read_to_string(&refusal) {
-            return Err(Error::Unavailable(reason));
-        }
-        let opened = Self::open_as(Role::Judge, &digest, Some(cgroup));
-        if let Err(Error::Program { .. }) = &opened {
-            // It will not be otherwise before the next boot, which empties /run; to try costs a tenth of a second.
-            let reason = opened
-                .as_ref()
-                .err()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            fs::write(&refusal, reason).map_err(|error| Error::state(&refusal, error))?;
-        }
-        opened
+        let digest = digest(JUDGE);
+        unless_refused(&digest, || {
+            Self::open_as(Role::Judge, &digest, Some(cgroup))
+        })
     }
 
     /// Removes the programs of this and other versions from the kernel, where no fence needs them.
@@ -143,11 +140,16 @@ impl Engine {
     /// # Errors
     /// If the note cannot be removed.
     pub fn forget_refusal() -> Result<(), Error> {
-        let note = Path::new(pins::STATE).join(format!("refused-{}", digest(Role::Judge)));
-        match fs::remove_file(&note) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::state(note, error)),
-            _ => Ok(()),
+        for digest in [digest(JUDGE), recorder::digest_by_hooks()] {
+            let note = refusal(&digest);
+            match fs::remove_file(&note) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::state(note, error));
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Finds or loads what stands beside another engine: it watches what that denies, and judges addresses.
@@ -158,7 +160,7 @@ impl Engine {
         if !Host::probe().privileged {
             return Err(Error::Unavailable("it needs root".to_owned()));
         }
-        Self::open_as(Role::Watch, &digest(Role::Watch), None)
+        Self::open_as(Role::Watch, &digest(WATCHING), None)
     }
 
     fn open_as(role: Role, digest: &str, cgroup: Option<&Cgroup>) -> Result<Self, Error> {
@@ -179,6 +181,7 @@ impl Engine {
             loaded_now,
         };
         collect::leftovers(&mut engine)?;
+        recorder::collect()?;
         if loaded_now {
             engine.finish(cgroup)?;
         }
@@ -197,7 +200,7 @@ impl Engine {
         }
         let complete = self.pins.complete();
         fs::create_dir(&complete).map_err(|error| Error::state(&complete, error))?;
-        collect::other_versions(self)
+        collect::other_versions(&self.pins)
     }
 
     /// Whether the kernel has taken the programs on cgroups, which rules about addresses and hosts need.
@@ -221,14 +224,32 @@ impl Engine {
 }
 
 /// Names the object, the border and nothing else: another build never finds these pins.
-fn digest(role: Role) -> String {
+pub(super) fn digest(role: &str) -> String {
     let mut hasher = DefaultHasher::new();
     OBJECT.hash(&mut hasher);
-    let role = match role {
-        Role::Judge => "judge",
-        Role::Watch => "watch",
-    };
     format!("{role}-v{ABI_VERSION}-{:016x}", hasher.finish())
+}
+
+/// Opens what the kernel may refuse, unless it has. It will not be otherwise before the next boot, which empties /run; to try
+/// costs a tenth of a second.
+pub(super) fn unless_refused<T>(
+    digest: &str,
+    open: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let note = refusal(digest);
+    if let Ok(reason) = fs::read_to_string(&note) {
+        return Err(Error::Unavailable(reason));
+    }
+    let opened = open();
+    if let Err(error @ Error::Program { .. }) = &opened {
+        fs::write(&note, error.to_string()).map_err(|error| Error::state(&note, error))?;
+    }
+    opened
+}
+
+/// Where it is noted that the kernel has refused the programs of this version and role.
+fn refusal(digest: &str) -> PathBuf {
+    Path::new(pins::STATE).join(format!("refused-{digest}"))
 }
 
 fn load(pins: &Pins, role: Role) -> Result<(), Error> {
@@ -240,7 +261,7 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
     for (name, path) in &tables {
         loader.map_pin_path(name, path);
     }
-    for (name, least) in recorder::MAPS {
+    for (name, least) in recorder::OWN_MAPS {
         loader.map_max_entries(name, least);
     }
     let mut object = loader
@@ -273,32 +294,51 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook) {
             continue;
         }
-        attach(pins, hook, program, &types)?;
+        attach(pins, hook, hook, program, &types)?;
     }
     Ok(())
 }
 
 /// Makes the directory of pins, and in it the maps of tables for the loader to find.
-pub(super) fn prepare(pins: &Pins) -> Result<[(&'static str, PathBuf); 3], Error> {
+pub(super) fn prepare(pins: &Pins) -> Result<Vec<(&'static str, PathBuf)>, Error> {
     fs::create_dir(&pins.version).map_err(|error| Error::state(&pins.version, error))?;
-    let tables = fence::NAMES.map(|name| (name, pins.map(name)));
-    for ((name, path), words) in tables.iter().zip(fence::SIZES) {
-        create_tables(name, path, words)?;
+    let mut prepared = Vec::new();
+    let mut create = |name, template: Result<MapData, MapError>, entries| {
+        let path = pins.map(name);
+        create_outer(name, &path, template, entries)?;
+        prepared.push((name, path));
+        Ok::<_, Error>(())
+    };
+    for (name, words) in fence::NAMES.into_iter().zip(fence::SIZES) {
+        create(name, fence::array(table::value_bytes(words)), TABLES)?;
     }
-    Ok(tables)
+    create("SEEN", recorder::seen(1), RECORDINGS)?;
+    create("RECORDS", recorder::ring(SMALLEST_RING), RECORDINGS)?;
+    Ok(prepared)
 }
 
-/// Creates and pins the map of one size of tables, for the loader to find.
-fn create_tables(name: &'static str, path: &Path, words: usize) -> Result<(), Error> {
-    let template = fence::array(table::value_bytes(words))
+/// Creates and pins a map of maps that are like `template`, for the loader to find.
+fn create_outer(
+    name: &'static str,
+    path: &Path,
+    template: Result<MapData, MapError>,
+    entries: u32,
+) -> Result<(), Error> {
+    let template = template.map_err(|error| Error::map("create", name, error))?;
+    let outer = map::hash_of_maps(template.fd().as_fd(), entries, name)
         .map_err(|error| Error::map("create", name, error))?;
-    let tables = map::hash_of_maps(template.fd().as_fd(), TABLES, name)
-        .map_err(|error| Error::map("create", name, error))?;
-    let tables = MapData::from_fd(tables).map_err(|error| Error::map("open", name, error))?;
-    tables.pin(path).map_err(|error| Error::pin(path, error))
+    let outer = MapData::from_fd(outer).map_err(|error| Error::map("open", name, error))?;
+    outer.pin(path).map_err(|error| Error::pin(path, error))
 }
 
-fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result<(), Error> {
+/// Loads the program `name` for `hook`, attaches it, and pins both.
+pub(super) fn attach(
+    pins: &Pins,
+    name: &str,
+    hook: &str,
+    program: &mut Program,
+    types: &Btf,
+) -> Result<(), Error> {
     let refused = |reason: String| Error::Program {
         hook: hook.to_owned(),
         reason,
@@ -319,11 +359,11 @@ fn attach(pins: &Pins, hook: &str, program: &mut Program, types: &Btf) -> Result
         }
     };
     let link = link.map_err(|error| refused(spell(&error)))?;
-    let path = pins.program(hook);
+    let path = pins.program(name);
     program
         .pin(&path)
         .map_err(|error| Error::pin(&path, error))?;
-    let path = pins.link(hook);
+    let path = pins.link(name);
     link.pin(&path).map_err(|error| Error::pin(&path, error))?;
     Ok(())
 }

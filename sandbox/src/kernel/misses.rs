@@ -44,13 +44,19 @@ pub(super) fn count(pins: &Pins) -> Result<u64, Error> {
     let mut sum = 0;
     for entry in fs::read_dir(&pins.version).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if !pins.is_program(&path) {
+        if pins.program_at(&path).is_none() {
             continue;
         }
-        let program = opened(&path).map_err(|error| Error::pin(&path, error))?;
-        sum += of(program.as_fd()).map_err(|error| Error::pin(&path, error))?;
+        sum += of_pinned(&path)?;
     }
     Ok(sum)
+}
+
+/// How many runs of the program that is pinned here have been left out since it was loaded.
+pub(super) fn of_pinned(path: &Path) -> Result<u64, Error> {
+    opened(path)
+        .and_then(|program| of(program.as_fd()))
+        .map_err(|error| Error::pin(path, error))
 }
 
 fn opened(pin: &Path) -> io::Result<OwnedFd> {
@@ -78,7 +84,7 @@ fn opened(pin: &Path) -> io::Result<OwnedFd> {
 }
 
 /// How many runs of this program have been left out since it was loaded.
-pub(super) fn of(program: BorrowedFd<'_>) -> io::Result<u64> {
+fn of(program: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: integers and addresses, for which zero is a value.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let attributes = InfoAttributes {

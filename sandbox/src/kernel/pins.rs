@@ -5,10 +5,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
-    },
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -48,8 +45,7 @@ impl Pins {
         private_directory(state)?;
         let fences = state.join("fences");
         private_directory(&fences)?;
-        let fences = fences.join(digest);
-        private_directory(&fences)?;
+        private_directory(&fences.join(digest))?;
         let turn = Self::turn()?;
         let filesystem = state.join("bpf");
         private_directory(&filesystem)?;
@@ -63,11 +59,16 @@ impl Pins {
             )
             .map_err(|error| Error::state(&filesystem, error.into()))?;
         }
-        let pins = Self {
-            version: filesystem.join(digest),
-            fences,
-        };
-        Ok((pins, turn))
+        Ok((Self::of(digest), turn))
+    }
+
+    /// Where things are, whether they are there or not.
+    pub(super) fn of(digest: &str) -> Self {
+        let state = Path::new(STATE);
+        Self {
+            version: state.join("bpf").join(digest),
+            fences: state.join("fences").join(digest),
+        }
     }
 
     /// Waits for this process' turn.
@@ -92,10 +93,9 @@ impl Pins {
         self.version.join(format!("{PROGRAM}{hook}"))
     }
 
-    /// Whether this is where a program is pinned.
-    pub(super) fn is_program(&self, path: &Path) -> bool {
-        path.file_name()
-            .is_some_and(|name| name.as_bytes().starts_with(PROGRAM.as_bytes()))
+    /// The name of the program that is pinned at `path`, if one is.
+    pub(super) fn program_at<'path>(&self, path: &'path Path) -> Option<&'path str> {
+        path.file_name()?.to_str()?.strip_prefix(PROGRAM)
     }
 
     /// Made last: a version without it was not finished.

@@ -1,75 +1,74 @@
-//! Recording what a command does, for `learn`: programs and maps of this process alone, gone when it ends.
-//!
-//! Nothing is pinned: a recording costs every task of the host a look-up at each system call while it lasts.
+//! Recording what a command does, for `learn`: programs that all recordings share, and maps that are each one's own.
 
 mod network;
+mod pinned;
+mod read;
+mod tasks;
 
 use std::{
     collections::HashMap,
-    fs,
-    hash::{BuildHasher as _, RandomState},
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
-    process,
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::{self, MapData, RingBuf},
-    programs::Program,
+    maps::{Map, MapData, RingBuf},
+    programs::CgroupSockAddr,
 };
-use ringfence_abi::{
-    limits::SYSTEM_CALLS,
-    record::{Act as Header, Seen},
-};
+use ringfence_abi::{limits::SYSTEM_CALLS, record::BY_CGROUP, record::Seen};
 
-use super::{
-    Error, Host,
-    engine::{self, OBJECT, YOUNGER_HOOKS},
-    layout::Kernel,
-    misses,
-    pins::{self, Pins},
-    reader::Reader,
+use self::{
+    pinned::{Place, Way},
+    read::{BEFORE_TALLY, Told, WORDS, decode, numbers, seen_of},
 };
+use super::{Error, Host, engine, misses, pins::Pins, reader::Reader};
 use crate::trace::{Act, Tally};
+
+pub(super) use pinned::{collect, ring, seen};
 
 /// What the names of the programs that record begin with.
 pub(super) const PREFIX: &str = "record_";
-/// Maps that only a recording needs, and how small they may be elsewhere.
-pub(super) const MAPS: [(&str, u32); 4] = [
-    ("SEEN", 1),
-    ("EXECUTING", 1),
-    ("RECORDED", 1),
-    ("RECORDS", 4096),
-];
-const SEEN_BYTES: usize = size_of::<Seen>();
-const WORDS: usize = 5 + 2 * SYSTEM_CALLS / 64;
+/// Maps that only recordings need, and how small they may be elsewhere.
+pub(super) const OWN_MAPS: [(&str, u32); 3] =
+    [("EXECUTING", 1), ("RECORDED", 1), ("RECORDED_TASKS", 1)];
 
-/// The programs that record by system calls, each with its tracepoint, and whether a kernel without it will do.
-const CALLS: [(&str, &str, bool); 4] = [
-    ("record_enter", "sys_enter", true),
-    ("record_exit", "sys_exit", true),
-    ("record_execute", "sched_process_exec", true),
-    // Since 6.14.
-    ("record_capability", "cap_capable", false),
-];
-
-/// What counts system calls beside the hooks.
-const BESIDE_HOOKS: [(&str, &str); 2] = [
-    ("record_made", "sys_enter"),
-    ("record_succeeded", "sys_exit"),
-];
-
-/// Programs that record.
+/// One recording. Dropped, it is over.
 pub struct Recorder {
-    name: &'static str,
-    object: Ebpf,
+    way: Way,
+    /// Dropped first: nothing is told after that.
+    on_cgroups: Vec<CgroupSockAddr>,
+    place: Place,
+    /// The entry of this recording as it was before it began.
+    entry: [u64; WORDS],
     ring: RingBuf<MapData>,
+    told: Told,
     sees_capabilities: bool,
     refusal: Option<String>,
+    missed_before: Missed,
+}
+
+/// Runs of the programs that the kernel has left out, for every task of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Missed {
+    acts: u64,
+    /// Of those that only list system calls.
+    listed: u64,
+}
+
+/// The version of the programs on hooks.
+pub(super) fn digest_by_hooks() -> String {
+    Way::Hooks.digest()
 }
 
 impl Recorder {
-    /// Loads and attaches the best that there is here: the hooks that a fence judges at, else system calls.
+    /// Loads what a recording needs, so that the first one need not; whether it was not there.
+    ///
+    /// # Errors
+    /// As [`Recorder::open`].
+    pub fn load() -> Result<bool, Error> {
+        Self::open().map(|recorder| recorder.place.loaded_now)
+    }
+
+    /// Finds or loads the best that there is here: the hooks that a fence judges at, else system calls.
     ///
     /// # Errors
     /// Where the kernel or the user cannot have either, with the reason.
@@ -78,79 +77,66 @@ impl Recorder {
         if !host.privileged {
             return Err(Error::Recording("it needs root".to_owned()));
         }
-        let kernel = Kernel::read()?;
-        let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
+        let by_hooks = || engine::unless_refused(&digest_by_hooks(), || Self::of(Way::Hooks));
         let refusal = match host.obstacle() {
             Some((reason, _)) => reason,
-            None => match Self::by_hooks(&kernel, &types) {
+            None => match by_hooks() {
                 // Some kernels list `bpf` among their security modules and refuse to load for it.
                 Err(error @ Error::Program { .. }) => error.to_string(),
+                Err(Error::Unavailable(reason)) => reason,
                 other => return other,
             },
         };
-        let mut recorder = Self::by_system_calls(&kernel, &types)?;
-        recorder.refusal = Some(refusal);
-        Ok(recorder)
-    }
-
-    fn by_hooks(kernel: &Kernel, types: &Btf) -> Result<Self, Error> {
-        let mut object = load(kernel, types)?;
-        for (name, program) in object.programs_mut() {
-            let Program::Lsm(program) = program else {
-                continue;
-            };
-            let Some(hook) = name.strip_prefix(PREFIX) else {
-                continue;
-            };
-            if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook) {
-                continue;
-            }
-            program
-                .load(hook, types)
-                .and_then(|()| program.attach())
-                .map_err(|error| refused(hook, engine::spell(&error)))?;
-        }
-        for (name, tracepoint) in BESIDE_HOOKS {
-            attach(&mut object, name, tracepoint)?;
-        }
-        Self::of("hooks", object, true)
-    }
-
-    fn by_system_calls(kernel: &Kernel, types: &Btf) -> Result<Self, Error> {
         if !cfg!(target_arch = "x86_64") {
             return Err(Error::Recording(
                 "the numbers of system calls are known for x86-64 only".to_owned(),
             ));
         }
-        let mut object = load(kernel, types)?;
-        let mut sees_capabilities = false;
-        for (name, tracepoint, required) in CALLS {
-            let Err(error) = attach(&mut object, name, tracepoint) else {
-                sees_capabilities |= !required;
-                continue;
-            };
-            if required {
-                return Err(error);
-            }
-        }
-        Self::of("system-calls", object, sees_capabilities)
+        let mut recorder = Self::of(Way::Calls)?;
+        recorder.refusal = Some(refusal);
+        Ok(recorder)
     }
 
-    fn of(name: &'static str, mut object: Ebpf, sees_capabilities: bool) -> Result<Self, Error> {
-        let ring = take(&mut object, "RECORDS")?;
-        Ok(Self {
-            name,
-            object,
+    fn of(way: Way) -> Result<Self, Error> {
+        let (place, own, missing) = Place::take(way)?;
+        let opened = |name, error: aya::maps::MapError| Error::map("open", name, error);
+        let ring =
+            RingBuf::try_from(Map::RingBuf(own.ring)).map_err(|error| opened("RECORDS", error))?;
+        let told = Told::try_from(Map::HashMap(own.seen)).map_err(|error| opened("SEEN", error))?;
+        let mut entry = [0; WORDS];
+        entry[0] = u64::from(place.number);
+        let mut recorder = Self {
+            way,
+            on_cgroups: Vec::new(),
+            place,
+            entry,
             ring,
-            sees_capabilities,
+            told,
+            sees_capabilities: missing.is_empty(),
             refusal: None,
-        })
+            missed_before: Missed::default(),
+        };
+        recorder.write_entry()?;
+        recorder.missed_before = recorder.missed()?;
+        Ok(recorder)
+    }
+
+    /// Writes the entry of a recording that has not begun.
+    fn write_entry(&mut self) -> Result<(), Error> {
+        self.place
+            .shared
+            .recordings
+            .set(self.place.number, self.entry, 0)
+            .map_err(|error| Error::map("write", "RECORDINGS", error))
     }
 
     /// How it records, in a word for the trace.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.name
+        match self.way {
+            Way::Hooks => "hooks",
+            Way::Calls => "system-calls",
+        }
     }
 
     /// Why it does not record at the hooks that a fence judges at.
@@ -162,7 +148,7 @@ impl Recorder {
     /// Whether a capability that was asked for is known to be needed: a question of the kernel's own is told apart.
     #[must_use]
     pub fn tells_questions_apart(&self) -> bool {
-        self.name == "hooks"
+        self.way == Way::Hooks
     }
 
     /// Whether the use of capabilities is seen.
@@ -176,14 +162,30 @@ impl Recorder {
     /// # Errors
     /// If the map cannot be written.
     pub fn begin(&mut self, cgroup: u64) -> Result<(), Error> {
-        let failed = |reason: &dyn std::fmt::Display| Error::map("write", "RECORDED", reason);
-        let map = self
-            .object
-            .map_mut("RECORDED")
-            .ok_or_else(|| failed(&"the object does not define it"))?;
-        let mut map =
-            maps::HashMap::<_, u64, u32>::try_from(map).map_err(|error| failed(&error))?;
-        map.insert(cgroup, 0, 0).map_err(|error| failed(&error))
+        let _turn = Pins::turn()?;
+        self.place.known_by(BY_CGROUP)?;
+        self.place
+            .shared
+            .recorded
+            .insert(cgroup, self.place.number, 0)
+            .map_err(|error| Error::map("write", "RECORDED", engine::spell(&error)))
+    }
+
+    /// Ends the recording: nothing is told after that.
+    ///
+    /// # Errors
+    /// If a map cannot be written.
+    pub fn end(&mut self) -> Result<(), Error> {
+        self.on_cgroups.clear();
+        self.place.shared.stop(self.place.number)
+    }
+
+    /// How much has been lost until now, as far as it is counted at once.
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        let words = self.place.shared.recordings.get(&self.place.number, 0);
+        let words = words.ok()?;
+        Some(words[BEFORE_TALLY] + words[BEFORE_TALLY + 2])
     }
 
     /// The next act, if there is one. `Err` is a record that does not make sense, with its length.
@@ -197,16 +199,9 @@ impl Recorder {
     /// # Errors
     /// If the map cannot be read.
     pub fn counts(&self) -> Result<HashMap<Seen, u64>, Error> {
-        let failed = |reason: &dyn std::fmt::Display| Error::map("read", "SEEN", reason);
-        let map = self
-            .object
-            .map("SEEN")
-            .ok_or_else(|| failed(&"the object does not define it"))?;
-        let map = maps::HashMap::<_, [u8; SEEN_BYTES], u64>::try_from(map)
-            .map_err(|error| failed(&error))?;
         let mut counts = HashMap::new();
-        for entry in map.iter() {
-            let (seen, count) = entry.map_err(|error| failed(&error))?;
+        for entry in self.told.iter() {
+            let (seen, count) = entry.map_err(|error| Error::map("read", "SEEN", error))?;
             if let Some(seen) = seen_of(&mut Reader(&seen)) {
                 counts.insert(seen, count);
             }
@@ -219,39 +214,56 @@ impl Recorder {
     /// # Errors
     /// If the map cannot be read.
     pub fn tally(&self) -> Result<Tally, Error> {
-        let failed = |reason: &dyn std::fmt::Display| Error::map("read", "TALLY", reason);
-        let map = self
-            .object
-            .map("TALLY")
-            .ok_or_else(|| failed(&"the object does not define it"))?;
-        let map = maps::Array::<_, [u64; WORDS]>::try_from(map).map_err(|error| failed(&error))?;
-        let words = map.get(&0, 0).map_err(|error| failed(&error))?;
-        let [lost, _again, unread, foreign, capabilities, calls @ ..] = words;
-        let (made, succeeded) = calls.split_at(SYSTEM_CALLS / 64);
-        Ok(Tally {
+        let words = self
+            .place
+            .shared
+            .recordings
+            .get(&self.place.number, 0)
+            .map_err(|error| Error::map("read", "RECORDINGS", error))?;
+        let [
             lost,
+            _again,
             unread,
             foreign,
-            missed: self.missed(|name| !is_beside_hooks(name))?,
-            unlisted: self.missed(is_beside_hooks)?,
+            unfollowed,
             capabilities,
+            calls @ ..,
+        ] = &words[BEFORE_TALLY..]
+        else {
+            return Err(Error::map("read", "RECORDINGS", "it has another size"));
+        };
+        let (made, succeeded) = calls.split_at(SYSTEM_CALLS / 64);
+        let missed = self.missed()?;
+        Ok(Tally {
+            lost: *lost,
+            unread: *unread,
+            foreign: *foreign,
+            unfollowed: *unfollowed,
+            missed: missed.acts - self.missed_before.acts,
+            unlisted: missed.listed - self.missed_before.listed,
+            capabilities: *capabilities,
             made: numbers(made),
             succeeded: numbers(succeeded),
         })
     }
 
-    /// Runs of these programs that the kernel has left out, for every task of the host.
-    fn missed(&self, of: impl Fn(&str) -> bool) -> Result<u64, Error> {
-        let mut sum = 0;
-        for (name, program) in self.object.programs().filter(|(name, _)| of(name)) {
-            if let Ok(descriptor) = program.fd() {
-                sum += misses::of(descriptor.as_fd()).map_err(|error| Error::Program {
-                    hook: name.to_owned(),
-                    reason: error.to_string(),
-                })?;
+    fn missed(&self) -> Result<Missed, Error> {
+        let pins = &self.place.pins;
+        let mut missed = Missed::default();
+        let unreadable = |error| Error::state(&pins.version, error);
+        for entry in std::fs::read_dir(&pins.version).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let Some(name) = pins.program_at(&path) else {
+                continue;
+            };
+            let count = misses::of_pinned(&path)?;
+            if self.way.only_lists(name) {
+                missed.listed += count;
+            } else {
+                missed.acts += count;
             }
         }
-        Ok(sum)
+        Ok(missed)
     }
 }
 
@@ -262,54 +274,14 @@ impl AsFd for Recorder {
     }
 }
 
-/// Loads the object; its maps of tables need a place to be found in, which is removed again.
-fn load(kernel: &Kernel, types: &Btf) -> Result<Ebpf, Error> {
-    let (pins, _turn) = Pins::open(&format!("recording-{}", process::id()))?;
-    let loaded = load_at(&pins, kernel, types);
-    pins::remove(&pins.version)?;
-    // Nobody's fence is in it.
-    fs::remove_dir(&pins.fences).map_err(|error| Error::state(&pins.fences, error))?;
-    loaded
-}
-
-fn load_at(pins: &Pins, kernel: &Kernel, types: &Btf) -> Result<Ebpf, Error> {
-    let random = [
-        RandomState::new().hash_one(0),
-        RandomState::new().hash_one(1),
-    ];
-    let setattr_has_mapping = u32::from(kernel.setattr_has_mapping);
-    let mut loader = EbpfLoader::new();
-    let tables = engine::prepare(pins)?;
-    for (name, path) in &tables {
-        loader.map_pin_path(name, path);
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.on_cgroups.clear();
+        // Nobody is left to be told: what stays is collected by the next run.
+        if let Ok(_turn) = Pins::turn() {
+            self.place.give_back().ok();
+        }
     }
-    let loaded = loader
-        .btf(Some(types))
-        .override_global("LAYOUT", kernel.offsets.as_slice(), true)
-        .override_global("SETATTR_HAS_MAPPING", &setattr_has_mapping, true)
-        .override_global("HASH_KEY", random.as_slice(), true)
-        .load(OBJECT)?;
-    Ok(loaded)
-}
-
-fn attach(object: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), Error> {
-    match object.program_mut(name) {
-        Some(Program::RawTracePoint(program)) => program
-            .load()
-            .and_then(|()| program.attach(tracepoint))
-            .map(|_| ())
-            .map_err(|error| refused(tracepoint, engine::spell(&error))),
-        _ => Err(refused(
-            tracepoint,
-            "the object does not define it".to_owned(),
-        )),
-    }
-}
-
-/// Where a tracepoint's programs can be preempted (since 7.0, include/trace/bpf_probe.h), the kernel leaves out each run that
-/// would begin on the same processor meanwhile. Hooks have no such limit (kernel/bpf/trampoline.c, `bpf_prog_check_recur`).
-fn is_beside_hooks(name: &str) -> bool {
-    BESIDE_HOOKS.iter().any(|(beside, _)| *beside == name)
 }
 
 fn refused(hook: &str, reason: String) -> Error {
@@ -317,55 +289,4 @@ fn refused(hook: &str, reason: String) -> Error {
         hook: hook.to_owned(),
         reason,
     }
-}
-
-fn take<M: TryFrom<maps::Map, Error: std::fmt::Display>>(
-    object: &mut Ebpf,
-    name: &'static str,
-) -> Result<M, Error> {
-    let map = object
-        .take_map(name)
-        .ok_or_else(|| Error::map("find", name, "the object does not define it"))?;
-    M::try_from(map).map_err(|error| Error::map("open", name, error))
-}
-
-fn numbers(words: &[u64]) -> Vec<u32> {
-    let bits = (0u32..).zip(words).flat_map(|(word, &bits)| {
-        (0..u64::BITS)
-            .filter(move |bit| bits >> bit & 1 != 0)
-            .map(move |bit| word * u64::BITS + bit)
-    });
-    bits.collect()
-}
-
-/// Reads a record in the field order of [`Header`].
-fn decode(record: &[u8]) -> Option<Act> {
-    let mut reader = Reader(record);
-    let seen = seen_of(&mut reader)?;
-    let time = reader.u64()?;
-    let process = reader.u32()?;
-    let path_bytes = reader.u16()?;
-    let other_bytes = reader.u16()?;
-    debug_assert_eq!(record.len() - reader.0.len(), size_of::<Header>());
-    let path = reader.take(usize::from(path_bytes))?.to_vec();
-    let other = reader.take(usize::from(other_bytes))?.to_vec();
-    Some(Act {
-        seen,
-        time,
-        process,
-        path,
-        other,
-    })
-}
-
-fn seen_of(reader: &mut Reader<'_>) -> Option<Seen> {
-    Some(Seen {
-        path: reader.u64()?,
-        other: reader.u64()?,
-        program: reader.u64()?,
-        detail: reader.u32()?,
-        operation: reader.u16()?,
-        needed: reader.u8()?,
-        flags: reader.u8()?,
-    })
 }

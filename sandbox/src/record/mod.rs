@@ -152,6 +152,7 @@ impl Collector {
             ("had a path that could not be read", tally.unread),
             ("were system calls of 32-bit programs", tally.foreign),
             ("were left out by the kernel", tally.missed),
+            ("were tasks that could not be followed", tally.unfollowed),
             ("made no sense", self.malformed),
         ]
         .into_iter()

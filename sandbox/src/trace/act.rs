@@ -26,6 +26,8 @@ pub struct Tally {
     pub unread: u64,
     /// System calls of programs for another instruction set.
     pub foreign: u64,
+    /// Tasks of those that are recorded one by one that found no room.
+    pub unfollowed: u64,
     /// Runs of the recording programs that the kernel has left out.
     pub missed: u64,
     /// Runs that the kernel has left out of the programs which only list system calls, beside those that record.

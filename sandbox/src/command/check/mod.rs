@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Failure,
-    learn::{self, LOST, observe},
+    learn::{self, LOST, Subject, observe},
 };
 use crate::{
     compile,
@@ -65,12 +65,11 @@ pub fn check(
         true => Some(learn::read_profile(&path)?),
         false => None,
     };
-    let seen = observe(
-        &options.command,
-        options.user.as_deref(),
-        options.seconds,
-        stderr,
-    )?;
+    let subject = Subject::Command {
+        words: options.command.clone(),
+        user: options.user.clone(),
+    };
+    let seen = observe(&subject, options.seconds, stderr)?;
     let (policy, explainer) = compile::compile(&effective, &seen.variables, &super::look::look)?;
     let known = learn::known(&seen.variables)?;
     let words: Vec<_> = options
@@ -93,11 +92,7 @@ pub fn check(
     };
     tell(options, &findings, out)?;
     if let Some(before) = before {
-        let asked = learn::Options {
-            base: Vec::new(),
-            ..learn::Options::default()
-        };
-        let merged = before.merge(learn::profile_of(&seen, &asked)?)?;
+        let merged = before.merge(learn::profile_of(&seen, &learn::How::default())?)?;
         learn::write_profile(&path, &crate::learn::render(&merged))?;
     }
     for note in &seen.notes {

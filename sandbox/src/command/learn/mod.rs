@@ -7,11 +7,10 @@ mod progress;
 mod surroundings;
 
 pub use file::{read_profile, write_profile};
-pub use observe::{Observation, observe};
+pub use observe::{Observation, Subject, observe};
 pub use surroundings::{Known, known};
 
 use std::{
-    ffi::OsString,
     fmt::Write as _,
     fs::File,
     io::{self, BufWriter, Write},
@@ -28,10 +27,10 @@ use crate::{
 pub const LOST: u8 = 3;
 
 /// What was asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
-    /// The command and its arguments.
-    pub command: Vec<OsString>,
+    /// What is recorded.
+    pub subject: Subject,
     /// Where the profile goes; standard output if nowhere.
     pub output: Option<PathBuf>,
     /// A profile that takes in what was learned.
@@ -48,8 +47,17 @@ pub struct Options {
     pub allow_loss: bool,
     /// Seconds after which the command is ended.
     pub seconds: Option<u64>,
-    /// Who to run as.
-    pub user: Option<String>,
+}
+
+/// How a profile is made of what was seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct How<'a> {
+    /// As [`Options::base`].
+    pub(super) base: &'a [String],
+    /// As [`Options::level`].
+    pub(super) level: Level,
+    /// As [`Options::accept_secrets`].
+    pub(super) accept_secrets: bool,
 }
 
 /// Runs the command and writes the profile; returns the command's exit code, or [`LOST`].
@@ -62,17 +70,17 @@ pub fn learn(
     stderr: &mut dyn Write,
 ) -> Result<u8, Failure> {
     let before = options.merge.as_deref().map(read_profile).transpose()?;
-    let seen = observe(
-        &options.command,
-        options.user.as_deref(),
-        options.seconds,
-        stderr,
-    )?;
+    let seen = observe(&options.subject, options.seconds, stderr)?;
     if let Some(path) = &options.trace {
         write_trace(path, &seen.trace)?;
     }
     let lost = seen.trace.has_losses() && !options.allow_loss;
-    let mut learned = profile_of(&seen, options)?;
+    let how = How {
+        base: &options.base,
+        level: options.level,
+        accept_secrets: options.accept_secrets,
+    };
+    let mut learned = profile_of(&seen, &how)?;
     if let Some(before) = before {
         learned = before.merge(learned)?;
     }
@@ -95,8 +103,8 @@ pub fn learn(
 }
 
 /// The profile of one observation.
-pub(super) fn profile_of(seen: &Observation, options: &Options) -> Result<Learned, Failure> {
-    for name in &options.base {
+pub(super) fn profile_of(seen: &Observation, options: &How<'_>) -> Result<Learned, Failure> {
+    for name in options.base {
         if crate::profile::shipped::find(name).is_none() {
             return Err(Failure::Argument(format!(
                 "--base takes a shipped profile, and none is called `{name}`"

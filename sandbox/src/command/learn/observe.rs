@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     hash::{BuildHasher as _, RandomState},
     io::Write,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
     time::SystemTime,
 };
@@ -15,7 +15,7 @@ use ringfence_abi::surface::{ALL, Surfaces};
 use super::{lookup::Lookup, progress::Progress};
 use crate::{
     command::{Failure, Place},
-    confine::{self, Engine, Exit, Plan, Probe, Request},
+    confine::{self, Engine, Onlooker, Peak, Plan, Probe, Request},
     kernel::Recorder,
     policy::{FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls},
     profile::Variables,
@@ -33,21 +33,47 @@ pub struct Observation {
     pub notes: Vec<String>,
 }
 
-/// Runs a command with all the rights that it would have without ringfence, and records it. It is ended after `seconds`.
+/// What is to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A command that is started for it, as this user.
+    Command {
+        /// The command and its arguments.
+        words: Vec<OsString>,
+        /// Who it runs as.
+        user: Option<String>,
+    },
+    /// A process that runs already, and what has come and will come of it.
+    Process(i32),
+}
+
+/// Records `subject`, for `seconds` at most: a command is ended then, a process that ran already goes on.
 ///
 /// # Errors
 /// If nothing can be recorded here, or the command cannot be started.
 pub fn observe(
-    command: &[OsString],
+    subject: &Subject,
+    seconds: Option<u64>,
+    stderr: &mut dyn Write,
+) -> Result<Observation, Failure> {
+    match subject {
+        Subject::Command { words, user } => command(words, user.as_deref(), seconds, stderr),
+        Subject::Process(pid) => process(*pid, seconds, stderr),
+    }
+}
+
+/// Runs a command with all the rights that it would have without ringfence, and records it.
+fn command(
+    words: &[OsString],
     user: Option<&str>,
     seconds: Option<u64>,
     stderr: &mut dyn Write,
 ) -> Result<Observation, Failure> {
     let place = Place::find(user)?;
     let probe = Probe::new()?;
-    let mut recorder = Recorder::open()?;
-    let policy = open_policy(&place, &probe, &recorder, seconds);
-    let plan = Plan::new(&request(command, &place), &policy, Engine::BpfLsm, &probe)?;
+    let mut recording = Recording::start()?;
+    let policy = open_policy(&place, &probe, &recording.recorder, seconds);
+    let plan = Plan::new(&request(words, &place), &policy, Engine::BpfLsm, &probe)?;
     let began = SystemTime::now();
     let launched = plan.launch()?;
     let Some(cgroup) = launched.cgroup() else {
@@ -55,71 +81,162 @@ pub fn observe(
             "a run can be recorded in a cgroup only, and none can be made here".to_owned(),
         ));
     };
-    let mut lookup = Lookup::start()?;
-    recorder.begin_network(cgroup.directory(), &lookup.place())?;
-    recorder.begin(cgroup.id())?;
-    let way = match recorder.refusal() {
-        None => recorder.name().to_owned(),
-        Some(reason) => format!("{}; not at the hooks: {reason}", recorder.name()),
-    };
-    writeln!(stderr, "ringfence: recording by {way}").ok();
+    recording.recorder.begin_network(cgroup.directory())?;
+    recording.recorder.begin(cgroup.id())?;
+    recording.say_how(stderr);
     writeln!(stderr, "ringfence: the command runs without a fence").ok();
-    let mut collector = Collector::new();
-    let mut progress = Progress::new();
     let running = launched.release()?;
-    let descriptor = recorder
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|source| Failure::Unknown {
-            what: "the recorder's stream",
-            source,
-        })?;
-    let bell = lookup
-        .bell()
-        .try_clone_to_owned()
-        .map_err(|source| Failure::Unknown {
-            what: "the resolver's events",
-            source,
-        })?;
-    let exit = running.wait(&[descriptor.as_fd(), bell.as_fd()], |_| {
-        drain(&mut recorder, &mut collector);
-        lookup.take();
-        progress.show(collector.progress());
+    let (stream, bell) = recording.descriptors()?;
+    let exit = running.wait(&[stream.as_fd(), bell.as_fd()], |_| {
+        recording.take();
         true
     })?;
-    drain(&mut recorder, &mut collector);
-    progress.clear();
-    let tally = recorder.tally()?;
     let mut notes = Vec::new();
-    if !recorder.sees_capabilities() {
+    if !recording.recorder.sees_capabilities() {
         notes.push(
             "this kernel does not tell which capabilities are used, so the command ran without any"
                 .to_owned(),
         );
     }
-    if tally.unlisted > 0 {
-        notes.push(format!(
-            "the kernel did not show {} system calls: their list may lack some, so that `--tight` takes the default ones, and \
-             so may `[kernel] allow`; files, sockets and capabilities are whole",
-            tally.unlisted
-        ));
+    let code = match seconds {
+        // That it is ended by the clock was wanted.
+        Some(_) if exit.timed_out => 0,
+        _ => exit.code,
+    };
+    let words = words.iter().map(|word| word.as_encoded_bytes().into());
+    let facts = facts(words.collect(), &place, recording.recorder.name(), began);
+    recording.finish(facts, &place, (code, exit.peak), notes)
+}
+
+/// Records a process that runs already. It stands in a cgroup with others, so it is known by itself.
+fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Observation, Failure> {
+    let place = Place::of_process(pid)?;
+    let onlooker = Onlooker::of(pid)?;
+    let mut recording = Recording::start()?;
+    let began = SystemTime::now();
+    let words = arguments_of(pid);
+    let processes = recording.recorder.follow(pid.cast_unsigned())?;
+    for directory in confine::cgroups_of(processes)? {
+        recording.recorder.begin_network(&directory)?;
     }
-    let not_told = if recorder.tells_questions_apart() {
-        0
-    } else {
-        NOT_TOLD
-    };
-    let mut trace = Trace {
-        facts: facts(command, &place, recorder.name(), began),
-        records: collector.records(&recorder.counts()?),
-        end: end(&exit, &tally, &collector, seconds.is_some(), not_told),
-    };
-    lookup.finish(&mut trace);
-    Ok(Observation {
-        trace,
-        variables: place.variables(),
-        notes,
-    })
+    recording.say_how(stderr);
+    writeln!(
+        stderr,
+        "ringfence: process {pid} and what comes of it is recorded until it ends, or this is interrupted; it goes on as it is"
+    )
+    .ok();
+    let (stream, bell) = recording.descriptors()?;
+    onlooker.wait(seconds, &[stream.as_fd(), bell.as_fd()], || {
+        recording.take()
+    })?;
+    let mut notes = vec![
+        "what the process opened, mapped or connected before is not in it, nor the libraries that it began with: learn from a \
+         start of it as well, and merge"
+            .to_owned(),
+    ];
+    if !recording.recorder.sees_capabilities() {
+        notes.push(
+            "this kernel does not tell which capabilities are used: the profile keeps none"
+                .to_owned(),
+        );
+    }
+    let facts = facts(words, &place, recording.recorder.name(), began);
+    recording.finish(facts, &place, (0, Peak::default()), notes)
+}
+
+/// Its command line, as long as it has one.
+fn arguments_of(pid: i32) -> Vec<Text> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = line.strip_suffix(&[0]).unwrap_or(&line);
+    line.split(|&byte| byte == 0).map(Into::into).collect()
+}
+
+/// A recording that stands.
+struct Recording {
+    recorder: Recorder,
+    lookup: Lookup,
+    collector: Collector,
+    progress: Progress,
+}
+
+impl Recording {
+    fn start() -> Result<Self, Failure> {
+        let mut recorder = Recorder::open()?;
+        let lookup = Lookup::start()?;
+        recorder.resolve_by(&lookup.place())?;
+        Ok(Self {
+            recorder,
+            lookup,
+            collector: Collector::new(),
+            progress: Progress::new(),
+        })
+    }
+
+    fn say_how(&self, stderr: &mut dyn Write) {
+        let way = match self.recorder.refusal() {
+            None => self.recorder.name().to_owned(),
+            Some(reason) => format!("{}; not at the hooks: {reason}", self.recorder.name()),
+        };
+        writeln!(stderr, "ringfence: recording by {way}").ok();
+    }
+
+    /// The recorder's stream, and what tells of names.
+    fn descriptors(&self) -> Result<(OwnedFd, OwnedFd), Failure> {
+        let copied = |descriptor: BorrowedFd<'_>, what| {
+            descriptor
+                .try_clone_to_owned()
+                .map_err(|source| Failure::Unknown { what, source })
+        };
+        Ok((
+            copied(self.recorder.as_fd(), "the recorder's stream")?,
+            copied(self.lookup.bell(), "the resolver's events")?,
+        ))
+    }
+
+    /// Takes in what has been told.
+    fn take(&mut self) {
+        drain(&mut self.recorder, &mut self.collector);
+        self.lookup.take();
+        let lost = self.recorder.lost();
+        self.progress.show(self.collector.progress(), lost);
+    }
+
+    /// The trace of it; `ended` is the exit code, and what was used at most.
+    fn finish(
+        mut self,
+        facts: Facts,
+        place: &Place,
+        ended: (u8, Peak),
+        mut notes: Vec<String>,
+    ) -> Result<Observation, Failure> {
+        self.recorder.end()?;
+        drain(&mut self.recorder, &mut self.collector);
+        self.progress.clear();
+        let tally = self.recorder.tally()?;
+        if tally.unlisted > 0 {
+            notes.push(format!(
+                "the kernel did not show {} system calls: their list may lack some, so that `--tight` takes the default ones, \
+                 and so may `[kernel] allow`; files, sockets and capabilities are whole",
+                tally.unlisted
+            ));
+        }
+        let not_told = if self.recorder.tells_questions_apart() {
+            0
+        } else {
+            NOT_TOLD
+        };
+        let mut trace = Trace {
+            facts,
+            records: self.collector.records(&self.recorder.counts()?),
+            end: end(ended, &tally, &self.collector, not_told),
+        };
+        self.lookup.finish(&mut trace);
+        Ok(Observation {
+            trace,
+            variables: place.variables(),
+            notes,
+        })
+    }
 }
 
 fn drain(recorder: &mut Recorder, collector: &mut Collector) {
@@ -174,7 +291,7 @@ fn request(command: &[OsString], place: &Place) -> Request {
     }
 }
 
-fn facts(command: &[OsString], place: &Place, recorder: &'static str, began: SystemTime) -> Facts {
+fn facts(command: Vec<Text>, place: &Place, recorder: &'static str, began: SystemTime) -> Facts {
     let variables = place.variables();
     let values = Variables::KNOWN
         .iter()
@@ -187,10 +304,7 @@ fn facts(command: &[OsString], place: &Place, recorder: &'static str, began: Sys
     let run = RandomState::new().hash_one(since) & 0xffff_ffff;
     Facts {
         run: format!("{run:08x}"),
-        command: command
-            .iter()
-            .map(|word| word.as_encoded_bytes().into())
-            .collect(),
+        command,
         variables: values,
         recorder: recorder.to_owned(),
         kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -202,8 +316,7 @@ fn facts(command: &[OsString], place: &Place, recorder: &'static str, began: Sys
     }
 }
 
-/// `was_timed` says that being ended by the clock was wanted.
-fn end(exit: &Exit, tally: &Tally, collector: &Collector, was_timed: bool, not_told: u64) -> End {
+fn end((exit, peak): (u8, Peak), tally: &Tally, collector: &Collector, not_told: u64) -> End {
     let names = |numbers: &[u32]| -> Vec<String> {
         let names = numbers
             .iter()
@@ -215,11 +328,7 @@ fn end(exit: &Exit, tally: &Tally, collector: &Collector, was_timed: bool, not_t
         .union(collector.surfaces());
     let losses = collector.losses(tally).into_iter();
     End {
-        exit: if was_timed && exit.timed_out {
-            0
-        } else {
-            exit.code
-        },
+        exit,
         lost: losses
             .map(|(reason, count)| (reason.to_owned(), count))
             .collect(),
@@ -228,8 +337,8 @@ fn end(exit: &Exit, tally: &Tally, collector: &Collector, was_timed: bool, not_t
         system_calls: names(&tally.made),
         names: BTreeSet::new(),
         unlisted_calls: tally.unlisted,
-        peak_memory: exit.peak.memory,
-        peak_tasks: exit.peak.tasks,
+        peak_memory: peak.memory,
+        peak_tasks: peak.tasks,
     }
 }
 

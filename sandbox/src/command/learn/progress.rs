@@ -32,14 +32,19 @@ impl Progress {
         }
     }
 
-    /// Shows how many acts were told, and how many of them differ.
-    pub(super) fn show(&mut self, (events, distinct): (u64, usize)) {
+    /// Shows how many acts were told, how many of them differ, and how many were lost.
+    pub(super) fn show(&mut self, (events, distinct): (u64, usize), lost: Option<u64>) {
         let Some(bar) = &self.bar else {
             return;
         };
         if self.drawn.elapsed() >= PERIOD {
             self.drawn = Instant::now();
-            bar.set_message(format!("{events} records, {distinct} kinds of acts"));
+            let lost = match lost {
+                Some(0) => String::new(),
+                Some(lost) => format!(", {lost} LOST"),
+                None => ", losses not known".to_owned(),
+            };
+            bar.set_message(format!("{events} records, {distinct} kinds of acts{lost}"));
             bar.tick();
         }
     }

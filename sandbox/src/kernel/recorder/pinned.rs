@@ -1,0 +1,461 @@
+//! The programs that record, loaded once: pinned like those that judge, shared by all recordings.
+//!
+//! Those on hooks stay attached: they ask one number where nothing is recorded. Those on tracepoints would cost every system
+//! call of the host, so they are attached while a recording stands, by whoever comes first, and taken off by whoever goes
+//! last. A recorder that was killed is collected by the next run of any kind.
+
+use std::{
+    fs::{self, File},
+    hash::{BuildHasher as _, RandomState},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Btf, EbpfLoader,
+    maps::{self, MapData, MapError},
+    programs::{
+        Program, RawTracePoint,
+        links::{FdLink, PinnedLink},
+    },
+};
+use aya_obj::generated::bpf_map_type;
+use nix::fcntl::{Flock, FlockArg};
+use ringfence_abi::limits::{RECORD_RING_BYTES, RECORDINGS, SEEN};
+
+use super::{PREFIX, read::SEEN_BYTES, read::WORDS, refused};
+use crate::kernel::{
+    Error, collect as collecting,
+    engine::{self, OBJECT, YOUNGER_HOOKS, open},
+    fence::absent_is_fine,
+    layout::Kernel,
+    pins::{self, Pins, STATE},
+};
+
+/// How it is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// At the hooks that a fence judges at.
+    Hooks,
+    /// By the system calls that succeeded.
+    Calls,
+}
+
+/// A program on a tracepoint, whether a kernel without the tracepoint will do, and whether it only serves recordings that
+/// know their tasks one by one.
+pub(super) struct OnTracepoint {
+    pub(super) name: &'static str,
+    pub(super) tracepoint: &'static str,
+    pub(super) required: bool,
+    pub(super) follows: bool,
+}
+
+const fn needed(name: &'static str, tracepoint: &'static str) -> OnTracepoint {
+    OnTracepoint {
+        name,
+        tracepoint,
+        required: true,
+        follows: false,
+    }
+}
+
+const fn following(name: &'static str, tracepoint: &'static str) -> OnTracepoint {
+    OnTracepoint {
+        follows: true,
+        ..needed(name, tracepoint)
+    }
+}
+
+const CALLS: [OnTracepoint; 6] = [
+    needed("record_enter", "sys_enter"),
+    needed("record_exit", "sys_exit"),
+    needed("record_execute", "sched_process_exec"),
+    // Since 6.14.
+    OnTracepoint {
+        required: false,
+        ..needed("record_capability", "cap_capable")
+    },
+    following("record_fork", "sched_process_fork"),
+    following("record_gone", "sched_process_exit"),
+];
+
+/// What lists system calls beside the hooks, and what follows tasks.
+const BESIDE_HOOKS: [OnTracepoint; 5] = [
+    needed("record_made", "sys_enter"),
+    needed("record_succeeded", "sys_exit"),
+    following("record_fork", "sched_process_fork"),
+    following("record_gone", "sched_process_exit"),
+    following("record_renumbered", "sched_process_exec"),
+];
+
+/// Maps that only fences need, and how small they may be here.
+const OTHERS: [(&str, u32); 4] = [
+    ("TASKS", 1),
+    ("IPC_OBJECTS", 1),
+    ("FLOWS", 128),
+    ("TRAFFIC", 1),
+];
+
+/// Maps that recordings share. `TASKS` is empty here, and says so to whoever removes versions that nobody needs.
+const MAPS: [&str; 5] = [
+    "TASKS",
+    "RECORDINGS",
+    "RECORDED",
+    "RECORDED_BY",
+    "RECORDED_TASKS",
+];
+
+impl Way {
+    pub(super) const ALL: [Self; 2] = [Self::Hooks, Self::Calls];
+
+    pub(super) fn tracepoints(self) -> &'static [OnTracepoint] {
+        match self {
+            Self::Hooks => &BESIDE_HOOKS,
+            Self::Calls => &CALLS,
+        }
+    }
+
+    /// Where a tracepoint's programs can be preempted (since 7.0, include/trace/bpf_probe.h), the kernel leaves out each run
+    /// that would begin on the same processor meanwhile. Hooks have no such limit (kernel/bpf/trampoline.c,
+    /// `bpf_prog_check_recur`).
+    pub(super) fn only_lists(self, name: &str) -> bool {
+        let mut lists = self.tracepoints().iter().filter(|one| !one.follows);
+        self == Self::Hooks && lists.any(|one| one.name == name)
+    }
+
+    /// The name of its version, without dashes in the role.
+    pub(super) fn digest(self) -> String {
+        engine::digest(match self {
+            Self::Hooks => "recordhooks",
+            Self::Calls => "recordcalls",
+        })
+    }
+}
+
+/// The maps that recordings share, and a place among them.
+pub(super) struct Place {
+    pub(super) pins: Pins,
+    /// The number of the recording.
+    pub(super) number: u32,
+    pub(super) shared: Shared,
+    /// Whether the programs were not there.
+    pub(super) loaded_now: bool,
+    record: PathBuf,
+    /// Says that the recorder is alive.
+    _alive: Flock<File>,
+}
+
+/// The maps that recordings share.
+pub(super) struct Shared {
+    pub(super) recordings: maps::Array<MapData, [u64; WORDS]>,
+    pub(super) recorded: maps::HashMap<MapData, u64, u32>,
+    pub(super) by: maps::Array<MapData, u32>,
+    pub(super) tasks: maps::HashMap<MapData, u32, u32>,
+    seen: maps::HashOfMaps<MapData, u32>,
+    records: maps::HashOfMaps<MapData, u32>,
+}
+
+impl Shared {
+    fn open(pins: &Pins) -> Result<Self, Error> {
+        Ok(Self {
+            recordings: open(pins, "RECORDINGS")?,
+            recorded: open(pins, "RECORDED")?,
+            by: open(pins, "RECORDED_BY")?,
+            tasks: open(pins, "RECORDED_TASKS")?,
+            seen: open(pins, "SEEN")?,
+            records: open(pins, "RECORDS")?,
+        })
+    }
+
+    /// Lets go of the tasks of a recording.
+    pub(super) fn stop(&mut self, number: u32) -> Result<(), Error> {
+        let cgroups: Vec<u64> = of(&self.recorded, number);
+        for cgroup in cgroups {
+            absent_is_fine("RECORDED", self.recorded.remove(&cgroup))?;
+        }
+        let tasks: Vec<u32> = of(&self.tasks, number);
+        for task in tasks {
+            absent_is_fine("RECORDED_TASKS", self.tasks.remove(&task))?;
+        }
+        Ok(())
+    }
+
+    /// Removes every entry of a recording; entries that are not there are fine.
+    fn forget(&mut self, number: u32) -> Result<(), Error> {
+        self.stop(number)?;
+        absent_is_fine("SEEN", self.seen.remove(&number))?;
+        absent_is_fine("RECORDS", self.records.remove(&number))
+    }
+}
+
+/// The keys whose value this is.
+fn of<K: aya::Pod>(map: &maps::HashMap<MapData, K, u32>, number: u32) -> Vec<K> {
+    let entries = map.iter().flatten();
+    entries
+        .filter(|(_, found)| *found == number)
+        .map(|(key, _)| key)
+        .collect()
+}
+
+impl Place {
+    /// Finds the programs of an earlier recording, or loads and pins them; then takes a number, makes the maps of this recording and
+    /// attaches what is on tracepoints. Optional ones that there are not are named.
+    pub(super) fn take(way: Way) -> Result<(Self, Own, Vec<&'static str>), Error> {
+        let (pins, _turn) = Pins::open(&way.digest())?;
+        let loaded_now = !pins.is_complete();
+        if loaded_now {
+            pins::remove(&pins.version)?;
+            if let Err(error) = load(&pins, way) {
+                pins::remove(&pins.version)?;
+                return Err(error);
+            }
+            let complete = pins.complete();
+            fs::create_dir(&complete).map_err(|error| Error::state(&complete, error))?;
+            collecting::other_versions(&pins)?;
+        }
+        let mut shared = Shared::open(&pins)?;
+        leftovers(&pins, &mut shared)?;
+        let (number, record, alive) = reserve(&pins)?;
+        let mut place = Self {
+            pins,
+            number,
+            shared,
+            loaded_now,
+            record,
+            _alive: alive,
+        };
+        let made = Own::create(&mut place).and_then(|own| Ok((own, place.attach(way, false)?)));
+        match made {
+            Ok((own, missing)) => Ok((place, own, missing)),
+            Err(error) => {
+                place.give_back()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Attaches what is on tracepoints, unless another recording has: what every recording needs, or what follows tasks. The caller
+    /// has its turn.
+    pub(super) fn attach(&self, way: Way, follows: bool) -> Result<Vec<&'static str>, Error> {
+        let mut missing = Vec::new();
+        let wanted = way.tracepoints().iter();
+        for one in wanted.filter(|one| one.follows == follows) {
+            match attach(&self.pins, one) {
+                Ok(()) => {}
+                Err(_) if !one.required => missing.push(one.name),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Says that a recording knows its tasks in this way. The caller has its turn.
+    pub(super) fn known_by(&mut self, bit: u32) -> Result<(), Error> {
+        let failed = |error| Error::map("write", "RECORDED_BY", error);
+        let by = self.shared.by.get(&0, 0).map_err(failed)?;
+        self.shared.by.set(0, by | bit, 0).map_err(failed)
+    }
+
+    /// Forgets the recording. The caller has its turn.
+    pub(super) fn give_back(&mut self) -> Result<(), Error> {
+        self.shared.forget(self.number)?;
+        fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))?;
+        rest(&self.pins, &mut self.shared)
+    }
+}
+
+/// The maps of one recording.
+pub(super) struct Own {
+    pub(super) ring: MapData,
+    pub(super) seen: MapData,
+}
+
+impl Own {
+    fn create(place: &mut Place) -> Result<Self, Error> {
+        let failed = |map, error: MapError| Error::map("create", map, engine::spell(&error));
+        let own = Self {
+            ring: ring(RECORD_RING_BYTES).map_err(|error| failed("RECORDS", error))?,
+            seen: seen(SEEN).map_err(|error| failed("SEEN", error))?,
+        };
+        let shared = &mut place.shared;
+        shared
+            .seen
+            .insert(place.number, &own.seen, 0)
+            .map_err(|error| failed("SEEN", error))?;
+        shared
+            .records
+            .insert(place.number, &own.ring, 0)
+            .map_err(|error| failed("RECORDS", error))?;
+        Ok(own)
+    }
+}
+
+/// What one recording has told: a map without type information, as [`crate::kernel::map::hash_of_maps`] asks for.
+pub(in crate::kernel) fn seen(entries: u32) -> Result<MapData, MapError> {
+    let bytes = u32::try_from(SEEN_BYTES).unwrap_or(u32::MAX);
+    let kind = bpf_map_type::BPF_MAP_TYPE_HASH as u32;
+    let definition = aya_obj::Map::new_from_params(kind, bytes, 8, entries, 0);
+    MapData::create(definition, "ringfence_seen", None)
+}
+
+/// The stream of one recording.
+pub(in crate::kernel) fn ring(bytes: u32) -> Result<MapData, MapError> {
+    let kind = bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
+    let definition = aya_obj::Map::new_from_params(kind, 0, 0, bytes, 0);
+    MapData::create(definition, "ringfence_acts", None)
+}
+
+fn reserve(pins: &Pins) -> Result<(u32, PathBuf, Flock<File>), Error> {
+    for number in 0..RECORDINGS {
+        let path = pins.fences.join(number.to_string());
+        let state = |error| Error::state(&path, error);
+        if path.exists() {
+            continue;
+        }
+        let file = File::create_new(&path).map_err(state)?;
+        let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, error)| Error::state(&path, error.into()))?;
+        return Ok((number, path, alive));
+    }
+    Err(Error::Recording(format!(
+        "there are {RECORDINGS} recordings already, which is all that there is room for"
+    )))
+}
+
+/// Forgets the recordings of every way whose recorder is gone. The caller has its turn.
+pub(in crate::kernel) fn collect() -> Result<(), Error> {
+    for way in Way::ALL {
+        let fences = Path::new(STATE).join("fences").join(way.digest());
+        let is_empty = |mut listing: fs::ReadDir| listing.next().is_none();
+        if fs::read_dir(&fences).map_or(true, is_empty) {
+            continue;
+        }
+        let pins = Pins::of(&way.digest());
+        // Programs that were removed have taken everything with them.
+        if pins.is_complete() {
+            leftovers(&pins, &mut Shared::open(&pins)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn leftovers(pins: &Pins, shared: &mut Shared) -> Result<(), Error> {
+    let unreadable = |error| Error::state(&pins.fences, error);
+    for entry in fs::read_dir(&pins.fences).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(number) = name.and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        if collecting::is_held(&path)? {
+            continue;
+        }
+        shared.forget(number)?;
+        fs::remove_file(&path).map_err(|error| Error::state(&path, error))?;
+    }
+    rest(pins, shared)
+}
+
+/// Takes the programs off the tracepoints where no recording stands any more.
+fn rest(pins: &Pins, shared: &mut Shared) -> Result<(), Error> {
+    let unreadable = |error| Error::state(&pins.fences, error);
+    let mut standing = fs::read_dir(&pins.fences).map_err(unreadable)?;
+    if standing.next().is_some() {
+        return Ok(());
+    }
+    shared
+        .by
+        .set(0, 0, 0)
+        .map_err(|error| Error::map("write", "RECORDED_BY", error))?;
+    for one in Way::ALL.iter().flat_map(|way| way.tracepoints()) {
+        let link = pins.link(one.name);
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::state(link, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn attach(pins: &Pins, one: &OnTracepoint) -> Result<(), Error> {
+    let path = pins.link(one.name);
+    if path.exists() {
+        return Ok(());
+    }
+    let spelled = |error: &dyn std::error::Error| refused(one.tracepoint, engine::spell(error));
+    let mut program =
+        RawTracePoint::from_pin(pins.program(one.name)).map_err(|error| spelled(&error))?;
+    let link = program
+        .attach(one.tracepoint)
+        .and_then(|link| Ok(FdLink::from(program.take_link(link)?)))
+        .map_err(|error| spelled(&error))?;
+    // The pin is what keeps it.
+    let _pinned: PinnedLink = link.pin(&path).map_err(|error| Error::pin(&path, error))?;
+    Ok(())
+}
+
+fn load(pins: &Pins, way: Way) -> Result<(), Error> {
+    let kernel = Kernel::read()?;
+    let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
+    // One key as long as the programs stay: who is recorded cannot read it.
+    let random = [
+        RandomState::new().hash_one(0),
+        RandomState::new().hash_one(1),
+    ];
+    let setattr_has_mapping = u32::from(kernel.setattr_has_mapping);
+    let mut loader = EbpfLoader::new();
+    let prepared = engine::prepare(pins)?;
+    for (name, path) in &prepared {
+        loader.map_pin_path(name, path);
+    }
+    for (name, least) in OTHERS {
+        loader.map_max_entries(name, least);
+    }
+    let mut object = loader
+        .btf(Some(&types))
+        .override_global("LAYOUT", kernel.offsets.as_slice(), true)
+        .override_global("SETATTR_HAS_MAPPING", &setattr_has_mapping, true)
+        .override_global("HASH_KEY", random.as_slice(), true)
+        .load(OBJECT)?;
+    for name in MAPS {
+        let map = object
+            .map_mut(name)
+            .ok_or_else(|| Error::map("find", name, "the object does not define it"))?;
+        let path = pins.map(name);
+        map.pin(&path).map_err(|error| Error::pin(&path, error))?;
+    }
+    for (name, program) in object.programs_mut() {
+        let Some(hook) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        put_in_place(pins, way, &kernel, &types, (name, hook), program)?;
+    }
+    Ok(())
+}
+
+fn put_in_place(
+    pins: &Pins,
+    way: Way,
+    kernel: &Kernel,
+    types: &Btf,
+    (name, hook): (&str, &str),
+    program: &mut Program,
+) -> Result<(), Error> {
+    let loaded = match program {
+        Program::Lsm(_) if way == Way::Calls => return Ok(()),
+        Program::Lsm(_) if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook) => return Ok(()),
+        Program::Lsm(_) => return engine::attach(pins, name, hook, program, types),
+        Program::RawTracePoint(program) => {
+            if !way.tracepoints().iter().any(|one| one.name == name) {
+                return Ok(());
+            }
+            program.load()
+        }
+        Program::CgroupSockAddr(program) => program.load(),
+        _ => return Ok(()),
+    };
+    loaded.map_err(|error| refused(hook, engine::spell(&error)))?;
+    let path = pins.program(name);
+    program.pin(&path).map_err(|error| Error::pin(&path, error))
+}
