@@ -1,17 +1,12 @@
 //! Where the run takes place: working directory, user, private temporary directory, and the variables that say so.
 
-use std::{
-    env,
-    ffi::OsString,
-    fs, io,
-    os::unix::fs::{PermissionsExt as _, chown},
-    path::{Path, PathBuf},
-};
-
-use tempfile::TempDir;
+use std::{env, ffi::OsString, path::PathBuf};
 
 use super::Failure;
-use crate::{confine::User, profile::Variables};
+use crate::{
+    confine::{Temporary, User},
+    profile::Variables,
+};
 
 /// The surroundings of one run.
 #[derive(Debug)]
@@ -21,7 +16,7 @@ pub struct Place {
     /// Who the command runs as; the caller if `None`.
     pub user: Option<User>,
     /// The run's private temporary directory, removed in the end.
-    pub temporary: TempDir,
+    pub temporary: Temporary,
     home: Option<PathBuf>,
     name: Option<String>,
     uid: u32,
@@ -54,7 +49,7 @@ impl Place {
         };
         Ok(Self {
             directory,
-            temporary: temporary(user.as_ref())?,
+            temporary: Temporary::new(user.as_ref())?,
             user,
             home,
             name,
@@ -101,27 +96,5 @@ impl Place {
     fn configured(&self, variable: &str) -> Option<PathBuf> {
         let given = PathBuf::from(env::var_os(variable)?);
         (self.user.is_none() && given.is_absolute()).then_some(given)
-    }
-}
-
-/// A directory that only the command's user may enter.
-fn temporary(user: Option<&User>) -> Result<TempDir, Failure> {
-    let made = tempfile::Builder::new()
-        .prefix("ringfence-")
-        .permissions(fs::Permissions::from_mode(0o700))
-        .tempdir()
-        .map_err(|source| failed(&env::temp_dir(), source))?;
-    if let Some(user) = user {
-        chown(made.path(), Some(user.uid), Some(user.gid))
-            .map_err(|source| failed(made.path(), source))?;
-    }
-    Ok(made)
-}
-
-fn failed(path: &Path, source: io::Error) -> Failure {
-    Failure::File {
-        action: "make a private directory in",
-        path: path.to_owned(),
-        source,
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Pins {
     pub(super) version: PathBuf,
     /// One lock file for each fence of this version.
     pub(super) fences: PathBuf,
+    /// Keeps the filesystem, and with it all pins, where somebody unmounts it under a fence.
+    _mounted: File,
 }
 
 /// Serialises loading, reserving and collecting among processes; given back when dropped, or when the process ends. Never
@@ -46,11 +48,12 @@ impl Pins {
     pub(super) fn open(digest: &str) -> Result<(Self, Turn), Error> {
         let state = Path::new(STATE);
         private_directory(state)?;
+        // First of all: whoever has the turn removes what nobody seems to use.
+        let turn = Self::turn()?;
         let fences = state.join("fences");
         private_directory(&fences)?;
         let fences = fences.join(digest);
         private_directory(&fences)?;
-        let turn = Self::turn()?;
         let filesystem = state.join("bpf");
         private_directory(&filesystem)?;
         if statfs(&filesystem).map(|found| found.filesystem_type()) != Ok(BPF_FS_MAGIC) {
@@ -63,9 +66,11 @@ impl Pins {
             )
             .map_err(|error| Error::state(&filesystem, error.into()))?;
         }
+        let mounted = File::open(&filesystem).map_err(|error| Error::state(&filesystem, error))?;
         let pins = Self {
             version: filesystem.join(digest),
             fences,
+            _mounted: mounted,
         };
         Ok((pins, turn))
     }
@@ -92,12 +97,6 @@ impl Pins {
         self.version.join(format!("{PROGRAM}{hook}"))
     }
 
-    /// Whether this is where a program is pinned.
-    pub(super) fn is_program(&self, path: &Path) -> bool {
-        path.file_name()
-            .is_some_and(|name| name.as_bytes().starts_with(PROGRAM.as_bytes()))
-    }
-
     /// Made last: a version without it was not finished.
     pub(super) fn complete(&self) -> PathBuf {
         self.version.join("complete")
@@ -115,6 +114,12 @@ impl Pins {
     pub(super) fn is_complete(&self) -> bool {
         self.complete().exists()
     }
+}
+
+/// Whether this is where a program is pinned.
+pub(super) fn is_program(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_bytes().starts_with(PROGRAM.as_bytes()))
 }
 
 /// Removes the pins of one version directory; a missing one is fine.
