@@ -1,9 +1,7 @@
 //! The programs in the kernel, before the first fence and after the last. Each test has a `/run` of its own, and with it
 //! programs of its own.
 
-use std::process::Command;
-
-use crate::kit::{Folder, Need, Suite, Verdict, binary};
+use crate::kit::{Need, Suite, script};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Cgroup, Need::Program("unshare")];
 
@@ -54,18 +52,3 @@ wait $pid || code=$?
 grep -q 'unloaded while the fence was set up' told
 [ ! -e started ]
 "#;
-
-fn script(text: &str) -> Verdict {
-    let folder = Folder::new()?;
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "bash", "-exc"])
-        .arg(format!("mount -t tmpfs none /run\n{text}"))
-        .current_dir(folder.path())
-        .env("R", binary())
-        .output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("ended with {}:\n{told}", output.status).into())
-}

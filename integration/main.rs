@@ -10,6 +10,7 @@
 
 mod escape;
 mod exec;
+mod faults;
 mod files;
 mod kit;
 mod launch;
@@ -21,6 +22,7 @@ mod oci;
 mod outside;
 mod programs;
 mod refusal;
+mod register;
 mod resolver;
 mod rights;
 mod sections;
@@ -45,12 +47,14 @@ fn main() -> ExitCode {
     network::register(&mut suite);
     resolver::register(&mut suite);
     exec::register(&mut suite);
+    faults::register(&mut suite);
     untrusted::register(&mut suite);
     outside::register(&mut suite);
     launch::register(&mut suite);
     learn::register(&mut suite);
     load::register(&mut suite);
     refusal::register(&mut suite);
+    register::register(&mut suite);
     rights::register(&mut suite);
     sections::register(&mut suite);
     stress::register(&mut suite);

@@ -8,6 +8,7 @@ mod folder;
 mod need;
 mod prefixes;
 mod run;
+mod script;
 mod standing;
 mod suite;
 
@@ -17,5 +18,6 @@ pub(crate) use folder::Folder;
 pub(crate) use need::Need;
 pub(crate) use prefixes::prefixes;
 pub(crate) use run::{Finished, Ringfence, binary};
+pub(crate) use script::{script, told_by};
 pub(crate) use standing::Standing;
 pub(crate) use suite::{Suite, Verdict, run};

@@ -15,6 +15,7 @@
 //! | [`record`] | a stream of acts becomes a trace |
 //! | [`confine`] | the launched process: cgroup, user, capabilities, seccomp, Landlock, terminal |
 //! | [`network`] | the fence's resolver: names to addresses, and which of them are open |
+//! | [`telemetry`] | what leaves a fence for those who look on: sockets of followers, metrics |
 //! | [`oci`] | containers: a runtime's command line, bundles, hooks |
 //! | [`command`] | what the command line's verbs do |
 //! | [`cli`] | the command line |
@@ -32,6 +33,7 @@ pub mod policy;
 pub mod profile;
 pub mod record;
 pub mod report;
+pub mod telemetry;
 pub mod trace;
 
 // Test helpers are shared with integration tests, which know this crate by its name.

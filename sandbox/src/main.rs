@@ -87,6 +87,12 @@ fn act(verb: Verb) -> Result<u8, Failure> {
         Verb::Doctor(arguments) => command::doctor::doctor(arguments.json, &mut out).map(|()| 0),
         Verb::Load => command::load::load(&mut out).map(|()| 0),
         Verb::Unload => command::load::unload(&mut out),
+        Verb::Ps(arguments) => command::ps::ps(arguments.json, &mut out).map(|()| 0),
+        Verb::Stop(arguments) => {
+            command::stop::stop(arguments.id, arguments.time, &mut out).map(|()| 0)
+        }
+        Verb::Events(arguments) => command::events::events(arguments.id, &mut out).map(|()| 0),
+        Verb::Metrics => command::metrics::metrics(&mut out).map(|()| 0),
         Verb::Profile(verb) => profile(*verb, &mut out),
         Verb::Oci(verb) => {
             // What becomes the runtime, or its hook, writes by other ways.

@@ -50,6 +50,18 @@ pub enum Verb {
     Load,
     /// Remove the programs from the kernel; exits with 1 if a fence needs them
     Unload,
+    /// List the fences that stand on this host (as root)
+    Ps(PsArguments),
+    /// End what runs behind a fence, and with it the fence (as root)
+    Stop(StopArguments),
+    /// Follow what happens behind the fences of this host, those that start later included (as root)
+    ///
+    /// Writes lines of JSON until it is ended: `standing` for each fence that stands, then `start`, `event` and `end` of each,
+    /// `abandoned` where a supervisor was killed, and `lost` with how many lines found no room because this was not read fast
+    /// enough.
+    Events(EventsArguments),
+    /// The fences of this host in the text format of Prometheus (as root)
+    Metrics,
     /// Show, test and describe profiles
     #[command(subcommand)]
     Profile(Box<ProfileVerb>),
@@ -317,6 +329,33 @@ pub struct DoctorArguments {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `ringfence ps`.
+#[derive(Debug, Args)]
+pub struct PsArguments {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ringfence stop`.
+#[derive(Debug, Args)]
+pub struct StopArguments {
+    /// The fence's number, as ps shows it
+    #[arg(value_name = "ID")]
+    pub id: u64,
+    /// How long its tasks have before they are killed
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub time: std::time::Duration,
+}
+
+/// `ringfence events`.
+#[derive(Debug, Args)]
+pub struct EventsArguments {
+    /// Only of this fence, by its number, as ps shows it
+    #[arg(value_name = "ID")]
+    pub id: Option<u64>,
 }
 
 /// `ringfence report`.

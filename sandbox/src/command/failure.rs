@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{compile, confine, kernel, oci, policy::Standing, profile};
+use crate::{compile, confine, kernel, oci, policy::Standing, profile, telemetry};
 
 /// The fence could not be set up, or the command could not be started. Nothing runs.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,9 @@ pub enum Failure {
     /// A container's runtime, bundle or state.
     #[error(transparent)]
     Oci(#[from] oci::Error),
+    /// Looking on from outside.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
     /// A call of a container runtime.
     #[error("{0}")]
     Runtime(Box<Failure>),

@@ -2,15 +2,20 @@
 
 pub mod check;
 pub mod doctor;
+pub mod events;
 mod failure;
 pub mod learn;
 pub mod load;
 pub mod look;
+pub mod metrics;
 pub mod oci;
 mod place;
 pub mod profile;
+pub mod ps;
 pub mod report;
 pub mod run;
+pub mod stop;
+mod told;
 pub mod why;
 
 pub use failure::Failure;

@@ -3,18 +3,16 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs, io,
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{MetadataExt as _, PermissionsExt as _, chown},
-    },
+    fs,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use tempfile::TempDir;
-
 use super::Failure;
-use crate::{confine::User, profile::Variables};
+use crate::{
+    confine::{Temporary, User},
+    profile::Variables,
+};
 
 /// The surroundings of one run.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ pub struct Place {
     /// Who the command runs as; the caller if `None`.
     pub user: Option<User>,
     /// The run's private temporary directory, removed in the end.
-    pub temporary: TempDir,
+    pub temporary: Temporary,
     home: Option<PathBuf>,
     name: Option<String>,
     uid: u32,
@@ -57,7 +55,7 @@ impl Place {
         };
         Ok(Self {
             directory,
-            temporary: temporary(user.as_ref())?,
+            temporary: Temporary::new(user.as_ref())?,
             user,
             home,
             name,
@@ -84,7 +82,7 @@ impl Place {
             .map(|home| PathBuf::from(OsStr::from_bytes(home)));
         Ok(Self {
             directory: fs::read_link(own.join("cwd")).map_err(unknown)?,
-            temporary: temporary(None)?,
+            temporary: Temporary::new(None)?,
             home: home.or_else(|| user.home.clone()),
             name: user.name.clone(),
             uid,
@@ -131,27 +129,5 @@ impl Place {
     fn configured(&self, variable: &str) -> Option<PathBuf> {
         let given = PathBuf::from(env::var_os(variable)?);
         (self.user.is_none() && given.is_absolute()).then_some(given)
-    }
-}
-
-/// A directory that only the command's user may enter.
-fn temporary(user: Option<&User>) -> Result<TempDir, Failure> {
-    let made = tempfile::Builder::new()
-        .prefix("ringfence-")
-        .permissions(fs::Permissions::from_mode(0o700))
-        .tempdir()
-        .map_err(|source| failed(&env::temp_dir(), source))?;
-    if let Some(user) = user {
-        chown(made.path(), Some(user.uid), Some(user.gid))
-            .map_err(|source| failed(made.path(), source))?;
-    }
-    Ok(made)
-}
-
-fn failed(path: &Path, source: io::Error) -> Failure {
-    Failure::File {
-        action: "make a private directory in",
-        path: path.to_owned(),
-        source,
     }
 }

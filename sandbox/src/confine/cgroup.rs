@@ -22,7 +22,7 @@ const END_SECONDS: u64 = 10;
 /// How the directories of fences begin.
 const PREFIX: &str = "ringfence-";
 /// From this age on, a directory that nobody holds has been left.
-const SETTLED: Duration = Duration::from_secs(2);
+pub(super) const SETTLED: Duration = Duration::from_secs(2);
 /// Period in microseconds for cpu.max: the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
 
@@ -139,9 +139,12 @@ impl Cgroup {
     /// If the kernel's list cannot be read.
     pub fn processes(&self) -> Result<Vec<i32>, Error> {
         let mut found = Vec::new();
-        collect_processes(&self.directory, &mut found)
-            .map_err(|source| failed("list the tasks of", &self.directory, source))?;
-        Ok(found)
+        match collect_processes(&self.directory, &mut found) {
+            // Somebody else has removed it, which is possible only when nobody is in it.
+            Err(error) if is_gone(&error) => Ok(Vec::new()),
+            Err(source) => Err(failed("list the tasks of", &self.directory, source)),
+            Ok(()) => Ok(found),
+        }
     }
 
     /// The most that it has held at a time; nothing where its controllers are not there or do not tell.
@@ -165,9 +168,10 @@ impl Cgroup {
     /// # Errors
     /// If the kernel's answer cannot be read.
     pub fn populated(&self) -> Result<bool, Error> {
-        let path = self.directory.join("cgroup.events");
-        let text = fs::read_to_string(&path).map_err(|source| failed("read", &path, source))?;
-        Ok(text.lines().any(|line| line == "populated 1"))
+        match is_populated(&self.directory) {
+            Err(error) if is_gone(&error) => Ok(false),
+            other => other.map_err(|source| failed("read the state of", &self.directory, source)),
+        }
     }
 
     /// Opens the file that polls ready (`POLLPRI`) when [`Self::populated`] may have changed.
@@ -213,7 +217,10 @@ impl Cgroup {
     /// # Errors
     /// If the kernel refuses.
     pub fn remove(&mut self) -> Result<(), Error> {
-        remove_tree(&self.directory).map_err(|source| failed("remove", &self.directory, source))
+        match remove_tree(&self.directory) {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other.map_err(|source| failed("remove", &self.directory, source)),
+        }
     }
 
     fn limit(&self, place: &CgroupPlace, limits: &Limits) -> Result<(), Error> {
@@ -320,7 +327,18 @@ fn make_directory(parent: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-fn collect_processes(directory: &Path, found: &mut Vec<i32>) -> io::Result<()> {
+/// What reading a cgroup that was removed gives (fs/kernfs/dir.c, `kernfs_get_active`).
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT))
+}
+
+/// Whether a task is left in the cgroup or below.
+pub(super) fn is_populated(directory: &Path) -> io::Result<bool> {
+    let text = fs::read_to_string(directory.join("cgroup.events"))?;
+    Ok(text.lines().any(|line| line == "populated 1"))
+}
+
+pub(super) fn collect_processes(directory: &Path, found: &mut Vec<i32>) -> io::Result<()> {
     let text = fs::read_to_string(directory.join("cgroup.procs"))?;
     found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
     for entry in fs::read_dir(directory)? {
@@ -355,7 +373,7 @@ fn kill_process(pid: i32) -> Result<(), Error> {
     }
 }
 
-fn wait_for_change(events: &File, patience: Duration) -> Result<(), Error> {
+pub(super) fn wait_for_change(events: &File, patience: Duration) -> Result<(), Error> {
     let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
     let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::from(20u8));
     match poll(&mut fds, patience) {

@@ -98,6 +98,14 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// The private temporary directory.
+    #[error("cannot make a private directory in {}", .path.display())]
+    Temporary {
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The fence's tasks are still there although they were killed.
     #[error("tasks in cgroup {} did not end within {seconds} s of SIGKILL; look at its cgroup.procs", .path.display())]
     CgroupBusy {

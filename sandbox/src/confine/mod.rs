@@ -31,7 +31,9 @@ mod seccomp;
 mod signals;
 mod standings;
 mod step;
+mod stop;
 mod syscalls;
+mod temporary;
 mod terminal;
 mod user;
 
@@ -48,6 +50,8 @@ pub use recorded::{
     system_call_name,
 };
 pub use running::{Exit, Peak, Running, TIMED_OUT};
+pub use stop::{Foreign, Stopped};
+pub use temporary::Temporary;
 pub use user::User;
 
 pub use syscalls::{always_open, closed_calls};

@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{
     Cgroup, Engine, Error, fence,
     pins::{self, Pins, STATE},
+    register,
 };
 
 /// Forgets the fences whose supervisor and whose tasks are gone. A fence that still holds a task stays as it is, and so does
@@ -40,14 +41,33 @@ pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
         if cgroup.as_ref().is_some_and(is_populated) {
             continue;
         }
+        register::forget(&path)?;
         fence::forget(&mut engine.maps, id, cgroup.map(|cgroup| cgroup.id))?;
         fs::remove_file(&path).map_err(|error| Error::state(&path, error))?;
+    }
+    numbers_without_a_record(engine)
+}
+
+/// Frees numbers whose taker was killed before it wrote its record: records come and go in turn, and this is our turn.
+fn numbers_without_a_record(engine: &mut Engine) -> Result<(), Error> {
+    let unreadable = |error| Error::map("read", "COUNTERS", error);
+    let numbers: Vec<u32> = engine
+        .maps
+        .counters
+        .keys()
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
+    for id in numbers {
+        let record = engine.pins.fences.join(id.to_string());
+        if !record.exists() {
+            fence::forget(&mut engine.maps, id, None)?;
+        }
     }
     Ok(())
 }
 
 /// The cgroup that a record names.
-fn read(record: &Path) -> Option<Cgroup> {
+pub(super) fn read(record: &Path) -> Option<Cgroup> {
     let text = fs::read(record).ok()?;
     let end = text.iter().position(|&byte| byte == b'\n')?;
     Some(Cgroup {
@@ -108,7 +128,7 @@ pub(super) fn other_versions(pins: &Pins) -> Result<(), Error> {
         // The roles of one version stand side by side.
         let is_sibling = suffix(&version) == suffix(&pins.version);
         if !is_sibling && is_idle(&version) {
-            pins::remove(&version)?;
+            remove(&version)?;
         }
     }
     Ok(())
@@ -142,11 +162,20 @@ pub(super) fn every_version() -> Result<Unloaded, Error> {
         if is_needed || !is_idle(&version) {
             unloaded.kept += 1;
         } else {
-            pins::remove(&version)?;
+            remove(&version)?;
             unloaded.removed += 1;
         }
     }
     Ok(unloaded)
+}
+
+/// Removes a version and the records of its fences, none of which is held.
+fn remove(version: &Path) -> Result<(), Error> {
+    pins::remove(version)?;
+    if let Some(name) = version.file_name() {
+        pins::remove(&Path::new(STATE).join("fences").join(name))?;
+    }
+    Ok(())
 }
 
 /// A version's name without its role.

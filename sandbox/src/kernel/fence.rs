@@ -2,13 +2,17 @@
 
 use std::{
     fs::{self, File},
+    io::{self, Write as _},
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use aya::maps::{Map, MapData, RingBuf};
 use aya_obj::generated::bpf_map_type;
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use ringfence_abi::{
     limits::{EVENT_RING_BYTES, FENCES},
     network::Resolver,
@@ -21,6 +25,7 @@ use super::{
     engine::{Maps, Role},
     map, misses, names,
     pins::Pins,
+    register,
     table::{self, Table},
     traffic::{self, Traffic},
 };
@@ -36,11 +41,11 @@ pub(super) const SIZES: [usize; 3] = [SMALL_WORDS, MEDIUM_WORDS, LARGE_WORDS];
 pub struct Fence {
     /// Identifier, never 0.
     pub id: u32,
-    cgroup: Cgroup,
+    pub(super) cgroup: Cgroup,
     size_class: u8,
     /// Whether the programs that redirect are on its cgroup.
     redirects: bool,
-    record: PathBuf,
+    pub(super) record: PathBuf,
     events: Option<RingBuf<MapData>>,
     _alive: Flock<File>,
 }
@@ -193,7 +198,7 @@ impl Fence {
             dropped,
             // A watching program that is left out tells less, and lets nothing through.
             missed: match engine.role {
-                Role::Judge => misses::count(&engine.pins)?,
+                Role::Judge => misses::count(&engine.pins.version)?,
                 Role::Watch => 0,
             },
         })
@@ -229,6 +234,8 @@ impl Fence {
     /// # Errors
     /// Where a map cannot be written; a later run collects what is left.
     pub fn remove(self, engine: &mut Engine) -> Result<(), Error> {
+        // Who collects leftovers in between would take a number without a record for one of them, and give it away.
+        let _turn = Pins::turn()?;
         self.take_down(engine)
     }
 
@@ -256,7 +263,8 @@ impl Fence {
     }
 
     /// The counters go last, after the record: until then nobody else can take the identifier.
-    fn take_down(&self, engine: &mut Engine) -> Result<(), Error> {
+    pub(super) fn take_down(&self, engine: &mut Engine) -> Result<(), Error> {
+        register::forget(&self.record)?;
         fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))?;
         let pins: &Pins = &engine.pins;
         attach::detach(pins, &mut engine.maps, engine.role, &self.cgroup)?;
@@ -325,16 +333,40 @@ fn reserve(engine: &mut Engine, cgroup: &Cgroup) -> Result<(u32, Flock<File>, Pa
             Err(error) => return Err(Error::map("write", "COUNTERS", spell(&error))),
         }
         let path = engine.pins.fences.join(id.to_string());
-        let state = |error| Error::state(&path, error);
-        let mut text = format!("{}\n", cgroup.id).into_bytes();
-        text.extend(cgroup.directory.as_os_str().as_bytes());
-        fs::write(&path, text).map_err(state)?;
-        let file = File::open(&path).map_err(state)?;
-        let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, error)| Error::state(&path, error.into()))?;
-        return Ok((id, alive, path));
+        match recorded(&path, cgroup) {
+            Ok(Some(alive)) => return Ok((id, alive, path)),
+            // Of a fence that other maps hold: their filesystem was unmounted.
+            Ok(None) => absent_is_fine("COUNTERS", engine.maps.counters.remove(&id))?,
+            Err(error) => {
+                absent_is_fine("COUNTERS", engine.maps.counters.remove(&id))?;
+                return Err(Error::state(&path, error));
+            }
+        }
     }
     Err(Error::TooMany(FENCES))
+}
+
+/// Writes a record and locks it; `None` if another supervisor holds it.
+fn recorded(path: &Path, cgroup: &Cgroup) -> io::Result<Option<Flock<File>>> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    let mut alive = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(alive) => alive,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, errno)) => return Err(errno.into()),
+    };
+    let mut text = format!("{}\n", cgroup.id).into_bytes();
+    text.extend(cgroup.directory.as_os_str().as_bytes());
+    let written = alive.set_len(0).and_then(|()| alive.write_all(&text));
+    if let Err(error) = written {
+        // Without its cgroup it would be collected while the fence stands.
+        fs::remove_file(path)?;
+        return Err(error);
+    }
+    Ok(Some(alive))
 }
 
 /// A label as the map holds it, in the order of its fields.

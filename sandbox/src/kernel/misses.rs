@@ -16,7 +16,7 @@ use std::{
 
 use aya_obj::generated::bpf_prog_info;
 
-use super::{Error, pins::Pins};
+use super::{Error, pins};
 
 // `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const OBJECT_GET: libc::c_long = 7;
@@ -39,12 +39,12 @@ struct InfoAttributes {
 }
 
 /// How many runs of the pinned programs have been left out since they were loaded.
-pub(super) fn count(pins: &Pins) -> Result<u64, Error> {
-    let unreadable = |error| Error::state(&pins.version, error);
+pub(super) fn count(version: &Path) -> Result<u64, Error> {
+    let unreadable = |error| Error::state(version, error);
     let mut sum = 0;
-    for entry in fs::read_dir(&pins.version).map_err(unreadable)? {
+    for entry in fs::read_dir(version).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if pins.program_at(&path).is_none() {
+        if pins::program_at(&path).is_none() {
             continue;
         }
         sum += of_pinned(&path)?;

@@ -29,6 +29,8 @@ pub(super) struct Pins {
     pub(super) version: PathBuf,
     /// One lock file for each fence of this version.
     pub(super) fences: PathBuf,
+    /// Keeps the filesystem, and with it all pins, where somebody unmounts it under a fence.
+    _mounted: Option<File>,
 }
 
 /// Serialises loading, reserving and collecting among processes; given back when dropped, or when the process ends. Never
@@ -43,10 +45,11 @@ impl Pins {
     pub(super) fn open(digest: &str) -> Result<(Self, Turn), Error> {
         let state = Path::new(STATE);
         private_directory(state)?;
+        // First of all: whoever has the turn removes what nobody seems to use.
+        let turn = Self::turn()?;
         let fences = state.join("fences");
         private_directory(&fences)?;
         private_directory(&fences.join(digest))?;
-        let turn = Self::turn()?;
         let filesystem = state.join("bpf");
         private_directory(&filesystem)?;
         if statfs(&filesystem).map(|found| found.filesystem_type()) != Ok(BPF_FS_MAGIC) {
@@ -59,7 +62,12 @@ impl Pins {
             )
             .map_err(|error| Error::state(&filesystem, error.into()))?;
         }
-        Ok((Self::of(digest), turn))
+        let mounted = File::open(&filesystem).map_err(|error| Error::state(&filesystem, error))?;
+        let pins = Self {
+            _mounted: Some(mounted),
+            ..Self::of(digest)
+        };
+        Ok((pins, turn))
     }
 
     /// Where things are, whether they are there or not.
@@ -68,6 +76,7 @@ impl Pins {
         Self {
             version: state.join("bpf").join(digest),
             fences: state.join("fences").join(digest),
+            _mounted: None,
         }
     }
 
@@ -93,11 +102,6 @@ impl Pins {
         self.version.join(format!("{PROGRAM}{hook}"))
     }
 
-    /// The name of the program that is pinned at `path`, if one is.
-    pub(super) fn program_at<'path>(&self, path: &'path Path) -> Option<&'path str> {
-        path.file_name()?.to_str()?.strip_prefix(PROGRAM)
-    }
-
     /// Made last: a version without it was not finished.
     pub(super) fn complete(&self) -> PathBuf {
         self.version.join("complete")
@@ -115,6 +119,11 @@ impl Pins {
     pub(super) fn is_complete(&self) -> bool {
         self.complete().exists()
     }
+}
+
+/// The name of the program that is pinned at `path`, if one is.
+pub(super) fn program_at(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.strip_prefix(PROGRAM)
 }
 
 /// Removes the pins of one version directory; a missing one is fine.

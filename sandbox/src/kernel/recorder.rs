@@ -20,7 +20,11 @@ use self::{
     pinned::{Place, Way},
     read::{BEFORE_TALLY, Told, WORDS, decode, numbers, seen_of},
 };
-use super::{Error, Host, engine, misses, pins::Pins, reader::Reader};
+use super::{
+    Error, Host, engine, misses,
+    pins::{self, Pins},
+    reader::Reader,
+};
 use crate::trace::{Act, Tally};
 
 pub(super) use pinned::{collect, ring, seen};
@@ -253,7 +257,7 @@ impl Recorder {
         let unreadable = |error| Error::state(&pins.version, error);
         for entry in std::fs::read_dir(&pins.version).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
-            let Some(name) = pins.program_at(&path) else {
+            let Some(name) = pins::program_at(&path) else {
                 continue;
             };
             let count = misses::of_pinned(&path)?;

@@ -57,7 +57,7 @@ pub(super) fn run(engine: &mut Engine, cgroup: &Cgroup) -> Result<(), Error> {
         .map_err(|error| Error::state(&tasks, error))?;
     let fence = Fence::install(engine, &policy(), cgroup)?;
     let code = attempt(tasks.as_raw_fd(), &path);
-    fence.remove(engine)?;
+    fence.take_down(engine)?;
     match code.map_err(|error| Error::state(&file, error))? {
         0 => match std::fs::remove_file(&file) {
             Ok(()) => Ok(()),

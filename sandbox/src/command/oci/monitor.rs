@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{choice, log::Log, prepare, standing};
 use crate::{
-    command::{Failure, run},
+    command::{
+        Failure,
+        run::{self, Line},
+        told::Told,
+    },
     compile::Explainer,
     confine::Probe,
-    kernel::{self, Events, Fence},
+    kernel::{self, Events, Fence, Subject},
     oci::{Bundle, Container, Detached, Held, Host, OwnCgroup, Record},
 };
 
@@ -38,6 +42,7 @@ struct Enclosure {
     cgroup: OwnCgroup,
     explainer: Explainer,
     log: Log,
+    told: Told,
     held: Held,
 }
 
@@ -120,6 +125,14 @@ impl Enclosure {
             fence.remove(&mut engine)?;
             return Err(Failure::Argument("the fence has no events".to_owned()));
         };
+        let subject = Subject::Container(container.id.clone());
+        let told = match Told::begin(&fence, &policy.profile, subject) {
+            Ok(told) => told,
+            Err(failure) => {
+                fence.remove(&mut engine)?;
+                return Err(failure);
+            }
+        };
         Ok(Some(Self {
             engine,
             fence,
@@ -127,6 +140,7 @@ impl Enclosure {
             cgroup,
             explainer,
             log,
+            told,
             held,
         }))
     }
@@ -144,9 +158,13 @@ impl Enclosure {
     }
 
     fn drain(&mut self) {
+        self.told.look();
         while let Some(event) = self.events.next_event() {
             match event {
-                Ok(event) => self.log.event(&event, &self.explainer),
+                Ok(event) => {
+                    self.told.event(&Line::of(&event, &[]));
+                    self.log.event(&event, &self.explainer);
+                }
                 Err(_) => self.log.malformed(),
             }
         }
@@ -155,6 +173,7 @@ impl Enclosure {
     fn end(mut self) -> Result<(), Failure> {
         let totals = self.fence.totals(&self.engine)?;
         self.log.end(totals);
+        self.told.end(totals);
         let removed = self.fence.remove(&mut self.engine);
         drop(self.held);
         Ok(removed?)

@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use super::Record;
 use crate::{
-    command::Failure,
+    command::{Failure, told::Told},
     confine::{self, Cgroup, CgroupPlace, Probe},
     event::Event,
-    kernel::{self, Events, Fence, Host, Totals, Traffic},
+    kernel::{self, Events, Fence, Host, Subject, Totals, Traffic},
     policy::{Limits, Policy},
 };
 
@@ -215,6 +216,12 @@ impl Watch {
                 Err(_) => self.malformed += 1,
             }
         }
+    }
+
+    /// Enters the fence in the register, and tells those who follow.
+    pub(super) fn told(&self, record: &Record) -> Result<Told, Failure> {
+        let subject = Subject::Command(record.command.clone());
+        Told::begin(&self.fence, &record.profile, subject)
     }
 
     /// Counts what passes from here on.

@@ -2,6 +2,7 @@
 
 mod closed;
 mod engine;
+mod line;
 mod narrator;
 mod peer;
 mod prepare;
@@ -13,9 +14,11 @@ mod traffic;
 
 pub(super) use engine::open as open_engine;
 pub use engine::{EngineChoice, try_engine};
+pub(super) use line::Line;
 pub use record::{Denial, Record, last_run};
 pub(super) use resolver::{HOSTS, SERVERS, place as place_of};
 pub use summary::paragraph;
+pub(super) use summary::printable;
 
 use std::{
     ffi::OsString,
@@ -97,6 +100,13 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
             return Err(failure);
         }
     };
+    if let Some(told) = watch
+        .as_ref()
+        .map(|watch| watch.told(&record))
+        .transpose()?
+    {
+        narrator.tell(told);
+    }
     let ended = launched
         .release()
         .map_err(Failure::from)
@@ -106,7 +116,9 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         });
     tell(watch.as_mut(), names.as_ref(), &mut narrator, &mut record);
     if let Some(watch) = &watch {
-        record.count(watch.totals(&enforcer)?, watch.malformed);
+        let totals = watch.totals(&enforcer)?;
+        narrator.end(totals);
+        record.count(totals, watch.malformed);
         let led = |address| {
             let names = names.as_ref().map(|names| names.of(address));
             names.into_iter().flatten().collect()
@@ -174,6 +186,7 @@ fn tell(
     narrator: &mut Narrator<'_>,
     record: &mut Record,
 ) {
+    narrator.look();
     if let Some(names) = names {
         let (queries, lost) = names.events();
         for query in queries {

@@ -10,15 +10,17 @@ use serde::Serialize;
 use super::{
     Options, Record,
     engine::Enforcer,
+    line::Line,
     record::Denial,
     resolver::Names,
     sighting, summary,
     traffic::{self, Destination},
 };
 use crate::{
-    command::Failure,
+    command::{Failure, told::Told},
     compile::Explainer,
-    event::{Cause, Event, Peer, Program, Source},
+    event::Event,
+    kernel::Totals,
     network::QueryEvent,
     policy::{Grade, Standing},
 };
@@ -33,38 +35,10 @@ pub(super) struct Narrator<'a> {
     quiet: bool,
     lines: usize,
     events: Option<File>,
+    /// Those who follow the fence, if it is one that can be followed.
+    told: Option<Told>,
     /// The first error of writing; nothing is tried after it.
     broken: Option<io::Error>,
-}
-
-/// An event as a line of JSON.
-#[derive(Serialize)]
-struct Line<'a> {
-    time_ns: u64,
-    verdict: &'static str,
-    operation: &'a str,
-    cause: Cause,
-    path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_bytes: Option<&'a [u8]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    other: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<PeerLine<'a>>,
-    needed: Vec<&'static str>,
-    granted: Vec<&'static str>,
-    user: u32,
-    programs: &'a [Program],
-    source: Source,
-}
-
-/// A peer, and the names that led there.
-#[derive(Serialize)]
-struct PeerLine<'a> {
-    address: std::net::IpAddr,
-    port: u16,
-    protocol: u8,
-    names: &'a [String],
 }
 
 /// A query as a line of JSON.
@@ -111,6 +85,7 @@ impl<'a> Narrator<'a> {
             quiet: options.quiet,
             lines: 0,
             events,
+            told: None,
             broken: None,
         }
     }
@@ -143,6 +118,25 @@ impl<'a> Narrator<'a> {
     /// A sentence about the run itself.
     pub(super) fn note(&mut self, text: &str) {
         self.say(text);
+    }
+
+    /// Tells those who follow as well, from here on.
+    pub(super) fn tell(&mut self, told: Told) {
+        self.told = Some(told);
+    }
+
+    /// Looks who follows, before events are told.
+    pub(super) fn look(&mut self) {
+        if let Some(told) = &mut self.told {
+            told.look();
+        }
+    }
+
+    /// The end of the fence, for those who follow.
+    pub(super) fn end(&mut self, totals: Totals) {
+        if let Some(told) = self.told.take() {
+            told.end(totals);
+        }
     }
 
     /// One event.
@@ -218,31 +212,14 @@ impl<'a> Narrator<'a> {
     }
 
     fn write_event(&mut self, event: &Event, names: &[String]) {
-        let path = String::from_utf8_lossy(&event.path);
-        let other = event
-            .other
-            .as_ref()
-            .map(|other| String::from_utf8_lossy(other));
-        let line = Line {
-            time_ns: event.time,
-            verdict: if event.denied { "deny" } else { "audit" },
-            operation: event.operation_name(),
-            cause: event.cause,
-            path_bytes: (path != String::from_utf8_lossy(&event.path) || path.contains('\u{fffd}'))
-                .then_some(event.path.as_slice()),
-            path: &path,
-            other: other.as_deref(),
-            peer: event.peer.map(|peer| peer_line(&peer, names)),
-            needed: summary::right_names(event.needed),
-            granted: summary::right_names(event.granted),
-            user: event.user,
-            programs: &event.chain,
-            source: event.source,
-        };
+        let line = Line::of(event, names);
         self.write_line(&line);
     }
 
     fn write_line(&mut self, line: &impl Serialize) {
+        if let Some(told) = &mut self.told {
+            told.event(line);
+        }
         let Some(file) = &mut self.events else {
             return;
         };
@@ -258,15 +235,6 @@ impl<'a> Narrator<'a> {
                 "the file of events cannot be written any more: {error}"
             ));
         }
-    }
-}
-
-fn peer_line<'a>(peer: &Peer, names: &'a [String]) -> PeerLine<'a> {
-    PeerLine {
-        address: peer.address,
-        port: peer.port,
-        protocol: peer.protocol,
-        names,
     }
 }
 

@@ -215,7 +215,7 @@ pub(super) fn object(denial: &Denial) -> String {
 }
 
 /// Without control characters, which may steer a terminal.
-pub(super) fn printable(path: &str) -> String {
+pub(in crate::command) fn printable(path: &str) -> String {
     path.chars()
         .flat_map(|character| {
             let plain = !character.is_control();
