@@ -1,17 +1,60 @@
-//! Chooses the eBPF object that the program embeds, as `$OUT_DIR/ringfence.bpf.o`.
+//! What the program embeds: the eBPF object, as `$OUT_DIR/ringfence.bpf.o`, and the launcher of containers, as `$OUT_DIR/launch`.
 //!
-//! It is the one that is checked in beside the kernel room, unless `RINGFENCE_BPF_OBJECT` names another one: that is how
-//! `cargo xtask test` tries what it has just built from source. Nothing is compiled here, so that a plain `cargo build`
-//! needs a stable compiler only.
+//! The object is the one that is checked in beside the kernel room, unless `RINGFENCE_BPF_OBJECT` names another one: that is how
+//! `cargo xtask test` tries what it has just built from source. It is not compiled here, so that a plain `cargo build` needs a
+//! stable compiler only. The launcher is: the same compiler makes it, for the same machine, without a C library.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 const CHECKED_IN: &str = "src/kernel/ringfence.bpf.o";
 const CHOICE: &str = "RINGFENCE_BPF_OBJECT";
 
+/// The launcher's sources.
+const LAUNCHER: &str = "launcher";
+
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
+    choose_object()?;
+    compile_launcher()
+}
+
+/// A program of its own for whatever image a container has: static, and a few kilobytes.
+fn compile_launcher() -> Result<(), String> {
+    println!("cargo::rerun-if-changed={LAUNCHER}");
+    let mut compiler = Command::new(variable("RUSTC")?);
+    compiler
+        .args(["--edition=2024", "--crate-name=launch", "--crate-type=bin"])
+        .args(["-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols"])
+        .args(["-Crelocation-model=static", "-Clink-arg=-static"])
+        .args(["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib"])
+        .arg("--target")
+        .arg(variable("TARGET")?)
+        .arg("-o")
+        .arg(variable("OUT_DIR")?.join("launch"))
+        .arg(
+            variable("CARGO_MANIFEST_DIR")?
+                .join(LAUNCHER)
+                .join("main.rs"),
+        );
+    if let Some(linker) = env::var_os("RUSTC_LINKER") {
+        let mut word = std::ffi::OsString::from("-Clinker=");
+        word.push(linker);
+        compiler.arg(word);
+    }
+    let status = compiler
+        .status()
+        .map_err(|error| format!("could not start {compiler:?}: {error}"))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "the launcher of containers does not compile: {compiler:?}"
+        )),
+    }
+}
+
+fn choose_object() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed={CHOICE}");
     let object = match env::var_os(CHOICE) {
         Some(given) => PathBuf::from(given),

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use crate::kit::{Folder, binary};
 
 /// The shell's own applets that the tests use.
-const APPLETS: [&str; 12] = [
+const APPLETS: [&str; 21] = [
     "sh", "cat", "echo", "id", "ls", "mount", "sleep", "touch", "true", "cp", "kill", "unshare",
+    "mv", "rm", "chroot", "mknod", "chmod", "nslookup", "grep", "nc", "ps",
 ];
 
 /// A container to be.
@@ -39,13 +40,17 @@ impl Bundle {
         folder.file("rootfs/data/kept", "kept\n")?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("rf-{}-{number}", std::process::id());
-        let runtime = match runtime.strip_prefix("ringfence-") {
+        let program = match runtime.strip_prefix("ringfence-") {
             Some(_) => {
                 let link = folder.at(runtime);
                 symlink(binary(), &link)?;
                 link
             }
             None => PathBuf::from(runtime),
+        };
+        let runtime = match runtime.ends_with("crun") && is_hybrid() {
+            true => in_one_hierarchy(&folder, &program)?,
+            false => program,
         };
         let bundle = Self {
             folder,
@@ -221,6 +226,24 @@ impl Ended {
     }
 }
 
+/// Whether controllers are in hierarchies of their own: crun then makes no cgroup in that of version 2.
+fn is_hybrid() -> bool {
+    !Path::new("/sys/fs/cgroup/cgroup.procs").exists()
+}
+
+/// A script that stands for `program` and sees a hierarchy of version 2 alone.
+fn in_one_hierarchy(folder: &Folder, program: &Path) -> Result<PathBuf, Failed> {
+    let script = folder.at("in-one-hierarchy");
+    let text = format!(
+        "#!/bin/sh\nexec unshare -m --propagation private sh -c 'umount -R /sys/fs/cgroup && \
+         mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"' sh {} \"$@\"\n",
+        program.display()
+    );
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(script)
+}
+
 /// What `runc spec` writes, without what this host may lack.
 fn configuration(id: &str, script: &str) -> Value {
     let all = json!([
@@ -236,7 +259,7 @@ fn configuration(id: &str, script: &str) -> Value {
             "terminal": false,
             "user": { "uid": 0, "gid": 0 },
             "args": ["sh", "-c", script],
-            "env": ["PATH=/bin", "HOME=/tmp"],
+            "env": ["PATH=/bin", "HOME=/root"],
             "cwd": "/",
             "capabilities": { "bounding": all, "effective": all, "permitted": all },
             "noNewPrivileges": false

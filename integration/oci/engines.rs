@@ -18,7 +18,7 @@ use crate::kit::{Need, Suite, Verdict, binary};
 const SCRIPT: &str = "cat /data/kept; echo x > /data/made; mount -t tmpfs x /data || echo closed";
 const IMAGE: &str = "localhost/ringfence-test:1";
 
-const PODMAN: &[Need] = &[
+const HOOKED_PODMAN: &[Need] = &[
     Need::Root,
     Need::BpfLsm,
     Need::Program("runc"),
@@ -26,9 +26,19 @@ const PODMAN: &[Need] = &[
     Need::Program("podman"),
     Need::Program("conmon"),
 ];
+const PODMAN: &[Need] = &[
+    Need::Root,
+    Need::Landlock,
+    Need::Cgroup,
+    Need::Program("runc"),
+    Need::Program("busybox"),
+    Need::Program("podman"),
+    Need::Program("conmon"),
+];
 const CONTAINERD: &[Need] = &[
     Need::Root,
-    Need::BpfLsm,
+    Need::Landlock,
+    Need::Cgroup,
     Need::Program("runc"),
     Need::Program("busybox"),
     Need::Program("podman"),
@@ -40,7 +50,7 @@ pub(crate) fn register(suite: &mut Suite) {
     suite.test("oci::podman_runs_behind_the_fence", PODMAN, podman);
     suite.test(
         "oci::a_hook_refuses_what_the_bundle_leaves_open",
-        PODMAN,
+        HOOKED_PODMAN,
         hooks_folder,
     );
     suite.test(
@@ -61,6 +71,11 @@ impl Podman {
     fn new() -> Result<Self, Failed> {
         let bundle = Bundle::of("ringfence-runc", "true")?;
         let podman = Self { bundle };
+        // Its own defaults are above what some hosts have.
+        fs::write(
+            podman.at("containers.conf"),
+            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n",
+        )?;
         let layer = podman.at("layer.tar");
         let packed = Command::new("tar")
             .arg("-C")
@@ -81,6 +96,7 @@ impl Podman {
 
     fn call(&self, words: &[OsString]) -> Result<(Option<i32>, String, String), Failed> {
         let mut command = Command::new("podman");
+        command.env("CONTAINERS_CONF", self.at("containers.conf"));
         for option in ["root", "runroot", "tmpdir"] {
             command
                 .arg(format!("--{option}"))

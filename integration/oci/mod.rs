@@ -2,6 +2,8 @@
 
 mod bundle;
 mod engines;
+mod fallback;
+mod names;
 mod runtimes;
 
 use crate::kit::{Need, Suite};
@@ -10,12 +12,35 @@ use crate::kit::{Need, Suite};
 pub(crate) fn register(suite: &mut Suite) {
     runtimes::register(suite);
     engines::register(suite);
+    fallback::register(suite);
+    names::register(suite);
 }
 
-/// Containers behind the fence.
+/// Containers behind the fence, by whichever engine this kernel takes.
 const FENCED: &[Need] = &[
     Need::Root,
+    Need::Landlock,
+    Need::Cgroup,
+    Need::Program("runc"),
+    Need::Program("crun"),
+    Need::Program("busybox"),
+];
+
+/// Containers behind hooks.
+const HOOKED: &[Need] = &[
+    Need::Root,
     Need::BpfLsm,
+    Need::Cgroup,
+    Need::Program("runc"),
+    Need::Program("crun"),
+    Need::Program("busybox"),
+];
+
+/// Containers where no hooks judge.
+const UNHOOKED: &[Need] = &[
+    Need::Root,
+    Need::NoBpfLsm,
+    Need::Landlock,
     Need::Cgroup,
     Need::Program("runc"),
     Need::Program("crun"),

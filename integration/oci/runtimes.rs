@@ -10,64 +10,60 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::FENCED;
 use super::bundle::Bundle;
-use crate::kit::{Need, Suite, Verdict};
+use super::{FENCED, HOOKED};
+use crate::kit::{Suite, Verdict};
 
-const BEHIND: [&str; 2] = ["ringfence-runc", "ringfence-crun"];
+pub(super) const BEHIND: [&str; 2] = ["ringfence-runc", "ringfence-crun"];
 /// Waits until it is killed.
-const FOREVER: &str = "while :; do sleep 1; done";
+pub(super) const FOREVER: &str = "while :; do sleep 1; done";
 
 pub(crate) fn register(suite: &mut Suite) {
-    for (name, body) in [
+    for (name, needs, body) in [
         (
             "oci::what_the_profile_does_not_allow_is_denied",
+            FENCED,
             denied as fn(&str) -> Verdict,
         ),
-        ("oci::what_exec_adds_is_fenced", exec_is_fenced),
-        ("oci::a_leaked_descriptor_leads_nowhere", leaked_descriptor),
-        ("oci::tasks_outside_are_out_of_reach", tasks_outside),
-        ("oci::nothing_is_left_behind", nothing_is_left),
+        ("oci::what_exec_adds_is_fenced", FENCED, exec_is_fenced),
+        (
+            "oci::a_leaked_descriptor_leads_nowhere",
+            HOOKED,
+            leaked_descriptor,
+        ),
+        ("oci::tasks_outside_are_out_of_reach", HOOKED, tasks_outside),
+        ("oci::nothing_is_left_behind", FENCED, nothing_is_left),
         (
             "oci::a_killed_monitor_leaves_the_fence_standing",
+            HOOKED,
             killed_monitor,
         ),
     ] {
         for runtime in BEHIND {
             let named = format!("{name}[{runtime}]");
-            suite.test(named, FENCED, move || body(runtime));
+            suite.test(named, needs, move || body(runtime));
         }
     }
-    for (name, body) in [
+    for (name, needs, body) in [
         (
             "oci::exec_below_the_containers_cgroup_is_fenced",
+            HOOKED,
             exec_below as fn() -> Verdict,
         ),
         (
             "oci::a_container_without_a_cgroup_of_its_own_does_not_start",
+            HOOKED,
             shared_cgroup,
         ),
         (
             "oci::a_profile_that_is_not_there_keeps_the_container_from_starting",
+            FENCED,
             missing_profile,
         ),
-        (
-            "oci::the_answers_are_the_runtimes",
-            answers as fn() -> Verdict,
-        ),
+        ("oci::the_answers_are_the_runtimes", FENCED, answers),
     ] {
-        suite.test(name, FENCED, body);
+        suite.test(name, needs, body);
     }
-    suite.test(
-        "oci::where_there_is_no_fence_no_container_starts",
-        &[
-            Need::Root,
-            Need::NoBpfLsm,
-            Need::Program("runc"),
-            Need::Program("busybox"),
-        ],
-        no_fence_no_container,
-    );
 }
 
 /// Each act by itself, with the same container unfenced as the control.
@@ -115,7 +111,7 @@ fn exec_is_fenced(runtime: &str) -> Verdict {
     let script = "cat /data/kept; echo x > /data/made";
     let added = bundle.call(&["exec", "@", "sh", "-c", script])?;
     added.claim(
-        added.out() == "kept\n" && added.err().contains("Permission denied"),
+        added.out() == "kept\n" && is_denied(&added.err()),
         "an exec that may not write",
     )?;
     let file = bundle.path().join("process.json");
@@ -130,11 +126,16 @@ fn exec_is_fenced(runtime: &str) -> Verdict {
         .iter()
         .all(|line| added.out().contains(line));
     added.claim(
-        holds && added.err().contains("Permission denied"),
+        holds && is_denied(&added.err()),
         "a described exec that has nothing more than the container",
     )?;
     ended(&bundle)?;
     absent(&bundle.at("data/made"))
+}
+
+/// A hook denies with the one, a mount with the other.
+fn is_denied(complaint: &str) -> bool {
+    complaint.contains("Permission denied") || complaint.contains("Read-only file system")
 }
 
 /// runc puts a process into a cgroup below the container's if it is told to.
@@ -255,36 +256,24 @@ fn answers() -> Verdict {
     Ok(())
 }
 
-fn no_fence_no_container() -> Verdict {
-    let bundle = Bundle::of("ringfence-runc", "echo started")?;
-    let refused = bundle.call(&["run", "@"])?;
-    refused.claim(
-        refused.code() != Some(0) && refused.out().is_empty(),
-        "no start",
-    )?;
-    refused.complains("ringfence: ")?;
-    let bare = Bundle::of("runc", "echo started")?;
-    bare.call(&["run", "@"])?.says("started\n")
-}
-
-fn created(bundle: &Bundle) -> Verdict {
+pub(super) fn created(bundle: &Bundle) -> Verdict {
     let created = bundle.create()?;
     created.claim(created.code() == Some(0), "a container that was created")
 }
 
-fn started(bundle: &Bundle) -> Verdict {
+pub(super) fn started(bundle: &Bundle) -> Verdict {
     created(bundle)?;
     bundle.call(&["start", "@"])?.says("")
 }
 
 /// Killed and deleted.
-fn ended(bundle: &Bundle) -> Verdict {
+pub(super) fn ended(bundle: &Bundle) -> Verdict {
     bundle.call(&["kill", "@", "KILL"])?.says("")?;
     bundle.call(&["delete", "--force", "@"])?.says("")
 }
 
 /// The process that owns the container's fence.
-fn monitor_of(bundle: &Bundle) -> Result<Option<i32>, Failed> {
+pub(super) fn monitor_of(bundle: &Bundle) -> Result<Option<i32>, Failed> {
     for file in fs::read_dir("/run/ringfence/containers")? {
         let file = file?.path();
         if !fs::read_to_string(&file)?.contains(bundle.id()) {
@@ -309,7 +298,7 @@ fn monitor_of(bundle: &Bundle) -> Result<Option<i32>, Failed> {
     Ok(None)
 }
 
-fn absent(path: &Path) -> Verdict {
+pub(super) fn absent(path: &Path) -> Verdict {
     if path.exists() {
         return Err(format!("{} is there", path.display()).into());
     }
@@ -318,7 +307,7 @@ fn absent(path: &Path) -> Verdict {
 
 /// No record is about this container, or none after a while: a runtime waits ten seconds for its monitor, which may take longer
 /// to end where the processor is emulated and busy.
-fn nothing_names(bundle: &Bundle) -> Verdict {
+pub(super) fn nothing_names(bundle: &Bundle) -> Verdict {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match no_record_names(bundle) {

@@ -106,7 +106,7 @@ fn oci(verb: OciVerb) -> Result<u8, Failure> {
     match verb {
         OciVerb::Runtime { setup, words } => command::oci::runtime(&options(setup), &words),
         OciVerb::Run { setup, id, bundle } => command::oci::bundle(&options(setup), &bundle, id),
-        OciVerb::Hook { profile } => command::oci::hook(profile),
+        OciVerb::Hook { profile, fallback } => command::oci::hook(profile, fallback),
         OciVerb::Monitor => command::oci::monitor(),
         OciVerb::Install(host) => command::oci::install(
             host.engine.into(),

@@ -490,6 +490,9 @@ pub enum OciVerb {
         /// Profile of containers that name none
         #[arg(short, long, value_name = "PROFILE")]
         profile: Option<String>,
+        /// The bundle was changed for the fallback engine
+        #[arg(long, hide = true)]
+        fallback: bool,
     },
     /// Tell an engine of the runtime `ringfence`: write its configuration, and print it
     Install(EngineArguments),

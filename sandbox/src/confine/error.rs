@@ -48,6 +48,22 @@ pub enum Error {
         /// The number.
         fd: i32,
     },
+    /// A step of fencing a container from outside.
+    #[error("cannot {what} of the container: {source}")]
+    Container {
+        /// What was tried.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The directory in the container that the launcher is to be in.
+    #[error("{} in the container is not the empty directory that its runtime was to make: {reason}", .path.display())]
+    LauncherPlace {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A user that does not exist.
     #[error("there is no user {name:?}; give a name of the user database, or uid[:gid] in numbers")]
     UnknownUser {

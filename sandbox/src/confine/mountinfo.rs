@@ -3,8 +3,13 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::error::Error;
 
@@ -25,6 +30,22 @@ pub(super) struct Mount {
 /// The mounts of the caller's mount namespace, in mount order.
 pub(super) fn mounts() -> Result<Vec<Mount>, Error> {
     Ok(parse(&read(MOUNTINFO)?))
+}
+
+/// The mounts that this thread sees, which may have another namespace and root than its process; `proc` is the host's /proc.
+pub(super) fn mounts_of_thread(proc: BorrowedFd<'_>) -> Result<Vec<Mount>, Error> {
+    const PATH: &str = "thread-self/mountinfo";
+    let failed = |source| Error::Proc {
+        path: PATH.to_owned(),
+        source,
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = openat(proc, PATH, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    let mut text = Vec::new();
+    fs::File::from(file)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    Ok(parse(&text))
 }
 
 /// The path of the caller's cgroup in the v2 hierarchy, below the hierarchy's root; `None` without one.

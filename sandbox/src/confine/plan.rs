@@ -266,7 +266,7 @@ pub(super) fn ranges_without(stay: &[RawFd]) -> Vec<(u32, u32)> {
 
 /// A filter cannot change at exec. Under BPF LSM it leaves open what any program may use, and the hooks judge who does;
 /// the fallback has no eyes for programs, and holds all to what the whole profile says.
-fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
+pub(super) fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
     let fallback = engine == Engine::Fallback;
     let by_path = fallback::judges_unix_sockets(probe.landlock_abi);
     let programs = policy.programs.iter().filter(|_| !fallback);

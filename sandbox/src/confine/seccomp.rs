@@ -150,6 +150,16 @@ impl Program {
         self.instructions.len()
     }
 
+    /// Its instructions as the kernel reads them.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let encoded = self.instructions.iter().flat_map(|one| {
+            let [a, b] = one.code.to_ne_bytes();
+            let [c, d, e, f] = one.value.to_ne_bytes();
+            [a, b, one.if_true, one.if_false, c, d, e, f]
+        });
+        encoded.collect()
+    }
+
     /// `struct sock_fprog` for seccomp(2): valid as long as `self` is.
     pub(super) fn header(&self) -> libc::sock_fprog {
         libc::sock_fprog {

@@ -65,6 +65,12 @@ impl Upstream {
         }
     }
 
+    /// The servers that a text of the form of `/etc/resolv.conf` names.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        Self::Servers(servers(text))
+    }
+
     fn servers(&self) -> Result<Vec<SocketAddr>, String> {
         match self {
             Self::Servers(servers) => Ok(servers.clone()),

@@ -84,6 +84,8 @@ pub enum Act {
         bundle: PathBuf,
         /// Its name; the runtime complains if it is not there.
         id: Option<String>,
+        /// How many descriptors above 2 it gets by option.
+        descriptors: u32,
     },
     /// A process is added to a container.
     Exec {
@@ -91,6 +93,10 @@ pub enum Act {
         process: Option<PathBuf>,
         /// The container.
         id: Option<String>,
+        /// Where in the command line the process' own words begin, if they are there.
+        command: Option<usize>,
+        /// How many descriptors above 2 it gets by option.
+        descriptors: u32,
     },
     /// Nothing starts.
     Other,
@@ -142,7 +148,7 @@ fn parse(words: &[OsString], directory: &Path, complaint: &mut Complaint) -> Res
     };
     match verb.to_str() {
         Some(verb @ ("create" | "run")) => start(verb, rest, directory),
-        Some("exec") => exec(rest, directory),
+        Some("exec") => exec(rest, words.len(), directory),
         Some("restore") => Err(Error::Verb {
             verb: "restore",
             reason: "restored processes execute nothing, which is when a process is put behind a fence",
@@ -153,10 +159,13 @@ fn parse(words: &[OsString], directory: &Path, complaint: &mut Complaint) -> Res
 
 fn start(verb: &str, words: &[OsString], directory: &Path) -> Result<Act, Error> {
     let mut bundle = directory.to_owned();
+    let mut descriptors = 0;
     let mut options = Options::of(words, verb, START_VALUES, START_FLAGS);
     while let Some(option) = options.next_option()? {
-        if let ("bundle" | "b", value) = option {
-            bundle = directory.join(value);
+        match option {
+            ("bundle" | "b", value) => bundle = directory.join(value),
+            ("preserve-fds", value) => descriptors = options.number(value)?,
+            _ => {}
         }
     }
     let rest = options.rest();
@@ -167,20 +176,34 @@ fn start(verb: &str, words: &[OsString], directory: &Path) -> Result<Act, Error>
     Ok(Act::Start {
         bundle,
         id: name(rest),
+        descriptors,
     })
 }
 
-fn exec(words: &[OsString], directory: &Path) -> Result<Act, Error> {
+/// `all` is how many words the whole command line has, of which `words` are the last.
+fn exec(words: &[OsString], all: usize, directory: &Path) -> Result<Act, Error> {
     let mut process = None;
+    let mut descriptors = 0;
     let mut options = Options::of(words, "exec", EXEC_VALUES, EXEC_FLAGS);
     while let Some(option) = options.next_option()? {
-        if let ("process" | "p", value) = option {
-            process = Some(directory.join(value));
+        match option {
+            ("process" | "p", value) => process = Some(directory.join(value)),
+            ("preserve-fds", value) => descriptors = options.number(value)?,
+            _ => {}
         }
+    }
+    let own = options.rest().get(1..).unwrap_or_default();
+    // Some runtimes read an option here, others a word of the process.
+    if let Some(option) = own.first()
+        && option.as_bytes().starts_with(b"-")
+    {
+        return Err(options.refuse(option));
     }
     Ok(Act::Exec {
         process,
         id: name(options.rest()),
+        command: (!own.is_empty()).then_some(all - own.len()),
+        descriptors,
     })
 }
 
@@ -257,6 +280,11 @@ impl<'a> Options<'a> {
         Ok(Some((option, value)))
     }
 
+    fn number(&self, value: &OsStr) -> Result<u32, Error> {
+        let number = value.to_str().and_then(|value| value.parse().ok());
+        number.ok_or_else(|| self.refuse(value))
+    }
+
     fn refuse(&self, word: &OsStr) -> Error {
         Error::Option {
             option: word.to_string_lossy().into_owned(),
@@ -305,6 +333,7 @@ mod tests {
         Ok(Act::Start {
             bundle: bundle.into(),
             id: Some(id.to_owned()),
+            descriptors: 0,
         })
     }
 
@@ -326,10 +355,20 @@ mod tests {
             read("exec --process /p --detach --pid-file /f c1"),
             Ok(Act::Exec {
                 process: Some("/p".into()),
-                id: Some("c1".to_owned())
+                id: Some("c1".to_owned()),
+                command: None,
+                descriptors: 0,
             })
         );
-        assert_eq!(read("exec -e A=1 c1 sh -c x"), read("exec c1"));
+        assert_eq!(
+            read("--root /r exec -e A=1 --preserve-fds 2 c1 sh -c x"),
+            Ok(Act::Exec {
+                process: None,
+                id: Some("c1".to_owned()),
+                command: Some(8),
+                descriptors: 2,
+            })
+        );
     }
 
     #[test]
@@ -359,6 +398,8 @@ mod tests {
             "run -db /b c1",
             "create --b /b c1",
             "exec --proc /p c1",
+            "exec c1 -- sh",
+            "run --preserve-fds many c1",
         ] {
             assert!(read(line).is_err(), "{line}");
         }

@@ -11,7 +11,7 @@ use std::{
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
-use super::{Error, calls};
+use super::{Error, Launcher, calls};
 use crate::policy::ClosedCall;
 
 /// A bundle that was read.
@@ -49,6 +49,8 @@ pub struct Fencing {
     pub capabilities: Vec<String>,
     /// Whether exec may give privileges.
     pub privilege_gain: bool,
+    /// What stands in front of the process' own command, if something does.
+    pub launcher: Option<Launcher>,
 }
 
 impl Bundle {
@@ -102,6 +104,34 @@ impl Bundle {
         }
     }
 
+    /// Whether it has a namespace of this kind that it does not share with anybody.
+    #[must_use]
+    pub fn has_own_namespace(&self, kind: &str) -> bool {
+        let list = self.value["linux"]["namespaces"].as_array();
+        let mut all = list.into_iter().flatten();
+        all.any(|one| one["type"] == kind && one["path"].as_str().is_none_or(str::is_empty))
+    }
+
+    /// The file of the host's that an engine lays over `path`, which no image can choose.
+    #[must_use]
+    pub fn mounted_file(&self, path: &str) -> Option<PathBuf> {
+        let mounts = self.value["mounts"].as_array()?;
+        let mount = mounts
+            .iter()
+            .rev()
+            .find(|mount| mount["destination"] == path)?;
+        Some(self.directory.join(mount["source"].as_str()?))
+    }
+
+    /// Whether its processes get the label of another security module.
+    #[must_use]
+    pub fn is_labelled(&self) -> bool {
+        ["apparmorProfile", "selinuxLabel"].iter().any(|label| {
+            let label = self.value["process"][label].as_str();
+            label.is_some_and(|label| !label.is_empty() && label != "unconfined")
+        })
+    }
+
     /// Puts the hooks in, in place of those of an earlier attempt, and takes from the process what the fence does not leave it.
     pub fn fence(&mut self, fencing: &Fencing) {
         for (kind, words) in ["createRuntime", "poststop"]
@@ -116,6 +146,9 @@ impl Bundle {
         }
         if let Some(process) = self.value.get_mut("process") {
             tighten(process, &fencing.capabilities, fencing.privilege_gain);
+        }
+        if let Some(launcher) = &fencing.launcher {
+            launcher.put_into(&mut self.value);
         }
     }
 
@@ -160,11 +193,15 @@ pub fn tighten_process(
     file: &Path,
     capabilities: &[String],
     privilege_gain: bool,
+    launcher: Option<&Launcher>,
 ) -> Result<(), Error> {
     let text = fs::read(file).map_err(Error::file("read", file))?;
     let mut value: Value =
         serde_json::from_slice(&text).map_err(|error| Error::content(file, &error))?;
     tighten(&mut value, capabilities, privilege_gain);
+    if let Some(launcher) = launcher {
+        launcher.put_before(&mut value);
+    }
     replace(file, &value)
 }
 
@@ -233,6 +270,7 @@ mod tests {
             hooks: [["ringfence", "oci", "hook"]; 2].map(|words| words.map(str::to_owned).to_vec()),
             capabilities: vec!["chown".to_owned()],
             privilege_gain: false,
+            launcher: None,
         }
     }
 

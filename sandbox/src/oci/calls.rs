@@ -49,6 +49,31 @@ pub(super) fn close(configuration: &mut Value, calls: &[ClosedCall]) {
     }
 }
 
+/// Opens `names` in a filter that closes what it does not list; those that a rule is about already keep it.
+pub(super) fn open(configuration: &mut Value, names: &[&str]) {
+    let Some(filter) = configuration.pointer_mut("/linux/seccomp") else {
+        return;
+    };
+    if filter.is_null() || is_open_by_default(filter) {
+        return;
+    }
+    let Value::Array(rules) = member(filter, "syscalls", json!([])) else {
+        return;
+    };
+    let known: Vec<String> = rules
+        .iter()
+        .flat_map(self::names)
+        .map(str::to_owned)
+        .collect();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !known.iter().any(|known| known == *name))
+        .collect();
+    if !missing.is_empty() {
+        rules.push(json!({ "names": missing, "action": "SCMP_ACT_ALLOW" }));
+    }
+}
+
 /// The first of `calls` that the configuration's filter lets through whatever its arguments.
 pub(super) fn first_open(configuration: &Value, calls: &[ClosedCall]) -> Option<&'static str> {
     let filter = &configuration["linux"]["seccomp"];

@@ -71,15 +71,17 @@ impl OwnCgroup {
         &self.directory
     }
 
-    /// Waits until `descriptor` is readable or this cgroup may have changed.
+    /// Waits until one of `descriptors` is readable or this cgroup may have changed.
     ///
     /// # Errors
     /// If the kernel cannot be asked.
-    pub fn wait(&self, descriptor: BorrowedFd<'_>) -> Result<(), Error> {
-        let mut waiting = [
-            PollFd::new(descriptor, PollFlags::POLLIN),
-            PollFd::new(self.events.as_fd(), PollFlags::POLLPRI),
-        ];
+    pub fn wait(&self, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        let mut waiting = vec![PollFd::new(self.events.as_fd(), PollFlags::POLLPRI)];
+        waiting.extend(
+            descriptors
+                .iter()
+                .map(|&one| PollFd::new(one, PollFlags::POLLIN)),
+        );
         match poll(&mut waiting, PollTimeout::from(LOOK_AGAIN)) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(Error::Monitor {

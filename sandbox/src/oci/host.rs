@@ -27,6 +27,21 @@ pub struct Host {
     pub annotations: bool,
     /// Whether containers that name no profile are refused.
     pub named_only: bool,
+    /// What judges containers.
+    pub engine: HostEngine,
+}
+
+/// What judges containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostEngine {
+    /// BPF LSM where it can be had, else the fallback.
+    #[default]
+    Auto,
+    /// BPF LSM or nothing.
+    BpfLsm,
+    /// Landlock, mounts and seccomp.
+    Fallback,
 }
 
 impl Default for Host {
@@ -36,6 +51,7 @@ impl Default for Host {
             profile: None,
             annotations: true,
             named_only: false,
+            engine: HostEngine::default(),
         }
     }
 }

@@ -34,6 +34,9 @@ pub struct Record {
     pub capabilities: Vec<String>,
     /// Whether exec may give privileges.
     pub privilege_gain: bool,
+    /// Whether a launcher stands in front of what `exec` adds.
+    #[serde(default)]
+    pub launcher: bool,
 }
 
 /// A record that this process keeps; dropping it removes it.

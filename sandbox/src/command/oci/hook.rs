@@ -19,11 +19,12 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads the state on standard input and does what it asks for: sets a fence up around a new container, or waits until that of
-/// a container that has gone is taken down. `profile` is for containers that name none.
+/// a container that has gone is taken down. `profile` is for containers that name none; `fallback` says that the bundle was made for
+/// that engine.
 ///
 /// # Errors
 /// If the fence does not stand; the runtime then ends the container, of which nothing has run.
-pub fn hook(profile: Option<String>) -> Result<u8, Failure> {
+pub fn hook(profile: Option<String>, fallback: bool) -> Result<u8, Failure> {
     let mut state = Vec::new();
     let mut input = io::stdin().lock();
     input
@@ -42,7 +43,12 @@ pub fn hook(profile: Option<String>) -> Result<u8, Failure> {
         }
         return Ok(0);
     }
-    enclose(&Request { container, profile }).map(|()| 0)
+    let request = Request {
+        container,
+        profile,
+        fallback,
+    };
+    enclose(&request).map(|()| 0)
 }
 
 /// Starts the monitor and waits for its answer.

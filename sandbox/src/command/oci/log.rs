@@ -15,6 +15,7 @@ use crate::{
     compile::Explainer,
     event::Event,
     kernel::Totals,
+    network::QueryEvent,
     oci::Record,
     policy::{Grade, Standing},
 };
@@ -40,12 +41,20 @@ enum Line<'a> {
         time: String,
         #[serde(flatten)]
         container: &'a Record,
+        engine: &'a str,
+        stricter: Vec<String>,
         weaker: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blind: Option<&'a str>,
     },
     Denial {
         time: String,
         #[serde(flatten)]
         denial: &'a run::Denial,
+    },
+    Failed {
+        time: String,
+        reason: &'a str,
     },
     End {
         time: String,
@@ -56,15 +65,18 @@ enum Line<'a> {
         dropped: u64,
         malformed: u64,
         further: u64,
+        lost_queries: u64,
     },
 }
 
 impl Log {
-    /// Begins the log of a container whose cgroup has the number `cgroup`, which no other ever had since the boot.
+    /// Begins the log of a container whose cgroup has the number `cgroup`, which no other ever had since the boot; `blind` is why
+    /// denials cannot be seen, if they cannot.
     pub(super) fn begin(
         container: &Record,
         cgroup: u64,
         standings: &[Standing],
+        blind: Option<&str>,
     ) -> Result<Self, Failure> {
         let folder = Path::new(LOGS);
         let failed = |source| Failure::File {
@@ -91,23 +103,31 @@ impl Log {
         let mut log = Self {
             file,
             bytes: 0,
-            record: run::Record::default(),
+            record: run::Record::of(standings),
         };
-        let weaker = standings
-            .iter()
-            .filter(|standing| standing.grade >= Grade::Weaker)
-            .map(|standing| {
+        let graded = |is: fn(Grade) -> bool| {
+            let such = standings.iter().filter(move |standing| is(standing.grade));
+            such.map(|standing| {
                 format!(
                     "{} is {}: {}",
                     standing.protection, standing.grade, standing.reason
                 )
-            });
+            })
+            .collect()
+        };
         log.bytes += write(
             &mut log.file,
             &Line::Begin {
                 time: now(),
                 container,
-                weaker: weaker.collect(),
+                engine: if container.launcher {
+                    "fallback"
+                } else {
+                    "bpf-lsm"
+                },
+                stricter: graded(|grade| grade == Grade::Stricter),
+                weaker: graded(|grade| grade >= Grade::Weaker),
+                blind,
             },
         );
         Ok(log)
@@ -123,6 +143,29 @@ impl Log {
             let time = now();
             self.bytes += write(&mut self.file, &Line::Denial { time, denial });
         }
+    }
+
+    /// Writes down what the resolver has to tell, as [`Log::event`].
+    pub(super) fn query(&mut self, query: &QueryEvent, explainer: &Explainer) {
+        if self.bytes >= MOST_BYTES {
+            self.record.further += 1;
+            return;
+        }
+        if let Some(denial) = self.record.add_query(query, explainer) {
+            let time = now();
+            self.bytes += write(&mut self.file, &Line::Denial { time, denial });
+        }
+    }
+
+    /// Counts queries that found no room.
+    pub(super) fn lost_queries(&mut self, lost: u64) {
+        self.record.lost_queries += lost;
+    }
+
+    /// Writes down that the container does not start after all.
+    pub(super) fn failed(&mut self, reason: &str) {
+        let time = now();
+        self.bytes += write(&mut self.file, &Line::Failed { time, reason });
     }
 
     /// Counts an event that makes no sense.
@@ -141,6 +184,7 @@ impl Log {
             dropped: totals.dropped,
             malformed: self.record.malformed,
             further: self.record.further,
+            lost_queries: self.record.lost_queries,
         };
         write(&mut self.file, &line);
     }

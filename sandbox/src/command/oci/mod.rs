@@ -9,10 +9,13 @@
 //! its answer on, whatever executes a program in that cgroup is fenced: that process, and what `exec` adds.
 
 mod choice;
+mod enclosure;
+mod engine;
 mod hook;
 mod install;
 mod log;
 mod monitor;
+mod names;
 mod prepare;
 mod runtime;
 mod standing;

@@ -15,28 +15,17 @@ use crate::{
 pub(super) fn compile(
     container: &Container,
     bundle: &Bundle,
+    process: &Process,
     choice: &Choice,
 ) -> Result<(Effective, Policy, Explainer), Failure> {
-    let process = bundle.process();
     let root = Root::of(container.pid, &bundle.root())?;
     let look = |path: &[u8]| entry(root.look(path));
     let mut command_line = CommandLine::default();
     if choice.profiles.is_empty() || is_pause(container) {
-        command_line.rules = command_rules(&process, &look);
+        command_line.rules = command_rules(process, &look);
     }
     let effective = profile::load(&choice.profiles, command_line)?;
-    let (policy, explainer) = compile::compile(&effective, &variables(&process), &look)?;
-    let programs = policy.programs.iter().map(|program| &program.network);
-    if programs
-        .chain([&policy.network])
-        .any(|network| network.names)
-    {
-        return Err(Failure::Argument(format!(
-            "profile `{}` has rules about names of hosts, and a container has no resolver of its own yet: write addresses, or \
-             `mode = \"off\"` in [network]",
-            policy.profile
-        )));
-    }
+    let (policy, explainer) = compile::compile(&effective, &variables(process), &look)?;
     Ok((effective, policy, explainer))
 }
 
@@ -55,7 +44,7 @@ fn opened_by(program: &Program) -> Surfaces {
     inner.fold(open, |open, program| open.union(opened_by(program)))
 }
 
-fn entry(found: Found) -> Entry {
+pub(super) fn entry(found: Found) -> Entry {
     match found {
         Found::Missing => Entry::Missing,
         Found::Directory => Entry::Directory,
@@ -91,6 +80,18 @@ fn command_rules(process: &Process, look: compile::Look<'_>) -> Vec<Rule> {
         Rule::built_in(Right::Read, &program, reason),
         Rule::built_in(Right::Exec, &program, reason),
     ]
+}
+
+/// What a runtime says of a command that is not there; it does not get as far where a launcher stands in front.
+pub(super) fn missing(container: &Container, bundle: &Bundle, process: &Process) -> Option<String> {
+    let name = process.arguments.first()?;
+    let root = Root::of(container.pid, &bundle.root()).ok()?;
+    let reason = match find(process, &|path: &[u8]| entry(root.look(path))) {
+        Some(_) => return None,
+        None if name.contains('/') => "no such file or directory",
+        None => "executable file not found in $PATH",
+    };
+    Some(format!("exec: {name:?}: {reason}"))
 }
 
 /// Where the first word leads, as the runtime finds it: in `PATH` if it has no slash.

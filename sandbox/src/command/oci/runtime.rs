@@ -8,13 +8,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{choice, prepare};
+use super::{choice, engine, prepare};
 use crate::{
     command::Failure,
-    confine,
-    oci::{self, Act, Bundle, Call, Complaint, Fencing, Host, Runtime},
+    confine::{self, Engine},
+    oci::{self, Act, Bundle, Call, Complaint, Fencing, Host, Launcher, Runtime},
     profile::{self, CommandLine, Effective},
 };
+
+/// Among a hook's words: the container has a launcher.
+pub(super) const FALLBACK: &str = "--fallback";
 
 /// How the runtime is set up.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +44,9 @@ pub fn runtime(options: &RuntimeOptions, words: &[OsString]) -> Result<u8, Failu
     };
     let call = Call::parse(words, &directory)
         .map_err(|(error, complaint)| complained(&complaint, error.into()))?;
-    let failure = match prepared(options, &call.act) {
-        Ok(runtime) => oci::hand_over(&runtime, words).into(),
+    let mut words = words.to_vec();
+    let failure = match prepared(options, &call.act, &mut words) {
+        Ok(runtime) => oci::hand_over(&runtime, &words).into(),
         Err(failure) => failure,
     };
     Err(complained(&call.complaint, failure))
@@ -64,21 +68,36 @@ pub fn bundle(
 }
 
 /// Makes the call one that starts nothing without a fence, and finds who does it.
-fn prepared(options: &RuntimeOptions, act: &Act) -> Result<Runtime, Failure> {
+fn prepared(
+    options: &RuntimeOptions,
+    act: &Act,
+    words: &mut Vec<OsString>,
+) -> Result<Runtime, Failure> {
     let host = Host::read()?;
     match act {
-        Act::Start { bundle, .. } => fence(options, &host, bundle)?,
+        Act::Start {
+            bundle,
+            descriptors,
+            ..
+        } => fence(options, &host, bundle, *descriptors)?,
         Act::Exec {
-            process: Some(file),
+            process,
             id: Some(id),
-        } => tighten(file, id)?,
+            command,
+            descriptors,
+        } => add(process.as_deref(), id, *command, *descriptors, words)?,
         Act::Exec { .. } | Act::Other => {}
     }
     Ok(Runtime::find(options.runtime.as_deref(), &host)?)
 }
 
 /// Puts the hooks into the bundle, and takes from its process what the profile does not leave it.
-fn fence(options: &RuntimeOptions, host: &Host, directory: &Path) -> Result<(), Failure> {
+fn fence(
+    options: &RuntimeOptions,
+    host: &Host,
+    directory: &Path,
+    descriptors: u32,
+) -> Result<(), Failure> {
     let mut bundle = match Bundle::read(directory) {
         // The runtime says it in its own words.
         Err(oci::Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -89,17 +108,26 @@ fn fence(options: &RuntimeOptions, host: &Host, directory: &Path) -> Result<(), 
     let given = options.profile.as_deref();
     let choice = choice::choose(host, &bundle.annotations(), given)?;
     let effective = profile::load(&choice.profiles, CommandLine::default())?;
-    bundle.fence(&fencing(&effective, given)?);
+    let launcher = (engine::choose(host)? == Engine::Fallback).then(|| launcher(descriptors));
+    bundle.fence(&fencing(&effective, given, launcher)?);
     bundle.close_calls(&confine::closed_calls(prepare::opened(&effective)));
     Ok(bundle.write()?)
 }
 
-fn fencing(effective: &Effective, given: Option<&str>) -> Result<Fencing, Failure> {
+fn fencing(
+    effective: &Effective,
+    given: Option<&str>,
+    launcher: Option<Launcher>,
+) -> Result<Fencing, Failure> {
     let mut words = ["ringfence", "oci", "hook"].map(str::to_owned).to_vec();
     if let Some(given) = given {
         words.extend(["--profile".to_owned(), given.to_owned()]);
     }
+    if launcher.is_some() {
+        words.push(FALLBACK.to_owned());
+    }
     Ok(Fencing {
+        launcher,
         program: own_program()?,
         hooks: [words.clone(), words],
         capabilities: effective.capabilities.clone(),
@@ -107,13 +135,52 @@ fn fencing(effective: &Effective, given: Option<&str>) -> Result<Fencing, Failur
     })
 }
 
-/// The process that an engine adds comes with what the engine gave to the first one, before it was tightened.
-fn tighten(file: &Path, id: &str) -> Result<(), Failure> {
-    for record in oci::of_container(id)? {
-        match oci::tighten_process(file, &record.capabilities, record.privilege_gain) {
-            // The runtime says it in its own words.
-            Err(oci::Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
+/// What stands in front of a command that gets `descriptors` by option. Those of socket activation come on top (runc's `create`
+/// and `run` pass them on).
+fn launcher(descriptors: u32) -> Launcher {
+    let activated = env::var("LISTEN_FDS").ok();
+    let activated = activated.and_then(|value| value.parse::<u32>().ok());
+    Launcher {
+        program: confine::LAUNCHER,
+        place: confine::LAUNCHER_PLACE,
+        descriptors: descriptors.saturating_add(activated.unwrap_or(0)),
+    }
+}
+
+/// The process that an engine adds comes with what the engine gave to the first one, before it was tightened; and where a
+/// launcher stands in front of that, it gets one as well. `command` is where its words begin.
+fn add(
+    file: Option<&Path>,
+    id: &str,
+    command: Option<usize>,
+    descriptors: u32,
+    words: &mut Vec<OsString>,
+) -> Result<(), Failure> {
+    let records = oci::of_container(id)?;
+    let launcher = records
+        .iter()
+        .any(|record| record.launcher)
+        .then(|| launcher(descriptors));
+    match (file, command, &launcher) {
+        (None, Some(at), Some(launcher)) => {
+            words.splice(at..at, launcher.words().map(OsString::from));
+        }
+        (None, ..) => {}
+        (Some(file), ..) => {
+            for record in &records {
+                let capabilities = &record.capabilities;
+                match oci::tighten_process(
+                    file,
+                    capabilities,
+                    record.privilege_gain,
+                    launcher.as_ref(),
+                ) {
+                    // The runtime says it in its own words.
+                    Err(oci::Error::File { source, .. })
+                        if source.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
         }
     }
     Ok(())

@@ -9,6 +9,15 @@ use crate::{
     policy::{Backend, Grade, Limits, Policy, Protection, Standing, Syscalls},
 };
 
+/// What of `standings`, as the engine itself has them, an engine of containers changes.
+pub(super) fn of_fallback(standings: &[Standing], policy: &Policy) -> Vec<Standing> {
+    let changed = |standing: &Standing| match standing.protection {
+        Protection::Limits => limits(policy),
+        _ => standing.clone(),
+    };
+    standings.iter().map(changed).collect()
+}
+
 /// The standings of `policy`, of which `open` is open, for the container that `bundle` describes.
 pub(super) fn of(
     policy: &Policy,

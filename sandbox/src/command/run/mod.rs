@@ -16,7 +16,10 @@ pub(super) use engine::open as open_engine;
 pub use engine::{EngineChoice, try_engine};
 pub(super) use line::Line;
 pub use record::{Denial, Record, last_run};
-pub(super) use resolver::{HOSTS, SERVERS, place as place_of};
+pub(super) use resolver::{
+    HOSTS, SERVERS, granting, place as place_of, place_of_sockets, policies, wildcards,
+};
+pub(super) use sighting::resolved_by;
 pub use summary::paragraph;
 pub(super) use summary::printable;
 

@@ -150,16 +150,21 @@ impl Record {
             engine: enforcer.name().to_owned(),
             engine_reason: enforcer.reason().map(|reason| reason.text.clone()),
             degraded: super::summary::degraded(standings),
-            stricter: standings
-                .iter()
-                .filter(|standing| standing.grade == Grade::Stricter)
-                .map(|standing| {
-                    (
-                        standing.protection.name().to_owned(),
-                        standing.reason.clone(),
-                    )
-                })
-                .collect(),
+            ..Self::of(standings)
+        }
+    }
+
+    /// One that knows where the engine is stricter than the profile, and nothing else yet.
+    pub(in crate::command) fn of(standings: &[Standing]) -> Self {
+        let stricter = standings
+            .iter()
+            .filter(|standing| standing.grade == Grade::Stricter);
+        let named = stricter.map(|standing| {
+            let name = standing.protection.name().to_owned();
+            (name, standing.reason.clone())
+        });
+        Self {
+            stricter: named.collect(),
             ..Self::default()
         }
     }
@@ -209,7 +214,7 @@ impl Record {
     }
 
     /// Counts a query; returns its kind the first time.
-    pub(super) fn add_query(
+    pub(in crate::command) fn add_query(
         &mut self,
         query: &QueryEvent,
         explainer: &Explainer,

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::{AsFd as _, BorrowedFd},
     sync::{Mutex, PoisonError},
 };
@@ -15,9 +16,9 @@ use super::{
 };
 use crate::{
     command::Failure,
-    confine,
+    confine, kernel,
     network::{Grant, QueryEvent, Resolver, Settings, Sockets, Upstream},
-    policy::{Mode, NetworkPolicy},
+    policy::{Mode, NetworkPolicy, Policy},
     profile::{About, Host, NamePattern, NetworkRight, NetworkRule, Program},
 };
 
@@ -39,7 +40,7 @@ impl Names {
         enforcer: &mut Enforcer,
         watch: Option<&Watch>,
     ) -> Result<Option<Self>, Failure> {
-        let policies = policies(prepared, enforcer.engine());
+        let policies = policies(&prepared.policy, enforcer.engine());
         let wanted = |policy: &NetworkPolicy| policy.names || policy.mode == Mode::Audit;
         let Some(watch) = watch.filter(|_| enforcer.has_network() && policies.iter().any(wanted))
         else {
@@ -53,7 +54,7 @@ impl Names {
             hosts: HOSTS.into(),
             upstream: Upstream::File(SERVERS.into()),
         };
-        let grant = granting(enforcer, watch)?;
+        let grant = granting(enforcer.grants(watch)?);
         let resolver = Resolver::start(sockets, settings, grant).map_err(failed)?;
         enforcer.resolve_by(watch, place(&resolver))?;
         Ok(Some(Self { resolver }))
@@ -81,8 +82,7 @@ impl Names {
 }
 
 /// The policies that tasks of the fence can have. Without hooks rights do not change at exec.
-fn policies(prepared: &Prepared, engine: confine::Engine) -> Vec<NetworkPolicy> {
-    let policy = &prepared.policy;
+pub(in crate::command) fn policies(policy: &Policy, engine: confine::Engine) -> Vec<NetworkPolicy> {
     let programs = policy.programs.iter().map(|program| &program.network);
     let programs = programs.filter(|_| engine == confine::Engine::BpfLsm);
     [&policy.network]
@@ -93,7 +93,10 @@ fn policies(prepared: &Prepared, engine: confine::Engine) -> Vec<NetworkPolicy> 
 }
 
 /// The wildcards of all rules that let names be resolved.
-fn wildcards(rules: &[NetworkRule], programs: &[Program]) -> Vec<NamePattern> {
+pub(in crate::command) fn wildcards(
+    rules: &[NetworkRule],
+    programs: &[Program],
+) -> Vec<NamePattern> {
     let pattern = |rule: &NetworkRule| match &rule.about {
         About::Peer(peer) if rule.right == NetworkRight::Connect => match &peer.host {
             Host::Name(pattern) if pattern.is_wildcard() => Some(pattern.clone()),
@@ -110,9 +113,9 @@ fn wildcards(rules: &[NetworkRule], programs: &[Program]) -> Vec<NamePattern> {
 }
 
 /// What opens an address in the kernel.
-fn granting(enforcer: &Enforcer, watch: &Watch) -> Result<Grant, Failure> {
-    let grants = Mutex::new(enforcer.grants(watch)?);
-    Ok(Box::new(move |opened| {
+pub(in crate::command) fn granting(grants: kernel::Grants) -> Grant {
+    let grants = Mutex::new(grants);
+    Box::new(move |opened| {
         let mut grants = grants.lock().unwrap_or_else(PoisonError::into_inner);
         let program = u8::try_from(opened.policy).map_err(|error| error.to_string())?;
         let states: Vec<_> = opened
@@ -126,12 +129,21 @@ fn granting(enforcer: &Enforcer, watch: &Watch) -> Result<Grant, Failure> {
             grants.grant(program, opened.address, &states, opened.lifetime)
         };
         done.map_err(|error| error.to_string())
-    }))
+    })
 }
 
 /// Where the kernel sends the queries.
 pub(in crate::command) fn place(resolver: &Resolver) -> abi::Resolver {
-    let addresses = resolver.addresses().iter();
+    place_of(resolver.addresses())
+}
+
+/// The same of one that is not started yet.
+pub(in crate::command) fn place_of_sockets(sockets: &Sockets) -> io::Result<abi::Resolver> {
+    let addresses: Result<Vec<_>, _> = sockets.udp.iter().map(UdpSocket::local_addr).collect();
+    Ok(place_of(&addresses?))
+}
+
+fn place_of(addresses: &[SocketAddr]) -> abi::Resolver {
     let mut place = abi::Resolver::default();
     for address in addresses {
         place.port = address.port();

@@ -6,7 +6,7 @@ use ringfence_abi::event::operation;
 
 use crate::{
     command::look::look,
-    compile::{Explainer, follow},
+    compile::{Explainer, Look, follow},
     event::{Cause, Event, Source},
 };
 
@@ -14,16 +14,25 @@ use crate::{
 /// allows the call, so that permission bits have denied it, or an engine that is stricter than the profile.
 ///
 /// The path is resolved from outside and afterwards: it explains, and decides nothing.
-pub(super) fn resolved(mut event: Event, explainer: &Explainer) -> Event {
+pub(super) fn resolved(event: Event, explainer: &Explainer) -> Event {
+    resolved_by(event, explainer, &look)
+}
+
+/// The same by who knows another root.
+pub(in crate::command) fn resolved_by(
+    mut event: Event,
+    explainer: &Explainer,
+    look: Look<'_>,
+) -> Event {
     if event.source == Source::Hook || event.cause == Cause::Closed {
         return event;
     }
     let base = event.other.take().unwrap_or_default();
     let passed = Path::new(OsStr::from_bytes(&base)).join(OsStr::from_bytes(&event.path));
     event.path = if is_about_the_name(event.operation) {
-        with_parent_followed(&passed)
+        with_parent_followed(&passed, look)
     } else {
-        follow(passed.as_os_str().as_bytes(), &look)
+        follow(passed.as_os_str().as_bytes(), look)
     };
     event.granted = explainer.rights_in(event.program, &event.path);
     if event.needed & !event.granted == 0 {
@@ -46,11 +55,11 @@ fn is_about_the_name(number: u16) -> bool {
     )
 }
 
-fn with_parent_followed(path: &Path) -> Vec<u8> {
+fn with_parent_followed(path: &Path, look: Look<'_>) -> Vec<u8> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return path.as_os_str().as_bytes().to_vec();
     };
-    let parent = follow(parent.as_os_str().as_bytes(), &look);
+    let parent = follow(parent.as_os_str().as_bytes(), look);
     let parent = Path::new(OsStr::from_bytes(&parent));
     parent
         .join(name)

@@ -9,7 +9,7 @@ use ringfence_abi::surface::{CGROUP, IPC, KERNEL_FILES, Surfaces, TUN, USERFAULT
 
 use super::mounts::{Kind, MountPlan, Need};
 use crate::confine::error::Error;
-use crate::confine::mountinfo::{self, Mount};
+use crate::confine::mountinfo::Mount;
 
 /// Types of file systems that cannot be written: to write there is to set the kernel.
 const SETTINGS: &[(&str, Surfaces)] = &[
@@ -40,13 +40,12 @@ const DEVICES: &[(&str, Surfaces)] = &[("/dev/userfaultfd", USERFAULTFD), ("/dev
 /// Adds to `plan` what keeps the surfaces closed that are not in `open`.
 ///
 /// # Errors
-/// If the list of mounts cannot be read.
-pub(super) fn close(plan: &mut MountPlan, open: Surfaces) -> Result<(), Error> {
-    let mounts = mountinfo::mounts()?;
-    for mount in &mounts {
+/// If a mount point cannot be a path.
+pub(super) fn close(plan: &mut MountPlan, open: Surfaces, mounts: &[Mount]) -> Result<(), Error> {
+    for mount in mounts {
         let needed = SETTINGS.iter().find(|(kind, _)| *kind == mount.kind);
         if needed.is_some_and(|(_, surface)| !open.contains(*surface)) {
-            plan.freeze(c_path(mount)?, |path| holder(&mounts, path) == Some(mount));
+            plan.freeze(c_path(mount)?, |path| holder(mounts, path) == Some(mount));
         }
         if mount.kind == MESSAGE_QUEUES && !open.contains(IPC) {
             plan.hide(c_path(mount)?, Kind::Directory, Need::IfPresent);

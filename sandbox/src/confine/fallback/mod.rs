@@ -18,10 +18,13 @@ use std::path::Path;
 use ringfence_abi::surface::IPC;
 
 use super::error::Error;
+use super::mountinfo::{self, Mount};
 use super::probe::{Namespaces, Probe};
 use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
+use found::Grant;
 use mounts::MountPlan;
+pub(super) use ruleset::Domain;
 
 /// What this engine does not stop, and what no protection promises: Landlock has no right for it, and to close the calls
 /// would break most programs. The escape suite shows each.
@@ -43,6 +46,17 @@ pub(super) struct Derived {
     pub(super) own_ipc: bool,
     /// Whether mounts were left out because there would be too many.
     pub(super) too_many_mounts: bool,
+    /// What the ruleset lists, for who builds it elsewhere.
+    grants: Vec<Grant>,
+}
+
+impl Derived {
+    /// The domain as it is written down for a launcher in a container; `None` without Landlock.
+    pub(super) fn domain(&self, policy: &Policy, probe: &Probe) -> Option<Domain> {
+        let grants = self.gaps.is_some().then_some(self.grants.as_slice());
+        (probe.landlock_abi != 0)
+            .then(|| ruleset::domain(probe.landlock_abi, policy.kernel, grants))
+    }
 }
 
 /// Spells the policy out against the file system as it is now, for a command that starts in `directory`.
@@ -50,6 +64,16 @@ pub(super) struct Derived {
 /// # Errors
 /// If there is no Landlock, or the rules need too much of the file system listed.
 pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result<Derived, Error> {
+    derive_among(policy, probe, directory, mountinfo::mounts)
+}
+
+/// As [`derive`], for a thread that sees other mounts than its process.
+pub(super) fn derive_among(
+    policy: &Policy,
+    probe: &Probe,
+    directory: &Path,
+    mounts: impl Fn() -> Result<Vec<Mount>, Error>,
+) -> Result<Derived, Error> {
     let possible = !matches!(probe.namespaces, Namespaces::None { .. });
     let own_ipc = possible && !policy.kernel.contains(IPC);
     let files = policy.files.mode == Mode::Enforce;
@@ -59,6 +83,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
         gaps: None,
         own_ipc,
         too_many_mounts: false,
+        grants: Vec::new(),
     };
     if probe.landlock_abi == 0 && files {
         return Err(Error::NoLandlock);
@@ -69,13 +94,14 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
             derived.gaps = Some(found.gaps);
-            ruleset::build(probe.landlock_abi, policy.kernel, &found.grants)?
+            derived.grants = found.grants;
+            ruleset::build(probe.landlock_abi, policy.kernel, &derived.grants)?
         } else {
             ruleset::without_files(probe.landlock_abi, policy.kernel)?
         });
     }
     if let Some(plan) = &mut derived.mounts {
-        interfaces::close(plan, policy.kernel)?;
+        interfaces::close(plan, policy.kernel, &mounts()?)?;
     }
     Ok(derived)
 }

@@ -65,7 +65,7 @@ pub(super) enum Kind {
 
 /// What becomes of a path that is gone when its turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
+pub(in crate::confine) enum Need {
     /// It is left out, which denies more, not less.
     IfPresent,
     /// The start fails: in its place something could be made that is denied.
@@ -84,7 +84,7 @@ impl MountPlan {
     }
 
     /// The plan that leaves everything as it is.
-    pub(super) fn everything_open() -> Self {
+    pub(in crate::confine) fn everything_open() -> Self {
         Self::new(true, true)
     }
 
@@ -94,7 +94,13 @@ impl MountPlan {
     }
 
     /// Lays `path` over the tree.
-    pub(super) fn push(&mut self, path: CString, writable: bool, executable: bool, need: Need) {
+    pub(in crate::confine) fn push(
+        &mut self,
+        path: CString,
+        writable: bool,
+        executable: bool,
+        need: Need,
+    ) {
         self.places.push(Place {
             path,
             set: attributes(writable, executable),
@@ -116,6 +122,12 @@ impl MountPlan {
             }
         }
         self.frozen.push(path);
+    }
+
+    /// Leaves the mount at `path` as writable as it is.
+    pub(in crate::confine) fn leave(&mut self, path: CString) {
+        self.frozen.retain(|frozen| *frozen != path);
+        self.push(path, true, false, Need::IfPresent);
     }
 
     /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.

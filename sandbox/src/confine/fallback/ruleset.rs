@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
@@ -22,6 +22,8 @@ use crate::confine::error::Error;
 pub(super) const ABI_RESOLVE_UNIX: u32 = 9;
 /// The first ABI with scopes.
 const ABI_SCOPE: u32 = 6;
+/// The first ABI with rights about the network.
+const ABI_NETWORK: u32 = 4;
 
 /// Every right to make a name in a directory; a rename or link into it takes the right for the kind of file as well
 /// (security/landlock/fs.c, 6.12: `get_mode_access`).
@@ -69,6 +71,54 @@ pub(super) fn without_files(abi: u32, surfaces: Surfaces) -> Result<(OwnedFd, us
     Ok((descriptor(ruleset)?, 1))
 }
 
+/// A domain as numbers, for a launcher in a container to build.
+#[derive(Debug)]
+pub(in crate::confine) struct Domain {
+    /// `handled_access_fs`.
+    pub(in crate::confine) handled: u64,
+    /// `scoped`.
+    pub(in crate::confine) scoped: u64,
+    /// Bytes of `struct landlock_ruleset_attr` that this kernel knows.
+    pub(in crate::confine) attribute_bytes: u64,
+    /// Rights and the paths that they are for.
+    pub(in crate::confine) rules: Vec<(u64, PathBuf)>,
+}
+
+/// The same as [`build`], or without grants [`without_files`], written down.
+pub(super) fn domain(abi: u32, surfaces: Surfaces, grants: Option<&[Grant]>) -> Domain {
+    let version = version(abi);
+    let handled = match grants {
+        Some(_) => AccessFs::from_all(version),
+        None => AccessFs::Execute.into(),
+    };
+    let rules = match grants {
+        Some(grants) => grants
+            .iter()
+            .map(|grant| (access(grant, version).bits(), grant.path.clone()))
+            .filter(|(access, _)| *access != 0)
+            .collect(),
+        None => vec![(handled.bits(), PathBuf::from("/"))],
+    };
+    Domain {
+        handled: handled.bits(),
+        scoped: scopes(version, surfaces).bits(),
+        attribute_bytes: match abi {
+            0..ABI_NETWORK => 8,
+            ABI_NETWORK..ABI_SCOPE => 16,
+            _ => 24,
+        },
+        rules,
+    }
+}
+
+fn scopes(version: ABI, surfaces: Surfaces) -> BitFlags<Scope> {
+    let mut scopes = Scope::from_all(version);
+    if surfaces.contains(SIGNALS) {
+        scopes.remove(Scope::Signal);
+    }
+    scopes
+}
+
 fn version(abi: u32) -> ABI {
     ABI::from(i32::try_from(abi).unwrap_or(i32::MAX))
 }
@@ -78,10 +128,7 @@ fn create(
     surfaces: Surfaces,
     handled: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, Error> {
-    let mut scopes = Scope::from_all(version);
-    if surfaces.contains(SIGNALS) {
-        scopes.remove(Scope::Signal);
-    }
+    let scopes = scopes(version, surfaces);
     let ruleset = || {
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)

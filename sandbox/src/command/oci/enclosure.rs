@@ -1,0 +1,343 @@
+//! The fence of one container while it stands: set up, listened to, taken down.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use super::{
+    choice::{self, Choice},
+    log::Log,
+    monitor::Request,
+    names::Names,
+    prepare, standing,
+};
+use crate::{
+    command::{
+        Failure,
+        run::{self, Line},
+        told::Told,
+    },
+    compile::{Entry, Explainer},
+    confine::{self, Around, Engine, Gate, Probe},
+    event::Event,
+    kernel::{self, Events, Fence, Subject, Totals},
+    oci::{Bundle, Container, Held, Host, Launcher, OwnCgroup, Process, Record, Root},
+    policy::{Policy, Standing},
+    profile::Effective,
+};
+
+/// A fence around a container.
+pub(super) struct Enclosure {
+    /// What judges in the kernel, or watches; a container of the fallback engine can do without.
+    judge: Option<Judge>,
+    /// The container of the fallback engine whose command has not been started.
+    gate: Option<Gate>,
+    /// Its root from then on.
+    root: Option<Root>,
+    pid: i32,
+    names: Option<Names>,
+    cgroup: OwnCgroup,
+    explainer: Explainer,
+    log: Log,
+    held: Held,
+}
+
+/// The programs of one fence.
+struct Judge {
+    engine: kernel::Engine,
+    fence: Fence,
+    events: Events,
+    told: Told,
+}
+
+/// A container with all that is known before anything is changed for it.
+struct Prepared {
+    bundle: Bundle,
+    process: Process,
+    choice: Choice,
+    effective: Effective,
+    policy: Policy,
+    explainer: Explainer,
+}
+
+impl Enclosure {
+    /// `None` if the fence stands already: the same hook can be in the bundle and in the engine's folder of hooks.
+    pub(super) fn around(request: &Request) -> Result<Option<Self>, Failure> {
+        let container = &request.container;
+        let mut probe = Probe::new()?;
+        let cgroup = own_cgroup(container, &probe)?;
+        let prepared = Prepared::of(request)?;
+        let (mut engine, blind) = match request.fallback {
+            false => (Some(open(&probe)?), None),
+            true => match kernel::Engine::open_watch() {
+                Ok(engine) => (Some(engine), None),
+                Err(error) => (None, Some(error.to_string())),
+            },
+        };
+        probe.cgroup_programs = engine.as_ref().is_some_and(kernel::Engine::has_network);
+        let (contained, standings) = prepared.stand(request, &probe)?;
+        let refused = prepared.policy.degradation.refused(&standings);
+        if !refused.is_empty() {
+            return Err(Failure::Refused(refused.into_iter().cloned().collect()));
+        }
+        let record = prepared.record(request, &cgroup);
+        let Some(held) = Held::keep(cgroup.id(), &record)? else {
+            return Ok(None);
+        };
+        let log = Log::begin(&record, cgroup.id(), &standings, blind.as_deref())?;
+        let gate = contained.map(confine::Container::place).transpose()?;
+        let judge = engine
+            .take()
+            .map(|engine| Judge::install(engine, &prepared.policy, &cgroup, &container.id))
+            .transpose()?;
+        let mut enclosure = Self {
+            judge,
+            gate,
+            root: None,
+            pid: container.pid,
+            names: None,
+            cgroup,
+            explainer: prepared.explainer,
+            log,
+            held,
+        };
+        let judge = enclosure.judge.as_mut();
+        let names = judge.map(|judge| {
+            let engine = match request.fallback {
+                true => Engine::Fallback,
+                false => Engine::BpfLsm,
+            };
+            let (bundle, effective) = (&prepared.bundle, &prepared.effective);
+            Names::start(
+                container.pid,
+                bundle,
+                effective,
+                &prepared.policy,
+                engine,
+                |resolver| {
+                    let grants = judge.fence.grants(&judge.engine)?;
+                    Ok((
+                        grants,
+                        judge.fence.set_resolver(&mut judge.engine, resolver),
+                    ))
+                },
+            )
+        });
+        match names.transpose() {
+            Ok(names) => enclosure.names = names.flatten(),
+            Err(failure) => {
+                enclosure.end()?;
+                return Err(failure);
+            }
+        }
+        Ok(Some(enclosure))
+    }
+
+    /// Until the container is gone.
+    pub(super) fn stay(mut self) -> Result<(), Failure> {
+        loop {
+            // Asked before the events are read: those of the last task are read, too.
+            let empty = self.cgroup.is_empty();
+            self.drain();
+            self.pass()?;
+            if empty {
+                return self.end();
+            }
+            let gate = self.gate.as_ref().map(|gate| gate.as_fd());
+            let events = self.judge.as_ref().map(|judge| judge.events.as_fd());
+            let queries = self.names.as_ref().map(Names::bell);
+            let all: Vec<BorrowedFd<'_>> = [gate, events, queries].into_iter().flatten().collect();
+            self.cgroup.wait(&all)?;
+        }
+    }
+
+    /// Lets the container's command start, when its runtime has done all it does and the launcher asks.
+    fn pass(&mut self) -> Result<(), Failure> {
+        let Some(gate) = self.gate.take() else {
+            return Ok(());
+        };
+        if !gate.is_called()? {
+            self.gate = Some(gate);
+            return Ok(());
+        }
+        self.root = Root::of(self.pid, "/".as_ref()).ok();
+        // One that is not opened is closed for good: the launcher finds nothing, says so, and ends.
+        if let Err(error) = gate.open() {
+            self.log.failed(&error.to_string());
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        if let Some(judge) = &mut self.judge {
+            judge.told.look();
+        }
+        while let Some(event) = self
+            .judge
+            .as_mut()
+            .and_then(|judge| judge.events.next_event())
+        {
+            match event {
+                // What the runtime does in the container before its command starts is not the container's.
+                Ok(_) if self.gate.is_some() => {}
+                Ok(event) => {
+                    let event = self.resolved(event);
+                    if let Some(judge) = &mut self.judge {
+                        judge.told.event(&Line::of(&event, &[]));
+                    }
+                    self.log.event(&event, &self.explainer);
+                }
+                Err(_) => self.log.malformed(),
+            }
+        }
+        if let Some(names) = &self.names {
+            let (queries, lost) = names.events();
+            for query in queries {
+                self.log.query(&query, &self.explainer);
+            }
+            self.log.lost_queries(lost);
+        }
+    }
+
+    /// With the path that a call meant in the container.
+    fn resolved(&self, event: Event) -> Event {
+        let look = |path: &[u8]| match &self.root {
+            Some(root) => prepare::entry(root.look(path)),
+            None => Entry::Missing,
+        };
+        run::resolved_by(event, &self.explainer, &look)
+    }
+
+    /// Takes the fence down.
+    pub(super) fn end(mut self) -> Result<(), Failure> {
+        let totals = match &self.judge {
+            Some(judge) => judge.fence.totals(&judge.engine)?,
+            None => Totals::default(),
+        };
+        self.log.end(totals);
+        let removed = self.judge.map(|mut judge| {
+            judge.told.end(totals);
+            judge.fence.remove(&mut judge.engine)
+        });
+        drop(self.held);
+        Ok(removed.transpose().map(|_| ())?)
+    }
+}
+
+impl Judge {
+    fn install(
+        mut engine: kernel::Engine,
+        policy: &Policy,
+        cgroup: &OwnCgroup,
+        id: &str,
+    ) -> Result<Self, Failure> {
+        let mut fence = engine.install(
+            policy,
+            &kernel::Cgroup {
+                directory: cgroup.directory().to_owned(),
+                id: cgroup.id(),
+            },
+        )?;
+        let Some(events) = fence.events() else {
+            fence.remove(&mut engine)?;
+            return Err(Failure::Argument("the fence has no events".to_owned()));
+        };
+        let subject = Subject::Container(id.to_owned());
+        let told = match Told::begin(&fence, &policy.profile, subject) {
+            Ok(told) => told,
+            Err(failure) => {
+                fence.remove(&mut engine)?;
+                return Err(failure);
+            }
+        };
+        Ok(Self {
+            engine,
+            fence,
+            events,
+            told,
+        })
+    }
+}
+
+impl Prepared {
+    fn of(request: &Request) -> Result<Self, Failure> {
+        let container = &request.container;
+        let host = Host::read()?;
+        let bundle = Bundle::read(&container.bundle)?;
+        let choice = choice::choose(&host, &container.annotations, request.profile.as_deref())?;
+        let mut process = bundle.process();
+        process.arguments = Launcher::own_words(confine::LAUNCHER, process.arguments);
+        if request.fallback
+            && let Some(missing) = prepare::missing(container, &bundle, &process)
+        {
+            return Err(Failure::Argument(missing));
+        }
+        let (effective, policy, explainer) =
+            prepare::compile(container, &bundle, &process, &choice)?;
+        Ok(Self {
+            bundle,
+            process,
+            choice,
+            effective,
+            policy,
+            explainer,
+        })
+    }
+
+    /// What would be enforced, and for the fallback engine what does it.
+    fn stand(
+        &self,
+        request: &Request,
+        probe: &Probe,
+    ) -> Result<(Option<confine::Container>, Vec<Standing>), Failure> {
+        let policy = &self.policy;
+        if !request.fallback {
+            let open = prepare::opened(&self.effective);
+            return Ok((None, standing::of(policy, open, &self.bundle, probe)?));
+        }
+        let container = confine::Container::derive(
+            policy,
+            probe,
+            &Around {
+                pid: request.container.pid,
+                root: &self.bundle.root(),
+                directory: &self.process.directory,
+                uid: self.process.uid,
+                own_ipc: self.bundle.has_own_namespace("ipc"),
+                labelled: self.bundle.is_labelled(),
+            },
+        )?;
+        let standings = standing::of_fallback(container.standings(), policy);
+        Ok((Some(container), standings))
+    }
+
+    fn record(&self, request: &Request, cgroup: &OwnCgroup) -> Record {
+        Record {
+            id: request.container.id.clone(),
+            bundle: request.container.bundle.clone(),
+            cgroup: cgroup.directory().to_owned(),
+            profile: self.choice.name.clone(),
+            capabilities: self.effective.capabilities.clone(),
+            privilege_gain: self.effective.privilege_gain,
+            launcher: request.fallback,
+        }
+    }
+}
+
+/// BPF LSM, or why it is not enough to be called by a hook alone.
+fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
+    run::open_engine(probe).map_err(|failure| match failure {
+        Failure::Kernel(error) => Failure::Argument(format!(
+            "{error}; without BPF LSM a container is fenced where `ringfence oci runtime` stands before its runtime, and not by \
+             a hook alone"
+        )),
+        other => other,
+    })
+}
+
+fn own_cgroup(container: &Container, probe: &Probe) -> Result<OwnCgroup, Failure> {
+    let place = probe.cgroup.as_ref().ok_or_else(|| {
+        Failure::Argument(
+            "there is no cgroup v2 hierarchy, by which containers are told apart".to_owned(),
+        )
+    })?;
+    Ok(OwnCgroup::of(container.pid, place.directory())?)
+}

@@ -1,0 +1,207 @@
+//! The fallback engine around a container: what its runtime starts is put behind it from outside.
+//!
+//! ```text
+//! Container::derive ──> standings() ──> place() ──> Gate ──(its first program runs)──> open()
+//!   in the container's    what is       launcher in,            mounts are laid, and the launcher learns
+//!   mount namespace       enforced      and waits               what to do: a domain and filters
+//! ```
+//!
+//! Mounts are laid by a thread of the monitor's that has entered the container's mount namespace, and not before the runtime has
+//! finished: runtimes remount what they made, and would take flags away again. A domain and a filter can only be entered by the
+//! process itself, which is what the launcher is for; `exec` gets it in front as well, and finds the same file.
+
+mod enter;
+mod place;
+mod told;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use ringfence_abi::surface::IPC;
+
+use super::Engine;
+use super::error::Error;
+use super::fallback::{self, mounts::MountPlan};
+use super::mountinfo;
+use super::plan;
+use super::probe::{Namespaces, Probe};
+use super::seccomp::Program;
+use super::standings;
+use crate::policy::{Grade, Policy, Protection, Standing};
+use enter::Namespace;
+pub use enter::in_network_of;
+use place::Place;
+
+/// Where the launcher is, in the container.
+pub const LAUNCHER_PLACE: &str = "/.ringfence";
+/// The launcher.
+pub const LAUNCHER: &str = "/.ringfence/launch";
+
+/// A container, as far as the engine has to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// Its first process.
+    pub pid: i32,
+    /// The directory that becomes its root, as that process sees it now.
+    pub root: &'a Path,
+    /// The working directory of its command.
+    pub directory: &'a Path,
+    /// Its user.
+    pub uid: u32,
+    /// Whether its IPC namespace is nobody else's.
+    pub own_ipc: bool,
+    /// Whether its runtime labels processes for another security module, by writing to the container's /proc.
+    pub labelled: bool,
+}
+
+/// What the engine makes of a policy in one container.
+#[derive(Debug)]
+pub struct Container {
+    namespace: Namespace,
+    mounts: MountPlan,
+    told: Vec<u8>,
+    standings: Vec<Standing>,
+}
+
+/// A container whose launcher waits. Dropped, it never goes on: it finds nothing, and ends.
+#[derive(Debug)]
+pub struct Gate {
+    container: Container,
+    place: Place,
+}
+
+impl Container {
+    /// Spells the policy out against the container's files as they are now.
+    ///
+    /// # Errors
+    /// If the container cannot be entered, or the engine cannot hold the policy at all.
+    pub fn derive(policy: &Policy, probe: &Probe, around: &Around<'_>) -> Result<Self, Error> {
+        if policy.privilege_gain {
+            return Err(Error::PrivilegeGain);
+        }
+        let probe = Probe {
+            // By privilege, and from outside.
+            namespaces: Namespaces::Mount,
+            uid: around.uid,
+            ..probe.clone()
+        };
+        let mut policy = policy.clone();
+        let shares_ipc = !around.own_ipc && !policy.kernel.contains(IPC);
+        let mut wanted = plan::filter(&policy, Engine::Fallback, &probe);
+        wanted.shares_ipc = shares_ipc;
+        let filters = Program::all(wanted, &policy.syscalls)?;
+        // Queues of the container's own namespace are its own.
+        if around.own_ipc {
+            policy.kernel = policy.kernel.union(IPC);
+        }
+        let namespace = Namespace::of(around.pid, around.root)?;
+        let derived = namespace.before_start(|proc| {
+            fallback::derive_among(&policy, &probe, around.directory, || {
+                mountinfo::mounts_of_thread(proc)
+            })
+        })??;
+        let mut standings = standings::of(
+            &policy,
+            Engine::Fallback,
+            &probe,
+            Some(&derived),
+            around.uid,
+        );
+        note(&mut standings, around, shares_ipc, derived.mounts.is_some());
+        let told = told::write(derived.domain(&policy, &probe).as_ref(), &filters);
+        let mut mounts = derived.mounts.unwrap_or_else(MountPlan::everything_open);
+        if around.labelled {
+            mounts.leave(c"/proc".to_owned());
+        }
+        mounts.push_launcher();
+        Ok(Self {
+            namespace,
+            mounts,
+            told,
+            standings,
+        })
+    }
+
+    /// What is really enforced.
+    #[must_use]
+    pub fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+
+    /// Puts the launcher into the container, where it will wait.
+    ///
+    /// # Errors
+    /// If its directory is not as the runtime was to make it.
+    pub fn place(self) -> Result<Gate, Error> {
+        let place = self.namespace.before_start(|_| Place::fill())??;
+        Ok(Gate {
+            container: self,
+            place,
+        })
+    }
+}
+
+impl Gate {
+    /// Whether the launcher has come to the gate: the runtime has done all that it does in the container then.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn is_called(&self) -> Result<bool, Error> {
+        self.place.is_called()
+    }
+
+    /// Lays the mounts and lets the launcher go on.
+    ///
+    /// # Errors
+    /// If a mount cannot be laid; nothing of the container starts then.
+    pub fn open(self) -> Result<(), Error> {
+        let mounts = &self.container.mounts;
+        let laid = self.container.namespace.after_start(|| mounts.enter())?;
+        laid.map_err(|errno| Error::Container {
+            what: "lay the mounts",
+            source: io::Error::from_raw_os_error(errno),
+        })?;
+        self.place.tell(&self.container.told)
+    }
+}
+
+/// Readable when [`Gate::is_called`] may say so.
+impl AsFd for Gate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.place.as_fd()
+    }
+}
+
+/// What is otherwise than for a command of our own launch.
+fn note(standings: &mut [Standing], around: &Around<'_>, shares_ipc: bool, has_mounts: bool) {
+    for standing in standings {
+        let (grade, reason) = match standing.protection {
+            Protection::Processes if shares_ipc => (
+                Grade::Stricter,
+                "System V IPC and POSIX message queues are closed, because the IPC namespace is shared",
+            ),
+            Protection::FilesMetadata if around.labelled && has_mounts => (
+                Grade::Weaker,
+                "mode and times of files in /proc can be changed, because the runtime labels processes there",
+            ),
+            _ => continue,
+        };
+        standing.grade = standing.grade.max(grade);
+        if !standing.reason.is_empty() {
+            standing.reason.push_str("; ");
+        }
+        standing.reason.push_str(reason);
+        standing
+            .remedy
+            .get_or_insert_with(|| "use a kernel that is booted with `bpf` in lsm=".to_owned());
+    }
+}
+
+impl MountPlan {
+    /// The launcher stays executable whatever the rules say of its directory, and what it reads stays as it is.
+    fn push_launcher(&mut self) {
+        let place = std::ffi::CString::from(c"/.ringfence");
+        self.push(place, false, true, fallback::mounts::Need::Always);
+    }
+}

@@ -1,0 +1,114 @@
+//! A program that stands in front of a container's own command, where the kernel has no hooks that judge it.
+
+use serde_json::{Value, json};
+
+use super::{bundle::member, calls};
+
+/// What is put in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launcher {
+    /// The program, in the container.
+    pub program: &'static str,
+    /// The directory that it will be in, which the runtime makes.
+    pub place: &'static str,
+    /// How many descriptors above 2 the command gets.
+    pub descriptors: u32,
+}
+
+/// System calls that the launcher makes and engines' filters may close. They take rights away, and give none.
+const CALLS: [&str; 13] = [
+    "landlock_create_ruleset",
+    "landlock_add_rule",
+    "landlock_restrict_self",
+    "seccomp",
+    "prctl",
+    "openat",
+    "openat2",
+    "close",
+    "close_range",
+    "flock",
+    "lseek",
+    "mmap",
+    "getcwd",
+];
+
+impl Launcher {
+    /// The words that come first.
+    #[must_use]
+    pub fn words(&self) -> [String; 2] {
+        [self.program.to_owned(), self.descriptors.to_string()]
+    }
+
+    /// The words of a process without those of [`Launcher::words`].
+    #[must_use]
+    pub fn own_words(program: &str, mut words: Vec<String>) -> Vec<String> {
+        let ours = words.first().is_some_and(|first| first == program);
+        words.drain(..if ours { 2.min(words.len()) } else { 0 });
+        words
+    }
+
+    /// In a bundle: the process, the directory, and the calls that it makes.
+    pub(super) fn put_into(&self, configuration: &mut Value) {
+        if let Some(process) = configuration.get_mut("process") {
+            self.put_before(process);
+        }
+        if let Value::Array(mounts) = member(configuration, "mounts", json!([])) {
+            mounts.retain(|mount| mount["destination"] != self.place);
+            mounts.push(json!({
+                "destination": self.place, "type": "tmpfs", "source": "tmpfs",
+                "options": ["nosuid", "nodev", "noexec", "mode=755", "size=4k"],
+            }));
+        }
+        calls::open(configuration, &CALLS);
+    }
+
+    /// In the description of a process.
+    pub(super) fn put_before(&self, process: &mut Value) {
+        let Some(Value::Array(words)) = process.get_mut("args") else {
+            return;
+        };
+        let known = words.first().is_some_and(|first| first == self.program);
+        words.splice(
+            ..if known { 2.min(words.len()) } else { 0 },
+            self.words().map(Value::from),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAUNCHER: Launcher = Launcher {
+        program: "/l/launch",
+        place: "/l",
+        descriptors: 1,
+    };
+
+    #[test]
+    fn it_stands_once_in_front_of_the_command() {
+        let mut configuration = json!({ "process": { "args": ["sh", "-c", "x"] } });
+        for _ in 0..2 {
+            LAUNCHER.put_into(&mut configuration);
+        }
+        let words = &configuration["process"]["args"];
+        assert_eq!(*words, json!(["/l/launch", "1", "sh", "-c", "x"]));
+        assert_eq!(configuration["mounts"].as_array().unwrap().len(), 1);
+        let words = serde_json::from_value(words.clone()).unwrap();
+        assert_eq!(Launcher::own_words("/l/launch", words), ["sh", "-c", "x"]);
+    }
+
+    #[test]
+    fn a_filter_lets_it_make_its_calls_and_no_filter_is_made() {
+        let mut without = json!({ "process": { "args": ["sh"] } });
+        LAUNCHER.put_into(&mut without);
+        assert!(without["linux"]["seccomp"].is_null());
+        let mut with = json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+            { "names": ["openat", "read"], "action": "SCMP_ACT_ALLOW" } ] } } });
+        LAUNCHER.put_into(&mut with);
+        let rules = with["linux"]["seccomp"]["syscalls"].as_array().unwrap();
+        let names = rules[1]["names"].as_array().unwrap();
+        assert!(names.contains(&json!("landlock_add_rule")));
+        assert!(!names.contains(&json!("openat")));
+    }
+}
