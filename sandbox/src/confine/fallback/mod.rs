@@ -8,6 +8,7 @@ mod carve;
 mod found;
 mod interfaces;
 pub(super) mod mounts;
+mod ports;
 mod reach;
 mod ruleset;
 mod walk;
@@ -22,6 +23,7 @@ use super::probe::{Namespaces, Probe};
 use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
 use mounts::MountPlan;
+pub(super) use ports::Ports;
 
 /// What this engine does not stop, and what no protection promises: Landlock has no right for it, and to close the calls
 /// would break most programs. The escape suite shows each.
@@ -35,6 +37,8 @@ pub const NOT_STOPPED: &[&str] = &[
 pub(super) struct Derived {
     /// The Landlock ruleset and how many paths it lists.
     pub(super) ruleset: Option<(OwnedFd, usize)>,
+    /// TCP ports, where Landlock judges them.
+    pub(super) ports: Option<Ports>,
     /// The mounts, if a mount namespace can be had and the files section is enforced.
     pub(super) mounts: Option<MountPlan>,
     /// Where this is not what the policy says; `None` if the files section is not enforced.
@@ -55,6 +59,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
     let files = policy.files.mode == Mode::Enforce;
     let mut derived = Derived {
         ruleset: None,
+        ports: Ports::of(policy, probe),
         mounts: possible.then(MountPlan::everything_open),
         gaps: None,
         own_ipc,
@@ -64,14 +69,15 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
         return Err(Error::NoLandlock);
     }
     if probe.landlock_abi != 0 {
+        let ports = derived.ports.as_ref();
         derived.ruleset = Some(if files {
             let found = walk::walk(&policy.files.automaton, possible, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
             derived.gaps = Some(found.gaps);
-            ruleset::build(probe.landlock_abi, policy.kernel, &found.grants)?
+            ruleset::build(probe.landlock_abi, policy.kernel, &found.grants, ports)?
         } else {
-            ruleset::without_files(probe.landlock_abi, policy.kernel)?
+            ruleset::without_files(probe.landlock_abi, policy.kernel, ports)?
         });
     }
     if let Some(plan) = &mut derived.mounts {
