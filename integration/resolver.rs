@@ -154,7 +154,7 @@ impl Network {
         let here = self.folder.path().display().to_string();
         let script = format!(
             "set -e; cd {here}; ip link set lo up\n\
-             for address in 93.184.215.80 93.184.215.81 10.0.0.82; do ip address add $address/32 dev lo; done\n\
+             for address in 93.184.215.80 93.184.215.81 10.0.0.82 169.254.169.254; do ip address add $address/32 dev lo; done\n\
              mount --bind resolv.conf /etc/resolv.conf; mount --bind hosts /etc/hosts\n\
              rm -rf out; mkdir out; {PYTHON} -I outside.py out >log 2>&1 & server=$!\n\
              trap 'kill $server' EXIT\n\
@@ -293,6 +293,17 @@ fn a_name_does_not_lead_inside() -> Verdict {
             &curl(url),
         )?
         .claim(true, &["hello from outside"])?;
+    // The metadata service of a cloud, by a name and by its address.
+    for (host, said) in [
+        ("metadata.test", "169.254.169.254, which lies inside"),
+        ("169.254.169.254", "denied connect tcp 169.254.169.254:8080"),
+    ] {
+        let url = format!("http://{host}:8080/hello");
+        network.unfenced(&curl(&url))?;
+        network
+            .fenced(&["--connect", "*.test:8080"], &curl(&url))?
+            .claim(false, &[said])?;
+    }
     // What else the name leads to is of use.
     network
         .fenced(
@@ -341,7 +352,13 @@ fn programs_find_their_peers_by_name() -> Verdict {
         .claim(true, &["hello from outside"])?;
     network
         .fenced(&["--connect", "other.test:8080"], &command)?
-        .claim(false, &["denied resolve web.test"])
+        .claim(false, &["denied resolve web.test"])?;
+    let by_address = script.replace("web.test", "93.184.215.80");
+    let by_address = [PYTHON, "-I", "-c", &by_address];
+    network.unfenced(&by_address)?;
+    network
+        .fenced(&["--connect", "web.test:8080"], &by_address)?
+        .claim(false, &["denied connect tcp 93.184.215.80:8080"])
 }
 
 fn git_and_pip_find_their_peers_by_name() -> Verdict {

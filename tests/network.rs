@@ -219,6 +219,103 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whoever sees ports alone sees every one that is open to somebody, and knows where not everybody has it.
+    #[test]
+    fn ports_alone_are_those_of_the_answers(
+        rules in prop::collection::vec(rule(), 0..6),
+        questions in prop::collection::vec(asked(), 64),
+    ) {
+        let (policy, _) = compiled(&rules);
+        let view = policy.network.ports();
+        for asked in &questions {
+            let question = asked.question();
+            let open = policy.network.answer(&question) == ALLOW;
+            let (ports, port) = match *asked {
+                Asked::Connect(_, TCP, port) | Asked::Name(_, TCP, port) => (&view.connect, port),
+                Asked::Listen(_, TCP, port) => (&view.listen, port),
+                Asked::Connect(_, UDP, port) | Asked::Name(_, UDP, port) if open && port != 0 => {
+                    prop_assert!(view.datagrams);
+                    prop_assert!(view.datagrams_alone.is_some() || view.connect.contains(port));
+                    continue;
+                }
+                Asked::Listen(_, UDP, port) if open => {
+                    prop_assert!(view.datagrams);
+                    prop_assert!(view.datagrams_alone.is_some() || view.listen.contains(port));
+                    continue;
+                }
+                Asked::Connect(_, ICMP | ICMP6, _) | Asked::Name(_, ICMP | ICMP6, _) if open => {
+                    prop_assert!(view.echo);
+                    continue;
+                }
+                _ => continue,
+            };
+            prop_assert!(!open || ports.contains(port), "{:?}", asked);
+            let is_open_to_all = ports.contains(port) && ports.narrower.is_none();
+            if is_open_to_all && !matches!(asked, Asked::Name(..)) {
+                prop_assert!(open, "{:?}", asked);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_port_is_open_to_everybody_by_a_rule_about_every_address_alone() {
+    use NetworkRight::{Connect, Deny, Listen};
+    let view = |rules: &[(NetworkRight, &str)]| {
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|(right, text)| (*right, (*text).to_owned()))
+            .collect();
+        compiled(&rules).0.network.ports()
+    };
+    let every = view(&[
+        (Connect, "tcp://*:443"),
+        (Connect, "web.test:443"),
+        (Listen, "tcp://:0,80"),
+    ]);
+    assert_eq!(
+        (&every.connect.ports[..], every.connect.narrower),
+        (&[443][..], None)
+    );
+    assert_eq!(
+        (&every.listen.ports[..], every.listen.narrower),
+        (&[0, 80][..], None)
+    );
+    assert_eq!((every.datagrams, every.datagrams_alone), (true, None));
+    // Both families are every address.
+    let halves = view(&[
+        (Connect, "tcp://0.0.0.0/0:22"),
+        (Connect, "tcp://[::]/0:22"),
+    ]);
+    assert_eq!(
+        (&halves.connect.ports[..], halves.connect.narrower),
+        (&[22][..], None)
+    );
+    for narrower in [
+        &[(Connect, "tcp://0.0.0.0/0:22")][..],
+        &[(Connect, "tcp://web.test:22")],
+        &[(Connect, "tcp://*:22"), (Deny, "169.254.0.0/16")],
+    ] {
+        let view = view(narrower);
+        assert_eq!(
+            (&view.connect.ports[..], view.connect.narrower),
+            (&[22][..], Some(22))
+        );
+    }
+    assert_eq!(view(&[(Connect, "udp://*:53")]).datagrams_alone, Some(53));
+    assert_eq!(
+        view(&[(Listen, "udp://:53"), (Connect, "*:53")]).datagrams_alone,
+        Some(53)
+    );
+    assert!(!view(&[(Connect, "udp://web.test:0")]).datagrams);
+    assert!(view(&[(Connect, "icmp://*")]).echo);
+    assert!(view(&[(Connect, "*:*")]).connect.is_every());
+    assert!(!view(&[(Connect, "*:*"), (Deny, "*:25")]).connect.is_every());
+}
+
 #[test]
 fn a_thousand_names_stay_small() {
     let rules: Vec<_> = (0..1_000)

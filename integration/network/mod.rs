@@ -4,6 +4,7 @@
 mod greeting;
 mod outside;
 mod policy;
+mod ports;
 mod reach;
 mod resolver;
 mod serve;
@@ -46,6 +47,7 @@ pub(crate) fn register(suite: &mut Suite) {
     resolver::register(&mut both);
     reach::register_by_hooks(suite);
     unix::register(suite);
+    ports::register(suite);
 }
 
 /// A fence, and the prober that goes into it.

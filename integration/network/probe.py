@@ -64,6 +64,28 @@ def multipath(address, port):
     heard(made)
 
 
+def repaired(address, port):
+    """It counts as connected without a packet."""
+    made = stream(family_of(address))
+    made.setsockopt(socket.IPPROTO_TCP, 19, 1)
+    made.connect((address, int(port)))
+
+
+def by_device(address, port):
+    """Whatever the routes say."""
+    made = stream(family_of(address))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+    made.connect((address, int(port)))
+    heard(made)
+
+
+def transparent(address, port):
+    """Binds an address that is not the host's."""
+    made = stream(socket.AF_INET)
+    made.setsockopt(socket.SOL_IP, 19, 1)
+    made.bind((address, int(port)))
+
+
 def asynchronous(address, port):
     """Not blocking: the answer to the connection comes later."""
     made = stream(family_of(address))

@@ -135,6 +135,8 @@ fn reaches(judge: Judge) -> Verdict {
             format!("fast-open-connect 127.0.0.1 {tcp}"),
             format!("multipath 127.0.0.1 {tcp}"),
             format!("asynchronous 127.0.0.1 {tcp}"),
+            format!("repaired 127.0.0.1 {tcp}"),
+            format!("by-device 127.0.0.1 {tcp}"),
             format!("from-own-port 127.0.0.1 {tcp}"),
             format!("tcp 0.0.0.0 {tcp}"),
             format!("tcp :: {tcp6}"),
@@ -158,6 +160,7 @@ fn reaches(judge: Judge) -> Verdict {
         format!("tcp 127.0.0.3 {}", world.elsewhere.port()),
         "denied",
     ));
+    acts.push(("transparent 192.0.2.7 9".to_owned(), "denied"));
     let came = |servers: &[Server; 2]| servers[1].came();
     scene.tries(&acts)?;
     // Each act has run twice, and only the ones without a fence have arrived.

@@ -88,7 +88,7 @@ impl Container {
         };
         let mut policy = policy.clone();
         let shares_ipc = !around.own_ipc && !policy.kernel.contains(IPC);
-        let mut wanted = plan::filter(&policy, Engine::Fallback, &probe);
+        let mut wanted = plan::filter(&policy, Engine::Fallback, &probe, None);
         wanted.shares_ipc = shares_ipc;
         let filters = Program::all(wanted, &policy.syscalls)?;
         // Queues of the container's own namespace are its own.
@@ -97,7 +97,8 @@ impl Container {
         }
         let namespace = Namespace::of(around.pid, around.root)?;
         let derived = namespace.before_start(|proc| {
-            fallback::derive_among(&policy, &probe, around.directory, || {
+            // The launcher in the container knows no rules about ports.
+            fallback::derive_among(&policy, &probe, around.directory, None, || {
                 mountinfo::mounts_of_thread(proc)
             })
         })??;

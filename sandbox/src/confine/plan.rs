@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use super::Engine;
 use super::capabilities;
 use super::error::Error;
-use super::fallback::{self, Derived};
+use super::fallback::{self, Derived, Ports};
 use super::launch::{self, Launched};
 use super::probe::{Namespaces, Probe};
 use super::program;
-use super::seccomp::{Program, Sockets, Wanted};
+use super::seccomp::{Internet, Program, Sockets, Wanted};
 use super::signals;
 use super::standings;
 use super::step::{Execution, Step, UserMap};
@@ -74,6 +74,7 @@ impl Plan {
         };
         let uid = request.user.as_ref().map_or(probe.uid, |user| user.uid);
         let standings = standings::of(policy, engine, probe, derived.as_ref(), uid);
+        let filter = filter(policy, engine, probe, derived.as_ref());
         let terminal = Terminal::find()?;
         let mut steps = Vec::new();
         first_steps(&mut steps, &terminal);
@@ -87,7 +88,7 @@ impl Plan {
             request.directory.as_os_str(),
         )?));
         if probe.seccomp {
-            let programs = Program::all(filter(policy, engine, probe), &policy.syscalls)?;
+            let programs = Program::all(filter, &policy.syscalls)?;
             steps.extend(programs.into_iter().map(Step::Seccomp));
         }
         steps.push(exec_step(request, &program, &environment)?);
@@ -159,9 +160,12 @@ fn fallback_steps(steps: &mut Vec<Step>, derived: Option<Derived>, probe: &Probe
         });
         steps.push(Step::Mounts(Box::new(mounts)));
     }
-    derived
-        .ruleset
-        .map(|(ruleset, paths)| Step::Landlock { ruleset, paths })
+    let ports = derived.ports.as_ref().map_or(0, Ports::len);
+    derived.ruleset.map(|(ruleset, paths)| Step::Landlock {
+        ruleset,
+        paths,
+        ports,
+    })
 }
 
 fn limit_steps(steps: &mut Vec<Step>, limits: &Limits, probe: &Probe) {
@@ -266,7 +270,12 @@ pub(super) fn ranges_without(stay: &[RawFd]) -> Vec<(u32, u32)> {
 
 /// A filter cannot change at exec. Under BPF LSM it leaves open what any program may use, and the hooks judge who does;
 /// the fallback has no eyes for programs, and holds all to what the whole profile says.
-pub(super) fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
+pub(super) fn filter(
+    policy: &Policy,
+    engine: Engine,
+    probe: &Probe,
+    derived: Option<&Derived>,
+) -> Wanted {
     let fallback = engine == Engine::Fallback;
     let by_path = fallback::judges_unix_sockets(probe.landlock_abi);
     let programs = policy.programs.iter().filter(|_| !fallback);
@@ -277,7 +286,15 @@ pub(super) fn filter(policy: &Policy, engine: Engine, probe: &Probe) -> Wanted {
         .map(|program| &program.network)
         .chain([&policy.network])
         .collect();
-    let internet = networks.iter().any(|network| network.reaches);
+    let reaches = networks.iter().any(|network| network.reaches);
+    let internet = match derived.and_then(|derived| derived.ports.as_ref()) {
+        Some(ports) => Internet::Ports {
+            datagrams: ports.datagrams,
+            listen: ports.listen,
+        },
+        None if reaches => Internet::Judged,
+        None => Internet::Closed,
+    };
     let sockets = if networks.iter().any(|network| network.mode != Mode::Enforce) {
         Sockets::Any
     } else if fallback && !by_path && !standings::tolerates_unix_sockets(policy) {

@@ -22,7 +22,7 @@ use ringfence_abi::surface::Surfaces;
 use super::error::Error;
 use super::syscalls::{self, Closed, ClosedWhen};
 use crate::policy::{Argument, Syscalls};
-pub(super) use sockets::Sockets;
+pub(super) use sockets::{Internet, Sockets};
 
 /// Most instructions of a program (include/uapi/linux/bpf_common.h, `BPF_MAXINSNS`).
 const MOST_INSTRUCTIONS: usize = 4096;

@@ -1,21 +1,21 @@
 //! What a launch would really enforce, protection by protection, with the reason wherever it is not the policy.
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
-use ringfence_abi::surface::{
-    CGROUP, IO_URING, IPC, KERNEL_FILES, MOUNT, PTRACE, SCHEDULER, SIGNALS,
-};
+use ringfence_abi::surface::{CGROUP, IPC, KERNEL_FILES, MOUNT, PTRACE, SCHEDULER, SIGNALS};
+
+mod network;
 
 use super::Engine;
-use super::fallback::{self, Derived, Gaps};
+use super::fallback::{Derived, Gaps};
 use super::probe::{Namespaces, Probe};
 use super::programs;
-use crate::policy::{Backend, Demand, Grade, Limits, Mode, Policy, Protection, Standing};
+use crate::policy::{Backend, Grade, Limits, Mode, Policy, Protection, Standing};
+pub(super) use network::tolerates_unix_sockets;
 
 /// The first Landlock ABI that scopes signals and abstract Unix sockets (6.12).
 const ABI_SCOPE: u32 = 6;
 /// The first Landlock ABI that sees truncation by path (6.2).
 const ABI_TRUNCATE: u32 = 3;
-const NO_CGROUP_PROGRAMS: &str = "rules about addresses and hosts need programs on a cgroup, and so root and a cgroup v2 hierarchy";
 const KERNEL_REMEDY: &str = "use a kernel that is booted with `bpf` in lsm= and run as root";
 
 /// The standings of `policy` for a command of user `uid`; `derived` is there for the fallback engine only.
@@ -43,11 +43,6 @@ pub(super) fn of(
         .collect()
 }
 
-/// Whether the policy would rather have Unix sockets than a network fence without a hole.
-pub(super) fn tolerates_unix_sockets(policy: &Policy) -> bool {
-    policy.degradation.demand(Protection::Network) != Demand::Required
-}
-
 fn one(
     protection: Protection,
     policy: &Policy,
@@ -61,9 +56,9 @@ fn one(
         }
         (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection),
         (Protection::Syscalls, ..) => syscalls(policy, probe, derived),
-        (Protection::Network, Engine::BpfLsm, _) => network_by_hooks(policy, probe),
+        (Protection::Network, Engine::BpfLsm, _) => network::by_hooks(policy, probe),
         (_, Engine::BpfLsm, _) => Standing::exact(protection, &[Backend::BpfLsm]),
-        (Protection::Network, ..) => network(policy, probe),
+        (Protection::Network, ..) => network::by_fallback(policy, probe, derived),
         (Protection::Processes, ..) => processes(policy, probe),
         (_, Engine::Fallback, Some(derived)) => files(protection, policy, probe, derived),
         (_, Engine::Fallback, None) => absent(protection, "this kernel has no Landlock"),
@@ -187,87 +182,6 @@ fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     let mut reasons = later(gaps, EXEC, "executed");
     reasons.push("memory files can be made with MFD_NOEXEC_SEAL only".to_owned());
     stricter(protection, &backends, &reasons)
-}
-
-fn network_by_hooks(policy: &Policy, probe: &Probe) -> Standing {
-    let protection = Protection::Network;
-    let programs = policy.programs.iter().map(|program| &program.network);
-    let mut all = programs.chain([&policy.network]);
-    if !all.any(|network| network.reaches) {
-        return Standing::exact(protection, &[Backend::BpfLsm, Backend::Seccomp]);
-    }
-    if !probe.cgroup_programs {
-        return absent(protection, NO_CGROUP_PROGRAMS);
-    }
-    let backends = [Backend::BpfLsm, Backend::CgroupBpf, Backend::Seccomp];
-    Standing::exact(protection, &backends)
-}
-
-fn network(policy: &Policy, probe: &Probe) -> Standing {
-    if policy.network.is_off() {
-        return Standing::exact(Protection::Network, &[]);
-    }
-    let rules = policy.network.reaches || policy.network.mode == Mode::Audit;
-    if rules && !probe.cgroup_programs {
-        return absent(Protection::Network, NO_CGROUP_PROGRAMS);
-    }
-    if policy.network.mode == Mode::Audit {
-        return Standing {
-            grade: Grade::Weaker,
-            reason: "Unix sockets, and sockets of other families than those of the internet, are not reported in audit mode"
-                .to_owned(),
-            remedy: Some(KERNEL_REMEDY.to_owned()),
-            ..Standing::exact(Protection::Network, &[Backend::CgroupBpf])
-        };
-    }
-    let mut standing = sockets(policy, probe);
-    if probe.cgroup_programs && standing.grade < Grade::Absent {
-        standing.backends.push(Backend::CgroupBpf);
-        standing.backends.sort_unstable();
-    }
-    standing
-}
-
-/// What stands where rules about addresses are kept, or there are none.
-fn sockets(policy: &Policy, probe: &Probe) -> Standing {
-    let protection = Protection::Network;
-    match () {
-        () if policy.kernel.contains(IO_URING) => Standing {
-            grade: Grade::Weaker,
-            reason: format!(
-                "`io-uring` is open in the profile, and no filter sees the sockets{} that are made through a ring",
-                if probe.cgroup_programs {
-                    " of other families than those of the internet"
-                } else {
-                    ""
-                }
-            ),
-            remedy: Some(KERNEL_REMEDY.to_owned()),
-            ..Standing::exact(protection, &[Backend::Seccomp])
-        },
-        () if !probe.seccomp => no_seccomp(protection),
-        () if fallback::judges_unix_sockets(probe.landlock_abi) => {
-            Standing::exact(protection, &[Backend::Seccomp, Backend::Landlock])
-        }
-        () if tolerates_unix_sockets(policy) => Standing {
-            grade: Grade::Weaker,
-            reason: "Unix sockets of services can be reached whatever their path".to_owned(),
-            remedy: Some(
-                "set protection.network to required, which closes Unix sockets".to_owned(),
-            ),
-            ..Standing::exact(protection, &[Backend::Seccomp])
-        },
-        () => Standing {
-            grade: Grade::Stricter,
-            reason: "Unix sockets are closed too (but stream pairs), because this Landlock cannot \
-                     tell whom they reach"
-                .to_owned(),
-            remedy: Some(format!(
-                "set protection.network to best-effort, or {KERNEL_REMEDY}"
-            )),
-            ..Standing::exact(protection, &[Backend::Seccomp])
-        },
-    }
 }
 
 fn syscalls(policy: &Policy, probe: &Probe, derived: Option<&Derived>) -> Standing {

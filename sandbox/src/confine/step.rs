@@ -75,6 +75,8 @@ pub(super) enum Step {
         ruleset: OwnedFd,
         /// How many paths it lists.
         paths: usize,
+        /// How many TCP ports.
+        ports: usize,
     },
     /// Closes every descriptor but 0 to 2 and those kept.
     CloseDescriptors {
@@ -223,7 +225,15 @@ impl fmt::Display for Step {
                 Ok(())
             }
             Self::NoNewPrivileges => out.write_str("no new privileges"),
-            Self::Landlock { paths, .. } => write!(out, "landlock domain of {paths} paths"),
+            Self::Landlock {
+                paths, ports: 0, ..
+            } => write!(out, "landlock domain of {paths} paths"),
+            Self::Landlock { paths, ports, .. } => {
+                write!(
+                    out,
+                    "landlock domain of {paths} paths and {ports} TCP ports"
+                )
+            }
             Self::CloseDescriptors { kept, .. } => {
                 write!(
                     out,

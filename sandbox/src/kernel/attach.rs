@@ -73,30 +73,62 @@ struct Attributes {
     replaced: u32,
 }
 
+/// What programs are for: one that the kernel refuses takes this away, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Rules about addresses and hosts.
+    Judging,
+    /// Counting what passes.
+    Counting,
+}
+
+impl Purpose {
+    /// What the program `name` is for.
+    pub(super) fn of(name: &str) -> Self {
+        match COUNTING.iter().any(|(one, _)| *one == name) {
+            true => Self::Counting,
+            false => Self::Judging,
+        }
+    }
+}
+
 /// Whether a program of the object goes on a cgroup.
 pub(super) fn is_for_cgroup(name: &str) -> bool {
     every(Role::Watch).any(|(one, _)| one == name)
 }
 
-/// Whether all that a role needs is in place.
-pub(super) fn is_loaded(pins: &Pins, role: Role) -> bool {
-    every(role).all(|(name, _)| pins.program(name).exists())
+/// Whether all that a role needs for this is in place.
+pub(super) fn is_loaded(pins: &Pins, role: Role, purpose: Purpose) -> bool {
+    is_whole(role, purpose, |name| pins.program(name).exists())
+}
+
+fn is_whole(role: Role, purpose: Purpose, is_pinned: impl Fn(&str) -> bool) -> bool {
+    let mut needed = every(role).filter(|(name, _)| Purpose::of(name) == purpose);
+    needed.all(|(name, _)| is_pinned(name))
 }
 
 /// Why the kernel has refused one of them, if it has. It will not be otherwise before the next boot, which empties /run.
-pub(super) fn refusal(pins: &Pins) -> PathBuf {
+pub(super) fn refusal(pins: &Pins, purpose: Purpose) -> PathBuf {
     let version = pins.version.file_name().unwrap_or_default();
-    let name = format!("refused-cgroup-{}", version.to_string_lossy());
+    let what = match purpose {
+        Purpose::Judging => "cgroup",
+        Purpose::Counting => "counting",
+    };
+    let name = format!("refused-{what}-{}", version.to_string_lossy());
     Path::new(STATE).join(name)
 }
 
 /// The error of who needs them where they are not in place.
-pub(super) fn missing(pins: &Pins) -> Error {
-    let reason = fs::read_to_string(refusal(pins));
-    Error::NoNetwork(reason.unwrap_or_else(|_| "they are not there".to_owned()))
+pub(super) fn missing(pins: &Pins, purpose: Purpose) -> Error {
+    let reason = fs::read_to_string(refusal(pins, purpose));
+    let reason = reason.unwrap_or_else(|_| "they are not there".to_owned());
+    match purpose {
+        Purpose::Judging => Error::NoNetwork(reason),
+        Purpose::Counting => Error::NoCounting(reason),
+    }
 }
 
-/// The programs of a role.
+/// The programs of a role, whatever they are for.
 fn every(role: Role) -> impl Iterator<Item = OnCgroup> {
     let others = match role {
         Role::Judge => None,
@@ -113,8 +145,8 @@ fn needed(role: Role, policy: &NetworkPolicy) -> Vec<OnCgroup> {
         // No socket has anything to redirect or to send.
         (Mode::Enforce, false, Role::Watch) => vec![MAKING],
         (Mode::Enforce | Mode::Audit, ..) => {
-            let counts = |one: &OnCgroup| COUNTING.contains(one);
-            every(role).filter(|one| !counts(one)).collect()
+            let judges = |one: &OnCgroup| Purpose::of(one.0) == Purpose::Judging;
+            every(role).filter(judges).collect()
         }
     }
 }
@@ -234,4 +266,30 @@ fn change(
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_refused_takes_away_what_it_is_for_and_nothing_else() {
+        for role in [Role::Judge, Role::Watch] {
+            for (refused, _) in every(role) {
+                let whole = |purpose| is_whole(role, purpose, |name| name != refused);
+                let counts = refused.starts_with("cgroup_count_");
+                assert_eq!(whole(Purpose::Judging), counts, "{role:?} {refused}");
+                assert_eq!(whole(Purpose::Counting), !counts, "{role:?} {refused}");
+            }
+            assert!(!is_whole(role, Purpose::Judging, |_| false));
+            assert!(!is_whole(role, Purpose::Counting, |_| false));
+        }
+    }
+
+    #[test]
+    fn what_judges_in_place_of_hooks_is_needed_where_there_are_none() {
+        let but_binding = |role| is_whole(role, Purpose::Judging, |name| name != "cgroup_bind4");
+        assert!(but_binding(Role::Judge));
+        assert!(!but_binding(Role::Watch));
+    }
 }

@@ -20,7 +20,9 @@ use ringfence_abi::{
 };
 
 use super::{
-    Error, Fence, Host, Unloaded, attach, collect, fence,
+    Error, Fence, Host, Unloaded,
+    attach::{self, Purpose},
+    collect, fence,
     layout::Kernel,
     map,
     pins::{self, Pins},
@@ -206,7 +208,7 @@ impl Engine {
     /// Whether the kernel has taken the programs on cgroups, which rules about addresses and hosts need.
     #[must_use]
     pub fn has_network(&self) -> bool {
-        attach::is_loaded(&self.pins, self.role)
+        attach::is_loaded(&self.pins, self.role, Purpose::Judging)
     }
 
     /// Puts a policy in place for the tasks that execute a program in this cgroup.
@@ -378,7 +380,7 @@ fn put_in_place(pins: &Pins, name: &str, program: &mut Program) -> Result<(), Er
         _ => Err(ProgramError::UnexpectedProgramType),
     };
     if let Err(error) = loaded {
-        let note = attach::refusal(pins);
+        let note = attach::refusal(pins, Purpose::of(name));
         let text = format!("{name}: {}", spell(&error));
         return fs::write(&note, text).map_err(|error| Error::state(note, error));
     }

@@ -97,6 +97,9 @@ pub enum Error {
         "rules about addresses and hosts need programs on a cgroup (CONFIG_CGROUP_BPF), which the kernel refuses: {0}"
     )]
     NoNetwork(String),
+    /// Traffic cannot be counted.
+    #[error("the kernel refuses the programs that count traffic, so run it without --stats: {0}")]
+    NoCounting(String),
     /// There are too many fences.
     #[error("there are {0} fences already, which is all that there is room for")]
     TooMany(u32),

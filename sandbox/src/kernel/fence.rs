@@ -21,7 +21,8 @@ use ringfence_abi::{
 };
 
 use super::{
-    Cgroup, Engine, Error, Events, Grants, attach,
+    Cgroup, Engine, Error, Events, Grants,
+    attach::{self, Purpose},
     engine::{Maps, Role},
     map, misses, names,
     pins::Pins,
@@ -82,7 +83,7 @@ impl Fence {
         };
         let is_reached = is_reached(policy);
         if is_reached && engine.role == Role::Judge && !engine.has_network() {
-            return Err(attach::missing(&engine.pins));
+            return Err(attach::missing(&engine.pins, Purpose::Judging));
         }
         let (id, alive, record) = reserve(engine, cgroup)?;
         let mut fence = Self {
@@ -209,8 +210,8 @@ impl Fence {
     /// # Errors
     /// Where the programs are not in place, or a map cannot be written.
     pub fn count_traffic(&self, engine: &mut Engine) -> Result<(), Error> {
-        if !engine.has_network() {
-            return Err(attach::missing(&engine.pins));
+        if !attach::is_loaded(&engine.pins, engine.role, Purpose::Counting) {
+            return Err(attach::missing(&engine.pins, Purpose::Counting));
         }
         engine
             .maps
@@ -253,7 +254,7 @@ impl Fence {
     /// Where the programs that redirect are not in place, or the map cannot be written.
     pub fn set_resolver(&self, engine: &mut Engine, resolver: Resolver) -> Result<(), Error> {
         if !self.redirects {
-            return Err(attach::missing(&engine.pins));
+            return Err(attach::missing(&engine.pins, Purpose::Judging));
         }
         engine
             .maps

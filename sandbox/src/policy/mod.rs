@@ -7,12 +7,14 @@ mod automaton;
 mod call;
 mod compare;
 mod network;
+mod ports;
 mod protection;
 
 pub use automaton::{Automaton, Difference};
 pub use call::{Argument, ClosedCall};
 pub use compare::Witness;
 pub use network::{NetworkPolicy, NetworkQuestion, Sni, mapped};
+pub use ports::{PortSet, PortView};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.

@@ -82,10 +82,12 @@ pub(crate) const BUILD: [Need; 2] = [
 /// Programs that are run in a machine, from this host's files.
 const TRIED: [Need; 1] = [need(&["stress-ng"], "stress-ng")];
 /// Programs that find their peers by name, on this host and in machines.
-const CLIENTS: [Need; 3] = [
+const CLIENTS: [Need; 5] = [
     need(&["curl"], "curl"),
     need(&["openssl"], "openssl"),
     need(&["npm"], "npm"),
+    need(&["go"], "golang-go"),
+    need(&["javac"], "default-jdk-headless"),
 ];
 /// What the tests of containers take, on this host and in machines, which see its files.
 const CONTAINERS: [Need; 7] = [

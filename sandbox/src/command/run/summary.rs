@@ -77,7 +77,8 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: the command failed; whether the fence denied something cannot be seen here ({reason})\n"
+                "ringfence: the command failed; whether the fence denied something cannot be seen here ({reason}); --dry-run tells \
+                 what would be enforced\n"
             ),
         );
     }

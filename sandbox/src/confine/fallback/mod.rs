@@ -8,6 +8,7 @@ mod carve;
 mod found;
 mod interfaces;
 pub(super) mod mounts;
+mod ports;
 mod reach;
 mod ruleset;
 mod walk;
@@ -24,6 +25,7 @@ use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
 use found::Grant;
 use mounts::MountPlan;
+pub(super) use ports::Ports;
 pub(super) use ruleset::Domain;
 
 /// What this engine does not stop, and what no protection promises: Landlock has no right for it, and to close the calls
@@ -38,6 +40,8 @@ pub const NOT_STOPPED: &[&str] = &[
 pub(super) struct Derived {
     /// The Landlock ruleset and how many paths it lists.
     pub(super) ruleset: Option<(OwnedFd, usize)>,
+    /// TCP ports, where Landlock judges them.
+    pub(super) ports: Option<Ports>,
     /// The mounts, if a mount namespace can be had and the files section is enforced.
     pub(super) mounts: Option<MountPlan>,
     /// Where this is not what the policy says; `None` if the files section is not enforced.
@@ -64,14 +68,16 @@ impl Derived {
 /// # Errors
 /// If there is no Landlock, or the rules need too much of the file system listed.
 pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result<Derived, Error> {
-    derive_among(policy, probe, directory, mountinfo::mounts)
+    let ports = Ports::of(policy, probe);
+    derive_among(policy, probe, directory, ports, mountinfo::mounts)
 }
 
-/// As [`derive`], for a thread that sees other mounts than its process.
+/// As [`derive`], for a thread that sees other mounts than its process. Without `ports` nobody judges those of the network here.
 pub(super) fn derive_among(
     policy: &Policy,
     probe: &Probe,
     directory: &Path,
+    ports: Option<Ports>,
     mounts: impl Fn() -> Result<Vec<Mount>, Error>,
 ) -> Result<Derived, Error> {
     let possible = !matches!(probe.namespaces, Namespaces::None { .. });
@@ -79,6 +85,7 @@ pub(super) fn derive_among(
     let files = policy.files.mode == Mode::Enforce;
     let mut derived = Derived {
         ruleset: None,
+        ports,
         mounts: possible.then(MountPlan::everything_open),
         gaps: None,
         own_ipc,
@@ -89,15 +96,16 @@ pub(super) fn derive_among(
         return Err(Error::NoLandlock);
     }
     if probe.landlock_abi != 0 {
+        let ports = derived.ports.as_ref();
         derived.ruleset = Some(if files {
             let found = walk::walk(&policy.files.automaton, possible, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
             derived.gaps = Some(found.gaps);
             derived.grants = found.grants;
-            ruleset::build(probe.landlock_abi, policy.kernel, &derived.grants)?
+            ruleset::build(probe.landlock_abi, policy.kernel, &derived.grants, ports)?
         } else {
-            ruleset::without_files(probe.landlock_abi, policy.kernel)?
+            ruleset::without_files(probe.landlock_abi, policy.kernel, ports)?
         });
     }
     if let Some(plan) = &mut derived.mounts {

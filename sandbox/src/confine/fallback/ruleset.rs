@@ -6,14 +6,15 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, Scope, make_bitflags,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, make_bitflags,
 };
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 use ringfence_abi::surface::{SIGNALS, Surfaces};
 
+use super::Ports;
 use super::carve::Unmade;
 use super::found::{Grant, LIST};
 use crate::confine::error::Error;
@@ -36,9 +37,10 @@ pub(super) fn build(
     abi: u32,
     surfaces: Surfaces,
     grants: &[Grant],
+    ports: Option<&Ports>,
 ) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
-    let mut ruleset = create(version, surfaces, AccessFs::from_all(version))?;
+    let mut ruleset = create(version, surfaces, AccessFs::from_all(version), ports)?;
     let mut paths = 0;
     for grant in grants {
         let access = access(grant, version);
@@ -58,10 +60,14 @@ pub(super) fn build(
 }
 
 /// A domain for a policy without file rules: it keeps tasks outside from being traced, and signalled from ABI 6 on.
-pub(super) fn without_files(abi: u32, surfaces: Surfaces) -> Result<(OwnedFd, usize), Error> {
+pub(super) fn without_files(
+    abi: u32,
+    surfaces: Surfaces,
+    ports: Option<&Ports>,
+) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
     // A ruleset that handles nothing is refused (ENOMSG), so it handles one right and gives it to all.
-    let ruleset = create(version, surfaces, AccessFs::Execute.into())?;
+    let ruleset = create(version, surfaces, AccessFs::Execute.into(), ports)?;
     let Some(root) = open(Path::new("/"))? else {
         return Err(Error::NoLandlock);
     };
@@ -127,9 +133,10 @@ fn create(
     version: ABI,
     surfaces: Surfaces,
     handled: BitFlags<AccessFs>,
+    ports: Option<&Ports>,
 ) -> Result<RulesetCreated, Error> {
     let scopes = scopes(version, surfaces);
-    let ruleset = || {
+    let ruleset = || -> Result<_, RulesetError> {
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(handled)?;
@@ -137,7 +144,17 @@ fn create(
         if version as u32 >= ABI_SCOPE {
             ruleset = ruleset.scope(scopes)?;
         }
-        ruleset.create()
+        let judged = ports.map_or(&[][..], |ports| &ports.judged[..]);
+        for (access, _) in judged {
+            ruleset = ruleset.handle_access(*access)?;
+        }
+        let mut ruleset = ruleset.create()?;
+        for (access, ports) in judged {
+            for &port in ports {
+                ruleset = ruleset.add_rule(NetPort::new(port, *access))?;
+            }
+        }
+        Ok(ruleset)
     };
     ruleset().map_err(|source| Error::Ruleset { source })
 }

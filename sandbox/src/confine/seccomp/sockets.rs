@@ -16,13 +16,30 @@ pub(in crate::confine) enum Sockets {
     Any,
     /// Unix sockets.
     Unix {
-        /// And sockets of TCP and UDP, whose peers somebody else judges, and questions to the kernel about routes.
-        internet: bool,
+        /// And these.
+        internet: Internet,
     },
     /// Pairs of connected Unix sockets, which have no name to reach anybody by.
     Pairs {
-        /// As above.
-        internet: bool,
+        /// And these.
+        internet: Internet,
+    },
+}
+
+/// Which sockets of the internet a fence may make; but for [`Internet::Closed`], questions to the kernel about routes as
+/// well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::confine) enum Internet {
+    /// None.
+    Closed,
+    /// Of TCP and UDP, whose peers somebody else judges.
+    Judged,
+    /// Of TCP alone, whose ports Landlock judges where they are bound and connected: what it does not see is closed here.
+    Ports {
+        /// Sockets of datagrams besides, whose peers nobody judges.
+        datagrams: bool,
+        /// Whether sockets listen: one that was not bound before gets a port that nobody judges.
+        listen: bool,
     },
 }
 
@@ -47,10 +64,14 @@ pub(super) fn close(filter: &mut ScmpFilterContext, sockets: Sockets) -> Result<
     add_when(filter, "socketpair", libc::EACCES, not_unix)?;
     match sockets {
         Sockets::Any => {}
-        Sockets::Unix { internet: false } => add_when(filter, "socket", libc::EACCES, not_unix)?,
-        Sockets::Pairs { internet: false } => add(filter, "socket", libc::EACCES)?,
-        Sockets::Unix { internet: true } => close_others(filter, &[libc::AF_UNIX])?,
-        Sockets::Pairs { internet: true } => close_others(filter, &[])?,
+        Sockets::Unix {
+            internet: Internet::Closed,
+        } => add_when(filter, "socket", libc::EACCES, not_unix)?,
+        Sockets::Pairs {
+            internet: Internet::Closed,
+        } => add(filter, "socket", libc::EACCES)?,
+        Sockets::Unix { internet } => close_others(filter, internet, &[libc::AF_UNIX])?,
+        Sockets::Pairs { internet } => close_others(filter, internet, &[])?,
     }
     // 32-bit x86 has a second door to both, with its arguments in memory. C libraries use the first since 4.3.
     add(filter, "socketcall", libc::EACCES)
@@ -58,10 +79,14 @@ pub(super) fn close(filter: &mut ScmpFilterContext, sockets: Sockets) -> Result<
 
 /// Closes every family but those of the internet, netlink, and `besides`; of the former all but streams and datagrams, of
 /// netlink all but routes.
-fn close_others(filter: &mut ScmpFilterContext, besides: &[i32]) -> Result<(), Error> {
-    let internet = [libc::AF_INET, libc::AF_INET6];
+fn close_others(
+    filter: &mut ScmpFilterContext,
+    internet: Internet,
+    besides: &[i32],
+) -> Result<(), Error> {
+    let families = [libc::AF_INET, libc::AF_INET6];
     let open = |family: u64| {
-        let mut all = internet.iter().chain(besides).chain(&[libc::AF_NETLINK]);
+        let mut all = families.iter().chain(besides).chain(&[libc::AF_NETLINK]);
         all.any(|&one| number(one) == family)
     };
     for family in (0..32).filter(|&family| !open(family)) {
@@ -70,17 +95,67 @@ fn close_others(filter: &mut ScmpFilterContext, besides: &[i32]) -> Result<(), E
     for bit in (5..32).map(|place| 1 << place) {
         close_when(filter, &[masked(FAMILY_ARGUMENT, bit, bit)])?;
     }
-    let judged = [number(libc::SOCK_STREAM), number(libc::SOCK_DGRAM)];
-    for family in internet.map(number) {
-        for kind in (0..=KIND).filter(|kind| !judged.contains(kind)) {
+    let datagrams = !matches!(
+        internet,
+        Internet::Ports {
+            datagrams: false,
+            ..
+        }
+    );
+    let open =
+        |kind| kind == number(libc::SOCK_STREAM) || (datagrams && kind == number(libc::SOCK_DGRAM));
+    for family in families.map(number) {
+        for kind in (0..=KIND).filter(|kind| !open(*kind)) {
             let family = masked(FAMILY_ARGUMENT, INTEGER, family);
             close_when(filter, &[family, masked(KIND_ARGUMENT, KIND, kind)])?;
         }
+    }
+    if let Internet::Ports { listen, .. } = internet {
+        close_beside_tcp(filter, families.map(number))?;
+        close_unseen(filter, listen)?;
     }
     // NETLINK_ROUTE is 0.
     for bit in (0..32).map(|place| 1 << place) {
         let family = masked(FAMILY_ARGUMENT, INTEGER, number(libc::AF_NETLINK));
         close_when(filter, &[family, masked(PROTOCOL_ARGUMENT, bit, bit)])?;
+    }
+    Ok(())
+}
+
+/// Closes streams of other protocols than 0, which is TCP, and TCP (6): Landlock does not judge them.
+fn close_beside_tcp(filter: &mut ScmpFilterContext, families: [u64; 2]) -> Result<(), Error> {
+    const TCP: u64 = 6;
+    let others = (0..32)
+        .map(|place| 1 << place)
+        .filter(|bit| TCP & bit == 0)
+        .map(|bit| (bit, bit));
+    // What has no bit but those of TCP, and not both.
+    let parts = [(INTEGER, 2), (INTEGER, 4)];
+    for family in families {
+        for (mask, value) in others.clone().chain(parts) {
+            close_when(
+                filter,
+                &[
+                    masked(FAMILY_ARGUMENT, INTEGER, family),
+                    masked(KIND_ARGUMENT, KIND, number(libc::SOCK_STREAM)),
+                    masked(PROTOCOL_ARGUMENT, mask, value),
+                ],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Closes what connects or listens past Landlock: sending that connects (TCP Fast Open; the answer is that of a kernel
+/// without it, on which programs connect first), and listening where nothing may.
+fn close_unseen(filter: &mut ScmpFilterContext, listen: bool) -> Result<(), Error> {
+    let fast_open = number(libc::MSG_FASTOPEN);
+    for (name, flags) in [("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)] {
+        let asked = masked(flags, fast_open, fast_open);
+        add_when(filter, name, libc::EOPNOTSUPP, asked)?;
+    }
+    if !listen {
+        add(filter, "listen", libc::EACCES)?;
     }
     Ok(())
 }

@@ -11,7 +11,9 @@ const NATIVE: ScmpArch = ScmpArch::Native;
 
 fn wanted(open: Surfaces) -> Wanted {
     Wanted {
-        sockets: Sockets::Unix { internet: false },
+        sockets: Sockets::Unix {
+            internet: Internet::Closed,
+        },
         open,
         fallback: false,
         shares_ipc: false,
@@ -96,7 +98,11 @@ fn listed(names: &[&'static str]) -> Vec<Program> {
 #[test]
 fn every_closed_call_is_known_or_has_a_number() {
     for fallback in [false, true] {
-        let all = [false, true].map(|internet| {
+        let ports = Internet::Ports {
+            datagrams: false,
+            listen: false,
+        };
+        let all = [Internet::Closed, Internet::Judged, ports].map(|internet| {
             [
                 Sockets::Any,
                 Sockets::Unix { internet },
@@ -145,8 +151,18 @@ fn of_sockets_only_those_are_made_that_somebody_judges() {
     ];
     for (arguments, unix, pairs) in tries {
         for (sockets, made) in [
-            (Sockets::Unix { internet: true }, unix),
-            (Sockets::Pairs { internet: true }, pairs),
+            (
+                Sockets::Unix {
+                    internet: Internet::Judged,
+                },
+                unix,
+            ),
+            (
+                Sockets::Pairs {
+                    internet: Internet::Judged,
+                },
+                pairs,
+            ),
         ] {
             let wanted = Wanted {
                 sockets,
@@ -158,6 +174,65 @@ fn of_sockets_only_those_are_made_that_somebody_judges() {
             assert_eq!(found, expected, "{sockets:?} {arguments:x?}");
         }
     }
+}
+
+#[test]
+fn where_landlock_judges_ports_nothing_is_left_that_it_does_not_see() {
+    let made = |datagrams, arguments: &[u64]| {
+        let internet = Internet::Ports {
+            datagrams,
+            listen: false,
+        };
+        let wanted = Wanted {
+            sockets: Sockets::Pairs { internet },
+            ..wanted(Surfaces::NONE)
+        };
+        let programs = Program::all(wanted, &Syscalls::Default).unwrap();
+        by_name(&programs, "socket", arguments) == ALLOW
+    };
+    let (inet, inet6, stream, datagram) = (2, 10, 1, 2);
+    let over = 1 << 32;
+    for family in [inet, inet6] {
+        for protocol in [0, 6, over, over | 6] {
+            assert!(made(false, &[family, stream | 0o2_004_000, protocol]));
+        }
+        // ICMP, IGMP, IPv4 in IPv4, SCTP, SMC, MPTCP, and what has no name.
+        for protocol in [1, 2, 4, 5, 7, 8, 14, 132, 256, 262, 1 << 31, 0xffff_ffff] {
+            assert!(!made(true, &[family, stream, protocol]), "{protocol}");
+        }
+        assert!(!made(false, &[family, datagram, 17]));
+        assert!(made(true, &[family, datagram, 17]));
+        assert!(!made(true, &[family, 3, 255]));
+    }
+    assert!(!made(true, &[1, stream, 0]));
+    assert!(made(false, &[16, 3, 0]));
+}
+
+#[test]
+fn nothing_connects_by_sending_or_listens_past_landlock() {
+    let programs = |listen| {
+        let internet = Internet::Ports {
+            datagrams: false,
+            listen,
+        };
+        let wanted = Wanted {
+            sockets: Sockets::Pairs { internet },
+            ..wanted(Surfaces::NONE)
+        };
+        Program::all(wanted, &Syscalls::Default).unwrap()
+    };
+    let fast_open = 0x2000_0000 | 0x4000;
+    let closed = programs(false);
+    for (name, flags) in [("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)] {
+        let mut arguments = [0; 6];
+        arguments[flags] = 0x4000;
+        assert_eq!(by_name(&closed, name, &arguments), ALLOW, "{name}");
+        arguments[flags] = 1 << 32 | fast_open;
+        let refused = refuses(libc::EOPNOTSUPP);
+        assert_eq!(by_name(&closed, name, &arguments), refused, "{name}");
+    }
+    assert_eq!(by_name(&closed, "listen", &[3, 1]), refuses(libc::EACCES));
+    assert_eq!(by_name(&programs(true), "listen", &[3, 1]), ALLOW);
 }
 
 #[test]
