@@ -16,6 +16,15 @@ const NEEDS: &[Need] = &[
     Need::Program("curl"),
 ];
 
+/// Where the filter alone closes sockets.
+const NEEDS_FILTER: &[Need] = &[
+    Need::Root,
+    Need::NoBpfLsm,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+];
+
 const NEEDS_GIT: &[Need] = &[
     Need::Root,
     Need::Cgroup,
@@ -60,6 +69,11 @@ pub(crate) fn register(suite: &mut Suite) {
     ] {
         suite.test(name, NEEDS, body);
     }
+    suite.test(
+        "resolver::a_socket_that_is_closed_is_told_with_what_opens_it",
+        NEEDS_FILTER,
+        a_socket_that_is_closed_is_told_with_what_opens_it,
+    );
     suite.test(
         "resolver::git_and_pip_find_their_peers_by_name",
         NEEDS_GIT,
@@ -208,6 +222,15 @@ impl Ended {
             self.shown, self.output.status
         )
         .into())
+    }
+
+    /// It said nothing like this on standard error.
+    fn leaves_unsaid(&self, text: &str) -> Verdict {
+        let err = String::from_utf8_lossy(&self.output.stderr);
+        match err.contains(text) {
+            false => Ok(()),
+            true => Err(format!("{}: said {text:?}\n{err}", self.shown).into()),
+        }
     }
 }
 
@@ -359,6 +382,41 @@ fn programs_find_their_peers_by_name() -> Verdict {
     network
         .fenced(&["--connect", "web.test:8080"], &by_address)?
         .claim(false, &["denied connect tcp 93.184.215.80:8080"])
+}
+
+/// Under the fallback the filter closes sockets, and a tracepoint sees that.
+fn a_socket_that_is_closed_is_told_with_what_opens_it() -> Verdict {
+    let network = Network::new()?;
+    let made = |family: u8| format!("import socket; socket.socket({family}, 1)");
+    let tried = |options: &[&str], family: u8, then: &str| {
+        let script = made(family) + then;
+        network.fenced(options, &[PYTHON, "-I", "-c", &script])
+    };
+    network.unfenced(&[PYTHON, "-I", "-c", &made(2)])?;
+    tried(&[], 2, "")?.claim(
+        false,
+        &[
+            "denied socket of IPv4",
+            "no rule lets it reach anybody",
+            "--connect example.com:443",
+        ],
+    )?;
+    let rule = ["--connect", "web.test:8080"];
+    tried(&rule, 17, "")?.claim(
+        false,
+        &[
+            "denied socket of family 17",
+            "no rule can be about a socket of this family",
+        ],
+    )?;
+    // The C library asks for a cache of names first, whose socket is not open. That is no news where the command succeeds.
+    let ended = tried(&rule, 2, "; socket.getaddrinfo('web.test', 8080)")?;
+    ended.claim(true, &[])?;
+    ended.leaves_unsaid("denied")?;
+    tried(&rule, 1, "")?.claim(
+        false,
+        &["this engine cannot tell whom a Unix socket reaches"],
+    )
 }
 
 fn git_and_pip_find_their_peers_by_name() -> Verdict {

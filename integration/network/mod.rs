@@ -46,6 +46,7 @@ pub(crate) fn register(suite: &mut Suite) {
     serve::register(&mut both);
     resolver::register(&mut both);
     reach::register_by_hooks(suite);
+    greeting::register_by_hooks(suite);
     unix::register(suite);
     ports::register(suite);
 }

@@ -27,6 +27,7 @@ use ringfence_abi::{
 };
 
 use crate::{
+    identity,
     maps::GREETINGS,
     matching, peers,
     report::{self, Finding, Span},
@@ -40,9 +41,17 @@ use crate::{
 pub struct Expected {
     /// `SNI_REQUIRED` or `SNI_IF_PRESENT` until the first bytes have passed, then `SNI_OFF`; or [`STOPPED`].
     state: u32,
+    /// Whose rules are asked: the number of the program that opened the connection, 0 at large, or [`EVERY`].
+    whose: u32,
+    /// The number of the packet that opened it.
+    sequence: u32,
     /// Who opened the connection: packets may leave while anybody runs.
     by: Ancestor,
 }
+
+/// Those of every program, where it is not known which one opens a connection: without hooks, and where the kernel itself does
+/// (MPTCP).
+const EVERY: u32 = u32::MAX;
 
 /// It began with something that it must not, and nothing of it leaves any more.
 const STOPPED: u32 = 3;
@@ -50,11 +59,14 @@ const STOPPED: u32 = 3;
 /// Whether and how the connection that is being opened is to be looked at. Every packet that opens one says so anew: a
 /// socket can connect again. `false` if it cannot be kept.
 #[inline(always)]
-pub fn expect(label: Label, peer: &Peer, sock: *mut bpf_sock) -> bool {
-    let mut search = Search { label, peer: *peer, sni: NOT_OPENED };
+pub fn expect(label: Label, peer: &Peer, sock: *mut bpf_sock, sequence: u32) -> bool {
+    let whose = opener(label, sock, sequence);
+    let mut search = Search { label, peer: *peer, whose, sni: NOT_OPENED };
     for_each_policy(openness, (&raw mut search).cast::<c_void>());
     let is_expected = search.sni == u32::from(SNI_REQUIRED) || search.sni == u32::from(SNI_IF_PRESENT);
-    let flags = if is_expected { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
+    // Whose it is has to be known when this packet is sent again.
+    let is_kept = is_expected || matching::program_count(label) != 0;
+    let flags = if is_kept { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
     let expected = storage(sock, flags);
     if expected.is_null() {
         return !is_expected;
@@ -62,9 +74,38 @@ pub fn expect(label: Label, peer: &Peer, sock: *mut bpf_sock) -> bool {
     // SAFETY: the value lives as long as the program runs.
     unsafe {
         (*expected).state = if is_expected { search.sni } else { u32::from(SNI_OFF) };
-        (*expected).by = report::myself();
+        (*expected).whose = whose;
+        if (*expected).sequence != sequence || (*expected).by.pid == 0 {
+            (*expected).sequence = sequence;
+            (*expected).by = report::myself();
+        }
     }
     true
+}
+
+/// Whose rules the packet is asked about that opens a connection. It leaves while who opens the connection runs (net/ipv4/tcp_output.c,
+/// `tcp_connect`), but when it is sent again: then it is whose it was.
+#[inline(always)]
+fn opener(label: Label, sock: *mut bpf_sock, sequence: u32) -> u32 {
+    let expected = storage(sock, 0);
+    // SAFETY: the value lives as long as the program runs.
+    if !expected.is_null() && unsafe { (*expected).sequence == sequence && (*expected).by.pid != 0 } {
+        return unsafe { (*expected).whose };
+    }
+    match identity::current() {
+        Some(own) if own.fence == label.fence => u32::from(own.program),
+        _ => EVERY,
+    }
+}
+
+/// The label of a task whose rules these are; that at large if they are everybody's, or cannot be found.
+#[inline(always)]
+fn label_of(label: Label, whose: u32) -> Label {
+    if whose == EVERY {
+        return label;
+    }
+    let own = policy(label, u64::from(whose));
+    if own.fence == 0 { label } else { own }
 }
 
 /// Whether something is expected of what this socket sends.
@@ -106,10 +147,18 @@ fn policy(label: Label, number: u64) -> Label {
     Label { fence, program, size_class, ..label }
 }
 
+/// Whether the rules of that number are not asked, where those are that `whose` says.
+#[inline(always)]
+fn is_anothers(whose: u32, number: u64) -> bool {
+    whose != EVERY && u64::from(whose) != number
+}
+
 /// What [`openness`] looks for.
 struct Search {
     label: Label,
     peer: Peer,
+    /// As in [`Expected`].
+    whose: u32,
     /// `SNI_*`, the loosest found; [`NOT_OPENED`] before any.
     sni: u32,
 }
@@ -121,6 +170,9 @@ const NOT_OPENED: u32 = u32::MAX;
 extern "C" fn openness(number: u64, search: *mut Search) -> i64 {
     // SAFETY: `search` is the one that `expect` passed.
     let search = unsafe { &mut *search };
+    if is_anothers(search.whose, number) {
+        return 0;
+    }
     let label = policy(search.label, number);
     if label.fence == 0 {
         return 1;
@@ -175,7 +227,7 @@ mod found {
     pub const OTHER: u32 = 6;
 }
 
-/// Whether what a connection carries may leave. `data` is where it begins.
+/// Whether what a connection carries may leave, or leaves under audit. `data` is where it begins.
 #[inline(always)]
 pub fn passes(
     label: Label,
@@ -190,12 +242,16 @@ pub fn passes(
         return true;
     }
     // SAFETY: the value lives as long as the program runs; a field of the context.
-    let (state, end) = unsafe { (core::ptr::read_volatile(&raw const (*expected).state), (*skb).len) };
+    let (state, whose, end) = unsafe {
+        let state = core::ptr::read_volatile(&raw const (*expected).state);
+        (state, core::ptr::read_volatile(&raw const (*expected).whose), (*skb).len)
+    };
     if state == u32::from(SNI_OFF) || data >= end {
         return true;
     }
+    let is_audited = matching::network_mode(label_of(label, whose)) == MODE_AUDIT;
     if state == STOPPED || is_urgent {
-        return false;
+        return is_audited;
     }
     verdict::with_slot(label, |slot| {
         // SAFETY: `slot` is a map value.
@@ -203,11 +259,14 @@ pub fn passes(
         read(skb, reading, data, end);
         // SAFETY: as above.
         let found = unsafe { core::ptr::read_volatile(&raw const (*reading).found) };
-        let matter = judge(label, peer, skb, reading, name, found, state);
+        let asked = Asked { label, whose, name, is_allowed: 0 };
+        let matter = judge(asked, peer, skb, reading, found, state);
+        // Under audit nothing is held back, and what comes behind it would tell nothing.
+        let matter = if matter == HELD && is_audited { greeting::UNREADABLE } else { matter };
         if matter == HELD {
             return verdict::DENY;
         }
-        let denied = matching::network_mode(label) != MODE_AUDIT;
+        let denied = !is_audited;
         let is_stopped = matter != FINE && denied;
         // SAFETY: the value lives as long as the program runs.
         unsafe {
@@ -215,10 +274,11 @@ pub fn passes(
             core::ptr::write_volatile(&raw mut (*expected).state, state);
         }
         if matter != FINE {
-            tell(slot, label, peer, skb, expected, matter, denied);
+            tell(slot, label_of(label, whose), peer, skb, expected, matter, denied);
         }
         if is_stopped { verdict::DENY } else { verdict::ALLOW }
     }) == verdict::ALLOW
+        || is_audited
 }
 
 /// Nothing is the matter.
@@ -229,26 +289,23 @@ const HELD: u32 = u32::MAX;
 /// What is the matter with what was found: [`FINE`], [`HELD`] or one of [`greeting`].
 #[inline(always)]
 fn judge(
-    label: Label,
+    mut asked: Asked,
     peer: &Peer,
     skb: *mut __sk_buff,
     reading: *const Reading,
-    name: *mut Path,
     found: u32,
     state: u32,
 ) -> u32 {
     let is_required = state == u32::from(SNI_REQUIRED);
     match found {
-        // Under audit nothing is held back, and what comes behind it would tell nothing.
-        found::PART if matching::network_mode(label) != MODE_AUDIT => HELD,
+        found::PART => HELD,
         found::NOT_TLS if is_required => greeting::NOT_TLS,
         found::NAMELESS if is_required => greeting::NAMELESS,
         found::NOT_TLS | found::NAMELESS => FINE,
         found::NAME => {
-            if !take_name(skb, reading, name, peer.port) {
+            if !take_name(skb, reading, asked.name, peer.port) {
                 return greeting::UNREADABLE;
             }
-            let mut asked = Asked { label, name, is_allowed: 0 };
             for_each_policy(allows, (&raw mut asked).cast::<c_void>());
             if asked.is_allowed != 0 { FINE } else { greeting::NAME }
         }
@@ -458,6 +515,8 @@ extern "C" fn lower(index: u64, context: *mut Lowering) -> i64 {
 /// What [`allows`] looks for.
 struct Asked {
     label: Label,
+    /// As in [`Expected`].
+    whose: u32,
     name: *mut Path,
     is_allowed: u32,
 }
@@ -466,6 +525,9 @@ struct Asked {
 extern "C" fn allows(number: u64, asked: *mut Asked) -> i64 {
     // SAFETY: `asked` is the one that `judge` passed.
     let asked = unsafe { &mut *asked };
+    if is_anothers(asked.whose, number) {
+        return 0;
+    }
     let label = policy(asked.label, number);
     if label.fence == 0 {
         return 1;

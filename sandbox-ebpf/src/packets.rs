@@ -113,15 +113,21 @@ pub fn greeting(context: &SkBuffContext) -> i32 {
     let Some(label) = fence() else {
         return DROP;
     };
-    let passes = match packet(context, Way::Out) {
-        Ok(Packet { peer, opens, is_urgent, data, .. }) if peer.protocol == TCP => {
-            (!opens || greeting::expect(label, &peer, sock))
-                && greeting::passes(label, &peer, skb, sock, data, is_urgent)
+    match packet(context, Way::Out) {
+        Ok(Packet { peer, opens, is_urgent, sequence, data, .. }) if peer.protocol == TCP => {
+            if opens && !greeting::expect(label, &peer, sock, sequence) {
+                return answer(label, false);
+            }
+            // It knows whose connection it is, and so in which mode.
+            if greeting::passes(label, &peer, skb, sock, data, is_urgent) {
+                return PASS;
+            }
+            identity::count(label.fence, offset_of!(Counters, dropped), 1);
+            DROP
         }
-        Ok(_) => true,
-        Err(Unknown) => false,
-    };
-    answer(label, passes)
+        Ok(_) => PASS,
+        Err(Unknown) => answer(label, false),
+    }
 }
 
 /// `cgroup_skb/ingress`.

@@ -2,7 +2,16 @@
 
 use ringfence_abi::{event::operation, surface::Surfaces};
 
-use crate::{event::Event, profile::capability};
+use super::record::Denial;
+use crate::{
+    compile::Explainer,
+    event::{Event, Source},
+    profile::capability,
+};
+
+// Families of sockets (include/linux/socket.h).
+const UNIX: u32 = 1;
+const INTERNET: [u32; 2] = [2, 10];
 
 /// The reason, as the end of a sentence.
 pub(super) fn reason(event: &Event) -> String {
@@ -17,11 +26,44 @@ pub(super) fn reason(event: &Event) -> String {
     }
     match Surfaces::numbered(event.surface) {
         Some(surface) => format!("`{}` is closed: {}", surface.name, surface.text),
-        None if event.operation == operation::SOCKET => {
-            "there is no network: only Unix sockets are made".to_owned()
-        }
         None => "it is closed to every fenced task".to_owned(),
     }
+}
+
+/// Explains that a socket was not made; the event's detail is its family.
+pub(super) fn explain_socket(denial: &mut Denial, event: &Event, explainer: &Explainer) {
+    let has_rules = explainer.opens_sockets(event.program);
+    denial.path = match event.detail {
+        UNIX => "of Unix".to_owned(),
+        2 => "of IPv4".to_owned(),
+        10 => "of IPv6".to_owned(),
+        family => format!("of family {family}"),
+    };
+    let is_internet = INTERNET.contains(&event.detail);
+    let (reason, hint) = match event.detail {
+        // Hooks let them be made, and judge whom they reach.
+        UNIX if event.source == Source::Syscall => {
+            denial.allowed_by_profile = true;
+            (
+                "this engine cannot tell whom a Unix socket reaches, and closes them but for stream pairs",
+                "`--best-effort network` opens them, whatever their path",
+            )
+        }
+        _ if is_internet && !has_rules => (
+            "no rule lets it reach anybody",
+            "say whom it may reach, as in `--connect example.com:443`",
+        ),
+        _ if is_internet => (
+            "no rule can be about a socket of this kind or protocol",
+            "rules are about TCP, UDP and pings; `--network open` lets every socket be made",
+        ),
+        _ => (
+            "no rule can be about a socket of this family",
+            "`--network open` lets every socket be made",
+        ),
+    };
+    denial.reason = reason.to_owned();
+    denial.hint = Some(hint.to_owned());
 }
 
 /// The line of a profile that would open it; `None` where nothing does.

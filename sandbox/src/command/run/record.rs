@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use ringfence_abi::rights;
+use ringfence_abi::{event::operation, rights};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -206,7 +206,7 @@ impl Record {
         }
         self.kinds.insert(kind, self.denials.len());
         let mut denial = Denial::of(event, names, explainer);
-        if denial.allowed_by_profile {
+        if denial.allowed_by_profile && event.operation != operation::SOCKET {
             denial.hint = Some(self.stricter_for(event.needed));
         }
         self.denials.push(denial);
@@ -359,6 +359,10 @@ impl Denial {
             expected: false,
             allowed_by_profile: event.cause == Cause::Other,
         };
+        if event.cause == Cause::Closed && event.operation == operation::SOCKET {
+            closed::explain_socket(&mut denial, event, explainer);
+            return denial;
+        }
         if event.cause == Cause::Closed && event.source == Source::Hook {
             denial.reason = closed::reason(event);
             denial.hint =

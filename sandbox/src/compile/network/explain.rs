@@ -42,6 +42,14 @@ impl Explainer {
         section.rules.iter().map(|&rule| &self.network[rule])
     }
 
+    /// Whether a rule about an address or a host lets sockets be made inside the program of this number, 0 being outside of
+    /// every program.
+    #[must_use]
+    pub fn opens_sockets(&self, program: u8) -> bool {
+        let mut rules = self.network_rules_of(&self.section(program).network);
+        rules.any(|bound| bound.rule.opens_sockets())
+    }
+
     /// The answer to `question` inside the program of this number, 0 being outside of every program: what the automaton
     /// has to answer.
     #[must_use]
