@@ -126,6 +126,24 @@ impl Bundle {
         })
     }
 
+    /// The program by its own name with these words, in the bundle's directory; `@` is the container's name.
+    pub(crate) fn plain(&self, words: &[&str]) -> Result<Ended, Failed> {
+        let mut command = Command::new(binary());
+        command
+            .args(
+                words
+                    .iter()
+                    .map(|word| if *word == "@" { self.id.as_str() } else { word }),
+            )
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        let output = command.output()?;
+        Ok(Ended {
+            shown: format!("{command:?}"),
+            output,
+        })
+    }
+
     /// A shell script in the bundle, whose `$0` is the runtime and `$1` the container's name.
     pub(crate) fn by_shell(&self, script: &str) -> Result<Ended, Failed> {
         let mut command = Command::new("/bin/sh");

@@ -3,6 +3,8 @@
 mod bundle;
 mod engines;
 mod fallback;
+mod learning;
+mod limits;
 mod names;
 mod runtimes;
 
@@ -13,6 +15,8 @@ pub(crate) fn register(suite: &mut Suite) {
     runtimes::register(suite);
     engines::register(suite);
     fallback::register(suite);
+    learning::register(suite);
+    limits::register(suite);
     names::register(suite);
 }
 

@@ -61,6 +61,11 @@ pub(crate) fn register(suite: &mut Suite) {
             missing_profile,
         ),
         ("oci::the_answers_are_the_runtimes", FENCED, answers),
+        (
+            "oci::twenty_at_once_leave_nothing_behind",
+            FENCED,
+            twenty_at_once,
+        ),
     ] {
         suite.test(name, needs, body);
     }
@@ -166,6 +171,46 @@ fn nothing_is_left(runtime: &str) -> Verdict {
         bundle.call(&["delete", "--force", "@"])?.says("")?;
         absent(&bundle.cgroup()?)?;
         nothing_names(&bundle)?;
+    }
+    Ok(())
+}
+
+/// Each is fenced, and tells so; some of them end by themselves, the others are killed.
+fn twenty_at_once() -> Verdict {
+    let bundles: Vec<Bundle> = (0..20)
+        .map(|number| {
+            let script = match number % 2 {
+                0 => "echo x > /data/made || echo unwritten",
+                _ => FOREVER,
+            };
+            Bundle::of(BEHIND[0], script)
+        })
+        .collect::<Result<_, _>>()?;
+    std::thread::scope(|scope| {
+        let running: Vec<_> = bundles
+            .iter()
+            .enumerate()
+            .map(|(number, bundle)| {
+                scope.spawn(move || match number % 2 {
+                    0 => bundle.call(&["run", "@"])?.says("unwritten\n"),
+                    _ => {
+                        started(bundle)?;
+                        let added =
+                            bundle.call(&["exec", "@", "sh", "-c", "echo x > /data/made"])?;
+                        added.claim(is_denied(&added.err()), "an exec that may not write")?;
+                        ended(bundle)
+                    }
+                })
+            })
+            .collect();
+        for one in running {
+            one.join().map_err(|_| "a container's thread panicked")??;
+        }
+        Ok::<_, Failed>(())
+    })?;
+    for bundle in &bundles {
+        absent(&bundle.cgroup()?)?;
+        nothing_names(bundle)?;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ fn runtime_by_name() -> Option<Result<u8, Failure>> {
     let runtime = Runtime::meant_by(&words.next()?)?;
     let options = RuntimeOptions {
         runtime: Some(runtime.into()),
-        profile: None,
+        ..RuntimeOptions::default()
     };
     let words: Vec<_> = words.collect();
     Some(command::oci::runtime(&options, &words))
@@ -106,7 +106,11 @@ fn oci(verb: OciVerb) -> Result<u8, Failure> {
     match verb {
         OciVerb::Runtime { setup, words } => command::oci::runtime(&options(setup), &words),
         OciVerb::Run { setup, id, bundle } => command::oci::bundle(&options(setup), &bundle, id),
-        OciVerb::Hook { profile, fallback } => command::oci::hook(profile, fallback),
+        OciVerb::Hook {
+            profile,
+            fallback,
+            learn,
+        } => command::oci::hook(profile, fallback, learn),
         OciVerb::Monitor => command::oci::monitor(),
         OciVerb::Install(host) => command::oci::install(
             host.engine.into(),
@@ -129,6 +133,7 @@ fn options(setup: OciSetup) -> RuntimeOptions {
     RuntimeOptions {
         runtime: setup.runtime,
         profile: setup.profile,
+        learn: setup.learn,
     }
 }
 

@@ -493,6 +493,9 @@ pub enum OciVerb {
         /// The bundle was changed for the fallback engine
         #[arg(long, hide = true)]
         fallback: bool,
+        /// Record the container instead, and write its profile here
+        #[arg(long, value_name = "FILE")]
+        learn: Option<PathBuf>,
     },
     /// Tell an engine of the runtime `ringfence`: write its configuration, and print it
     Install(EngineArguments),
@@ -538,6 +541,9 @@ pub struct OciSetup {
     /// Profile of containers that name none: one in /etc/ringfence/profiles or a shipped one
     #[arg(short, long, value_name = "PROFILE")]
     pub profile: Option<String>,
+    /// Run the container without a fence, record it, and write its profile here when it ends
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    pub learn: Option<PathBuf>,
 }
 
 /// The format of an export.

@@ -29,8 +29,7 @@ use super::probe::{Namespaces, Probe};
 use super::seccomp::Program;
 use super::standings;
 use crate::policy::{Grade, Policy, Protection, Standing};
-use enter::Namespace;
-pub use enter::in_network_of;
+pub use enter::{Namespace, in_network_of};
 use place::Place;
 
 /// Where the launcher is, in the container.

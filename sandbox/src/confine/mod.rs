@@ -39,7 +39,7 @@ mod terminal;
 mod user;
 
 pub use cgroup::{Cgroup, CgroupPlace};
-pub use container::{Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, in_network_of};
+pub use container::{Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace, in_network_of};
 pub use error::Error;
 pub use fallback::NOT_STOPPED as NOT_STOPPED_BY_FALLBACK;
 pub use launch::Launched;

@@ -11,8 +11,8 @@ use std::{
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
-use super::{Error, Launcher, calls};
-use crate::policy::ClosedCall;
+use super::{Error, Launcher, Left, calls, limits};
+use crate::policy::{ClosedCall, Limits};
 
 /// A bundle that was read.
 #[derive(Clone, Debug)]
@@ -45,10 +45,10 @@ pub struct Fencing {
     pub program: PathBuf,
     /// The hooks' words: that of createRuntime, then that of poststop.
     pub hooks: [Vec<String>; 2],
-    /// Capabilities that may stay: in lower case without `cap_`.
-    pub capabilities: Vec<String>,
-    /// Whether exec may give privileges.
-    pub privilege_gain: bool,
+    /// What its processes are left.
+    pub left: Left,
+    /// Limits of the whole container.
+    pub limits: Limits,
     /// What stands in front of the process' own command, if something does.
     pub launcher: Option<Launcher>,
 }
@@ -132,24 +132,33 @@ impl Bundle {
         })
     }
 
-    /// Puts the hooks in, in place of those of an earlier attempt, and takes from the process what the fence does not leave it.
-    pub fn fence(&mut self, fencing: &Fencing) {
-        for (kind, words) in ["createRuntime", "poststop"]
-            .into_iter()
-            .zip(&fencing.hooks)
-        {
+    /// Puts the hooks in that run `program`, in place of those of an earlier attempt: createRuntime, then poststop.
+    pub fn hook(&mut self, program: &Path, hooks: &[Vec<String>; 2]) {
+        for (kind, words) in ["createRuntime", "poststop"].into_iter().zip(hooks) {
             let list = member(member(&mut self.value, "hooks", json!({})), kind, json!([]));
             let Value::Array(list) = list else { continue };
             list.retain(|hook| !is_ours(hook));
             // The last: what other hooks lay into the container is there when its links are looked at.
-            list.push(json!({ "path": fencing.program, "args": words, "env": [PATH] }));
+            list.push(json!({ "path": program, "args": words, "env": [PATH] }));
         }
+    }
+
+    /// Puts the hooks in, and takes from the process what the fence does not leave it.
+    pub fn fence(&mut self, fencing: &Fencing) {
+        self.hook(&fencing.program, &fencing.hooks);
         if let Some(process) = self.value.get_mut("process") {
-            tighten(process, &fencing.capabilities, fencing.privilege_gain);
+            fencing.left.take_from(process);
         }
+        limits::lower(&mut self.value, &fencing.limits);
         if let Some(launcher) = &fencing.launcher {
             launcher.put_into(&mut self.value);
         }
+    }
+
+    /// The first of `limits` that it does not keep.
+    #[must_use]
+    pub fn first_unlimited(&self, limits: &Limits) -> Option<&'static str> {
+        limits::first_above(&self.value, limits)
     }
 
     /// Closes system calls: those that stand without a condition in any filter, the others where the bundle has none.
@@ -189,42 +198,15 @@ impl Typed for Spec {
 ///
 /// # Errors
 /// If the file cannot be read or written.
-pub fn tighten_process(
-    file: &Path,
-    capabilities: &[String],
-    privilege_gain: bool,
-    launcher: Option<&Launcher>,
-) -> Result<(), Error> {
+pub fn tighten_process(file: &Path, left: &Left, launcher: Option<&Launcher>) -> Result<(), Error> {
     let text = fs::read(file).map_err(Error::file("read", file))?;
     let mut value: Value =
         serde_json::from_slice(&text).map_err(|error| Error::content(file, &error))?;
-    tighten(&mut value, capabilities, privilege_gain);
+    left.take_from(&mut value);
     if let Some(launcher) = launcher {
         launcher.put_before(&mut value);
     }
     replace(file, &value)
-}
-
-fn tighten(process: &mut Value, capabilities: &[String], privilege_gain: bool) {
-    if let Some(Value::Object(sets)) = process.get_mut("capabilities") {
-        for set in sets.values_mut() {
-            if let Value::Array(names) = set {
-                names.retain(|name| stays(name, capabilities));
-            }
-        }
-    }
-    if !privilege_gain && let Value::Object(process) = process {
-        process.insert("noNewPrivileges".to_owned(), true.into());
-    }
-}
-
-fn stays(name: &Value, kept: &[String]) -> bool {
-    let Some(name) = name.as_str() else {
-        return false;
-    };
-    let name = name.to_ascii_lowercase();
-    let name = name.strip_prefix("cap_").unwrap_or(&name);
-    kept.iter().any(|kept| kept == name)
 }
 
 /// Whether a hook was put in by an earlier attempt with the same bundle.
@@ -268,8 +250,11 @@ mod tests {
         Fencing {
             program: "/usr/bin/ringfence".into(),
             hooks: [["ringfence", "oci", "hook"]; 2].map(|words| words.map(str::to_owned).to_vec()),
-            capabilities: vec!["chown".to_owned()],
-            privilege_gain: false,
+            left: Left {
+                capabilities: vec!["chown".to_owned()],
+                ..Left::default()
+            },
+            limits: Limits::default(),
             launcher: None,
         }
     }

@@ -91,6 +91,19 @@ impl OwnCgroup {
         }
     }
 
+    /// Ends every task in it and below.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn kill(&self) -> Result<(), Error> {
+        let path = self.directory.join("cgroup.kill");
+        match fs::write(&path, "1") {
+            // It is gone, and whoever was in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(Error::file("write", &path)),
+        }
+    }
+
     /// Whether no task is left in it or below. One that was removed holds none.
     #[must_use]
     pub fn is_empty(&mut self) -> bool {

@@ -54,6 +54,9 @@ pub enum Error {
     /// The container has no cgroup by which it could be told from others.
     #[error("the container has no cgroup of its own, so that a fence would hold others too: {0}")]
     Cgroup(String),
+    /// A container that may not be recorded.
+    #[error("the container asks to be recorded (dev.ringfence.learn): {0}")]
+    Learn(String),
     /// There is no runtime to hand over to.
     #[error(
         "no container runtime is found (looked for {looked_for}); name one with --runtime, RINGFENCE_RUNTIME, or `runtime` in \

@@ -1,14 +1,16 @@
 //! What the host's administrator has written down about containers.
 
 use std::{
+    collections::HashMap,
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
+use regex_automata::meta::Regex;
 use serde::Deserialize;
 
-use super::Error;
+use super::{ANNOTATION, Error, LEARN};
 
 /// The host's configuration.
 pub const CONFIGURATION: &str = "/etc/ringfence/config.toml";
@@ -29,7 +31,28 @@ pub struct Host {
     pub named_only: bool,
     /// What judges containers.
     pub engine: HostEngine,
+    /// Profiles of containers that name none, by their image; the first that matches.
+    #[serde(rename = "image")]
+    pub images: Vec<ByImage>,
+    /// The folder that profiles of containers go to that ask to be recorded; without one, nobody may ask.
+    pub learn_in: Option<PathBuf>,
 }
+
+/// The profile of containers from some images.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByImage {
+    /// The image's name as the engine has it, in which `*` stands for anything.
+    pub name: String,
+    /// The profile.
+    pub profile: String,
+}
+
+/// Where engines write down an image's name: containerd and CRI-O, for Kubernetes.
+const IMAGE_NAMES: [&str; 2] = [
+    "io.kubernetes.cri.image-name",
+    "io.kubernetes.cri-o.ImageName",
+];
 
 /// What judges containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -52,6 +75,8 @@ impl Default for Host {
             annotations: true,
             named_only: false,
             engine: HostEngine::default(),
+            images: Vec::new(),
+            learn_in: None,
         }
     }
 }
@@ -69,6 +94,62 @@ impl Host {
     /// If it is there and cannot be read, holds what is not known, or is not root's alone.
     pub fn read() -> Result<Self, Error> {
         Self::read_from(Path::new(CONFIGURATION))
+    }
+
+    /// The profile by the image of a container with these annotations.
+    ///
+    /// # Errors
+    /// If a pattern cannot be used.
+    pub fn by_image(&self, annotations: &HashMap<String, String>) -> Result<Option<&str>, Error> {
+        let Some(image) = IMAGE_NAMES.iter().find_map(|name| annotations.get(*name)) else {
+            return Ok(None);
+        };
+        for one in &self.images {
+            let pieces: Vec<_> = one.name.split('*').map(regex_syntax::escape).collect();
+            let pattern = format!("^(?:{})$", pieces.join(".*"));
+            let pattern =
+                Regex::new(&pattern).map_err(|error| Error::content(CONFIGURATION, &error))?;
+            if pattern.is_match(image.as_str()) {
+                return Ok(Some(&one.profile));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The file that a container with these annotations asks its profile to be written to; `None` if it does not ask.
+    ///
+    /// # Errors
+    /// If the host has no folder for it, the file is not in that, or the container names a profile as well.
+    pub fn learned_file(
+        &self,
+        annotations: &HashMap<String, String>,
+    ) -> Result<Option<PathBuf>, Error> {
+        let Some(asked) = annotations.get(LEARN) else {
+            return Ok(None);
+        };
+        let refused = |reason: String| Err(Error::Learn(reason));
+        let Some(folder) = &self.learn_in else {
+            return refused(format!(
+                "a container that is recorded runs without a fence; `learn-in` in {CONFIGURATION} allows it, and says where \
+                 profiles go"
+            ));
+        };
+        if annotations.contains_key(ANNOTATION) {
+            return refused(format!("it names a profile as well ({ANNOTATION})"));
+        }
+        let path = folder.join(asked);
+        let is_in_it = path.parent() == Some(folder) && path.extension() == Some("toml".as_ref());
+        if !is_in_it
+            || path
+                .file_name()
+                .is_none_or(|name| path != folder.join(name))
+        {
+            return refused(format!(
+                "{asked} is not a file in {} whose name ends in .toml",
+                folder.display()
+            ));
+        }
+        Ok(Some(path))
     }
 
     fn read_from(path: &Path) -> Result<Self, Error> {
@@ -126,6 +207,49 @@ mod tests {
             toml::from_str("[containers]\nprofile = \"x\"\nnamed-only = true\n").unwrap();
         assert_eq!(parsed.containers.profile.as_deref(), Some("x"));
         assert!(parsed.containers.named_only && parsed.containers.annotations);
+    }
+
+    #[test]
+    fn the_first_pattern_that_matches_the_whole_name_of_an_image_counts() {
+        let text = "[[containers.image]]\nname = \"docker.io/library/nginx:*\"\nprofile = \"web\"\n\
+                    [[containers.image]]\nname = \"docker.io/*\"\nprofile = \"rest\"\n";
+        let host = toml::from_str::<Configuration>(text).unwrap().containers;
+        let of = |image: &str| {
+            let annotations = HashMap::from([(IMAGE_NAMES[0].to_owned(), image.to_owned())]);
+            host.by_image(&annotations).unwrap().map(str::to_owned)
+        };
+        assert_eq!(of("docker.io/library/nginx:1.27").as_deref(), Some("web"));
+        assert_eq!(of("docker.io/library/nginxx").as_deref(), Some("rest"));
+        assert_eq!(of("evil.example/docker.io/library/nginx:1"), None);
+        assert_eq!(host.by_image(&HashMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_learned_goes_into_the_hosts_folder_alone() {
+        let host = Host {
+            learn_in: Some("/var/lib/learned".into()),
+            ..Host::default()
+        };
+        let asked = |path: &str| HashMap::from([(LEARN.to_owned(), path.to_owned())]);
+        let file = |path: &str| host.learned_file(&asked(path));
+        let expected = Some(PathBuf::from("/var/lib/learned/ci.toml"));
+        assert_eq!(file("ci.toml").unwrap(), expected);
+        assert_eq!(file("/var/lib/learned/ci.toml").unwrap(), expected);
+        for path in [
+            "/etc/x.toml",
+            "../x.toml",
+            "a/b.toml",
+            "ci",
+            "/var/lib/learned/../x.toml",
+            "",
+        ] {
+            assert!(file(path).is_err(), "{path}");
+        }
+        assert!(Host::default().learned_file(&asked("ci.toml")).is_err());
+        let mut both = asked("ci.toml");
+        both.insert(ANNOTATION.to_owned(), "web".to_owned());
+        assert!(host.learned_file(&both).is_err());
+        assert_eq!(host.learned_file(&HashMap::new()).unwrap(), None);
     }
 
     #[test]

@@ -21,6 +21,8 @@ mod hook;
 mod host;
 pub mod install;
 mod launcher;
+mod left;
+mod limits;
 mod monitor;
 mod record;
 mod root;
@@ -31,8 +33,9 @@ pub use bundle::{Bundle, Fencing, Process, tighten_process};
 pub use cgroup::OwnCgroup;
 pub use error::Error;
 pub use hook::Container;
-pub use host::{CONFIGURATION, Host, HostEngine, PROFILES};
+pub use host::{ByImage, CONFIGURATION, Host, HostEngine, PROFILES};
 pub use launcher::Launcher;
+pub use left::Left;
 pub use monitor::Detached;
 pub use record::{Held, Record, ended, of_container};
 pub use root::{Found, Root};
@@ -40,3 +43,6 @@ pub use runtime::{Runtime, hand_over};
 
 /// The annotation by which a container names its profile.
 pub const ANNOTATION: &str = "dev.ringfence.profile";
+
+/// The annotation by which a container asks to be recorded instead of fenced, with the file that its profile goes to.
+pub const LEARN: &str = "dev.ringfence.learn";

@@ -14,7 +14,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, Left};
 
 /// Where the files are.
 const RECORDS: &str = "/run/ringfence/containers";
@@ -30,13 +30,15 @@ pub struct Record {
     pub cgroup: PathBuf,
     /// Its profile.
     pub profile: String,
-    /// Capabilities that the profile leaves it: in lower case without `cap_`.
-    pub capabilities: Vec<String>,
-    /// Whether exec may give privileges.
-    pub privilege_gain: bool,
+    /// What its processes are left.
+    #[serde(flatten)]
+    pub left: Left,
     /// Whether a launcher stands in front of what `exec` adds.
     #[serde(default)]
     pub launcher: bool,
+    /// Whether it is recorded and not fenced.
+    #[serde(default)]
+    pub is_learned: bool,
 }
 
 /// A record that this process keeps; dropping it removes it.

@@ -15,11 +15,13 @@ use crate::{
 };
 
 /// The resolver, and the names that it was asked for.
-pub(super) struct Lookup {
+pub(in crate::command) struct Lookup {
     resolver: Resolver,
     asked: BTreeSet<String>,
     /// Queries that were not told of, or not answered as without ringfence.
     lost: u64,
+    /// Whether it answers in the network of this process.
+    is_here: bool,
 }
 
 impl Lookup {
@@ -39,10 +41,19 @@ impl Lookup {
         // Nothing is closed, so that nothing has to be opened.
         let resolver = Resolver::start(sockets, settings, Box::new(|_| Ok(()))).map_err(failed)?;
         Ok(Self {
+            is_here: true,
+            ..Self::by(resolver)
+        })
+    }
+
+    /// By a resolver that was started elsewhere; it lets every name through.
+    pub(in crate::command) fn by(resolver: Resolver) -> Self {
+        Self {
             resolver,
             asked: BTreeSet::new(),
             lost: 0,
-        })
+            is_here: false,
+        }
     }
 
     /// Where the kernel sends the queries.
@@ -51,13 +62,13 @@ impl Lookup {
     }
 
     /// Readable when there is something to [`Lookup::take`].
-    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+    pub(in crate::command) fn bell(&self) -> BorrowedFd<'_> {
         use std::os::fd::AsFd as _;
         self.resolver.bell().as_fd()
     }
 
     /// Takes in what was asked since the last call.
-    pub(super) fn take(&mut self) {
+    pub(in crate::command) fn take(&mut self) {
         let (events, lost) = self.resolver.events();
         self.lost += lost;
         for event in events {
@@ -73,7 +84,7 @@ impl Lookup {
     }
 
     /// Adds to each peer of `trace` the names that led there, and ends.
-    pub(super) fn finish(mut self, trace: &mut Trace) {
+    pub(in crate::command) fn finish(mut self, trace: &mut Trace) {
         self.take();
         for record in &mut trace.records {
             let Some(peer) = &mut record.peer else {
@@ -94,7 +105,10 @@ impl Lookup {
             let reason = "were name queries that found no room".to_owned();
             trace.end.lost.insert(reason, self.lost);
         }
-        self.resolver.stop();
+        // Connections from here do not wake what waits in another network; that ends with its process.
+        if self.is_here {
+            self.resolver.stop();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod progress;
 mod surroundings;
 
 pub use file::{read_profile, write_profile};
+pub(super) use lookup::Lookup;
 pub use observe::{Observation, Subject, observe};
 pub use surroundings::{Known, known};
 

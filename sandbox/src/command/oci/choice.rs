@@ -17,8 +17,8 @@ pub(super) struct Choice {
     pub(super) name: String,
 }
 
-/// The profile of a container with `annotations`: the one that it names, else `given` by who set the runtime up, else the
-/// host's default, else the one that always applies when none is named.
+/// The profile of a container with `annotations`: the one that it names, else that of its image, else `given` by who set the
+/// runtime up, else the host's default, else the one that always applies when none is named.
 pub(super) fn choose(
     host: &Host,
     annotations: &HashMap<String, String>,
@@ -30,12 +30,13 @@ pub(super) fn choose(
             "the container names a profile ({ANNOTATION}), and {CONFIGURATION} says that containers may not"
         )));
     }
-    if named.is_none() && host.named_only {
+    let by_image = host.by_image(annotations)?;
+    if named.or(by_image).is_none() && host.named_only {
         return Err(Failure::Argument(format!(
-            "the container names no profile ({ANNOTATION}), and {CONFIGURATION} says that all have to"
+            "the container names no profile ({ANNOTATION}), nor does its image have one, and {CONFIGURATION} says that all have to"
         )));
     }
-    match named.or(given).or(host.profile.as_deref()) {
+    match named.or(by_image).or(given).or(host.profile.as_deref()) {
         Some(name) => Ok(Choice {
             profiles: vec![match Host::profile_file(name)? {
                 Some(file) => file.into_os_string(),
@@ -84,6 +85,26 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn an_image_decides_after_the_container_and_before_the_runtime() {
+        let host = Host {
+            named_only: true,
+            images: vec![crate::oci::ByImage {
+                name: "*/web:*".to_owned(),
+                profile: "python".to_owned(),
+            }],
+            ..Host::default()
+        };
+        let image = |name: &str| ("io.kubernetes.cri.image-name".to_owned(), name.to_owned());
+        let web = HashMap::from([image("example.org/web:1")]);
+        assert_eq!(choose(&host, &web, Some("git")).unwrap().name, "python");
+        let mut named = annotated("shell");
+        named.extend(web);
+        assert_eq!(choose(&host, &named, None).unwrap().name, "shell");
+        let other = HashMap::from([image("example.org/other:1")]);
+        assert!(choose(&host, &other, Some("git")).is_err());
     }
 
     #[test]

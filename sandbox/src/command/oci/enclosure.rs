@@ -1,13 +1,18 @@
 //! The fence of one container while it stands: set up, listened to, taken down.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    os::fd::{AsFd as _, BorrowedFd},
+    time::{Duration, Instant},
+};
 
 use super::{
     choice::{self, Choice},
     log::Log,
     monitor::Request,
     names::Names,
-    prepare, standing,
+    prepare,
+    runtime::left,
+    standing,
 };
 use crate::{
     command::{
@@ -24,6 +29,9 @@ use crate::{
     profile::Effective,
 };
 
+/// How often programs are looked for that somebody else has unloaded.
+const ATTEMPTS: u32 = 5;
+
 /// A fence around a container.
 pub(super) struct Enclosure {
     /// What judges in the kernel, or watches; a container of the fallback engine can do without.
@@ -34,6 +42,8 @@ pub(super) struct Enclosure {
     root: Option<Root>,
     pid: i32,
     names: Option<Names>,
+    /// When its time is up.
+    deadline: Option<Instant>,
     cgroup: OwnCgroup,
     explainer: Explainer,
     log: Log,
@@ -60,11 +70,11 @@ struct Prepared {
 
 impl Enclosure {
     /// `None` if the fence stands already: the same hook can be in the bundle and in the engine's folder of hooks.
-    pub(super) fn around(request: &Request) -> Result<Option<Self>, Failure> {
+    pub(super) fn around(request: &Request, host: &Host) -> Result<Option<Self>, Failure> {
         let container = &request.container;
         let mut probe = Probe::new()?;
         let cgroup = own_cgroup(container, &probe)?;
-        let prepared = Prepared::of(request)?;
+        let prepared = Prepared::of(request, host)?;
         let (mut engine, blind) = match request.fallback {
             false => (Some(open(&probe)?), None),
             true => match kernel::Engine::open_watch() {
@@ -86,7 +96,14 @@ impl Enclosure {
         let gate = contained.map(confine::Container::place).transpose()?;
         let judge = engine
             .take()
-            .map(|engine| Judge::install(engine, &prepared.policy, &cgroup, &container.id))
+            .map(|engine| {
+                Judge::install(engine, &prepared.policy, &cgroup, &container.id, || {
+                    match request.fallback {
+                        false => open(&probe),
+                        true => Ok(kernel::Engine::open_watch()?),
+                    }
+                })
+            })
             .transpose()?;
         let mut enclosure = Self {
             judge,
@@ -94,6 +111,11 @@ impl Enclosure {
             root: None,
             pid: container.pid,
             names: None,
+            deadline: prepared
+                .policy
+                .limits
+                .wall_seconds
+                .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds))),
             cgroup,
             explainer: prepared.explainer,
             log,
@@ -138,6 +160,13 @@ impl Enclosure {
             let empty = self.cgroup.is_empty();
             self.drain();
             self.pass()?;
+            if self
+                .deadline
+                .take_if(|deadline| Instant::now() >= *deadline)
+                .is_some()
+            {
+                self.cgroup.kill()?;
+            }
             if empty {
                 return self.end();
             }
@@ -223,19 +252,28 @@ impl Enclosure {
 }
 
 impl Judge {
+    /// Between being found and being used the programs may be unloaded by somebody else; then they are found again.
     fn install(
         mut engine: kernel::Engine,
         policy: &Policy,
         cgroup: &OwnCgroup,
         id: &str,
+        again: impl Fn() -> Result<kernel::Engine, Failure>,
     ) -> Result<Self, Failure> {
-        let mut fence = engine.install(
-            policy,
-            &kernel::Cgroup {
-                directory: cgroup.directory().to_owned(),
-                id: cgroup.id(),
-            },
-        )?;
+        let place = kernel::Cgroup {
+            directory: cgroup.directory().to_owned(),
+            id: cgroup.id(),
+        };
+        let mut attempts = ATTEMPTS;
+        let mut fence = loop {
+            match engine.install(policy, &place) {
+                Err(kernel::Error::Removed) if attempts > 0 => {
+                    attempts -= 1;
+                    engine = again()?;
+                }
+                other => break other?,
+            }
+        };
         let Some(events) = fence.events() else {
             fence.remove(&mut engine)?;
             return Err(Failure::Argument("the fence has no events".to_owned()));
@@ -258,11 +296,10 @@ impl Judge {
 }
 
 impl Prepared {
-    fn of(request: &Request) -> Result<Self, Failure> {
+    fn of(request: &Request, host: &Host) -> Result<Self, Failure> {
         let container = &request.container;
-        let host = Host::read()?;
         let bundle = Bundle::read(&container.bundle)?;
-        let choice = choice::choose(&host, &container.annotations, request.profile.as_deref())?;
+        let choice = choice::choose(host, &container.annotations, request.profile.as_deref())?;
         let mut process = bundle.process();
         process.arguments = Launcher::own_words(confine::LAUNCHER, process.arguments);
         if request.fallback
@@ -305,7 +342,7 @@ impl Prepared {
                 labelled: self.bundle.is_labelled(),
             },
         )?;
-        let standings = standing::of_fallback(container.standings(), policy);
+        let standings = standing::of_fallback(container.standings(), policy, &self.bundle);
         Ok((Some(container), standings))
     }
 
@@ -315,9 +352,9 @@ impl Prepared {
             bundle: request.container.bundle.clone(),
             cgroup: cgroup.directory().to_owned(),
             profile: self.choice.name.clone(),
-            capabilities: self.effective.capabilities.clone(),
-            privilege_gain: self.effective.privilege_gain,
+            left: left(&self.effective),
             launcher: request.fallback,
+            is_learned: false,
         }
     }
 }
@@ -333,7 +370,7 @@ fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
     })
 }
 
-fn own_cgroup(container: &Container, probe: &Probe) -> Result<OwnCgroup, Failure> {
+pub(super) fn own_cgroup(container: &Container, probe: &Probe) -> Result<OwnCgroup, Failure> {
     let place = probe.cgroup.as_ref().ok_or_else(|| {
         Failure::Argument(
             "there is no cgroup v2 hierarchy, by which containers are told apart".to_owned(),

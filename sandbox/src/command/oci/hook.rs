@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -20,11 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads the state on standard input and does what it asks for: sets a fence up around a new container, or waits until that of
 /// a container that has gone is taken down. `profile` is for containers that name none; `fallback` says that the bundle was made for
-/// that engine.
+/// that engine; `learn` is where the profile of one goes that is recorded instead.
 ///
 /// # Errors
 /// If the fence does not stand; the runtime then ends the container, of which nothing has run.
-pub fn hook(profile: Option<String>, fallback: bool) -> Result<u8, Failure> {
+pub fn hook(
+    profile: Option<String>,
+    fallback: bool,
+    learn: Option<PathBuf>,
+) -> Result<u8, Failure> {
     let mut state = Vec::new();
     let mut input = io::stdin().lock();
     input
@@ -47,6 +52,7 @@ pub fn hook(profile: Option<String>, fallback: bool) -> Result<u8, Failure> {
         container,
         profile,
         fallback,
+        learn,
     };
     enclose(&request).map(|()| 0)
 }

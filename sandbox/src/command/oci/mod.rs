@@ -13,6 +13,7 @@ mod enclosure;
 mod engine;
 mod hook;
 mod install;
+mod learning;
 mod log;
 mod monitor;
 mod names;

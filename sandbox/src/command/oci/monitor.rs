@@ -2,14 +2,17 @@
 //!
 //! Killed, it leaves the fence standing; a later run collects it once the container's cgroup is empty.
 
-use std::io::{self, Read as _};
+use std::{
+    io::{self, Read as _},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::enclosure::Enclosure;
+use super::{enclosure::Enclosure, learning::Learning};
 use crate::{
     command::Failure,
-    oci::{Container, Detached},
+    oci::{Container, Detached, Host},
 };
 
 /// What the monitor answers when the fence stands; anything else is the reason why it does not.
@@ -24,6 +27,8 @@ pub(super) struct Request {
     pub(super) profile: Option<String>,
     /// Whether its bundle was changed for the fallback engine.
     pub(super) fallback: bool,
+    /// Where the profile goes if it is recorded instead.
+    pub(super) learn: Option<PathBuf>,
 }
 
 /// Sets the fence up that the request on standard input asks for, answers on standard output, and stays until the container is
@@ -43,17 +48,14 @@ pub fn monitor() -> Result<u8, Failure> {
     let request: Request = serde_json::from_slice(&request)
         .map_err(|error| Failure::Argument(format!("the request makes no sense: {error}")))?;
     let detached = Detached::detach()?;
-    match Enclosure::around(&request) {
-        Ok(enclosure) => {
-            let told = detached.report(FENCED);
-            let Some(enclosure) = enclosure else {
-                return Ok(told.map(|()| 0)?);
-            };
-            match told {
-                Ok(()) => enclosure.stay()?,
+    match Watched::around(&request) {
+        Ok(None) => Ok(detached.report(FENCED).map(|()| 0)?),
+        Ok(Some(watched)) => {
+            match detached.report(FENCED) {
+                Ok(()) => watched.stay()?,
                 // The hook is gone, and with it who would have started the container.
                 Err(error) => {
-                    enclosure.end()?;
+                    watched.end()?;
                     return Err(error.into());
                 }
             }
@@ -62,6 +64,47 @@ pub fn monitor() -> Result<u8, Failure> {
         Err(failure) => {
             detached.report(&failure.to_string())?;
             Err(failure)
+        }
+    }
+}
+
+/// A container that this process stays with.
+enum Watched {
+    /// It is fenced.
+    Fenced(Box<Enclosure>),
+    /// It is recorded.
+    Recorded(Box<Learning>),
+}
+
+impl Watched {
+    /// `None` if another process stays with it already.
+    fn around(request: &Request) -> Result<Option<Self>, Failure> {
+        let host = Host::read()?;
+        let asked = host.learned_file(&request.container.annotations)?;
+        match request.learn.clone().or(asked) {
+            Some(file) => {
+                let learning = Learning::around(&request.container, file)?;
+                Ok(learning.map(|learning| Self::Recorded(Box::new(learning))))
+            }
+            None => {
+                let enclosure = Enclosure::around(request, &host)?;
+                Ok(enclosure.map(|enclosure| Self::Fenced(Box::new(enclosure))))
+            }
+        }
+    }
+
+    fn stay(self) -> Result<(), Failure> {
+        match self {
+            Self::Fenced(enclosure) => enclosure.stay(),
+            Self::Recorded(learning) => learning.stay(),
+        }
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        match self {
+            Self::Fenced(enclosure) => enclosure.end(),
+            // Nothing of it has run.
+            Self::Recorded(_) => Ok(()),
         }
     }
 }

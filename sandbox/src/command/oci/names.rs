@@ -17,10 +17,10 @@ use crate::{
     command::{Failure, run},
     confine::{self, Engine},
     kernel,
-    network::{QueryEvent, Resolver, Settings, Sockets, Upstream},
+    network::{Grant, QueryEvent, Resolver, Settings, Sockets, Upstream},
     oci::Bundle,
     policy::{Mode, NetworkPolicy, Policy},
-    profile::Effective,
+    profile::{Effective, NamePattern},
 };
 
 /// The resolver of one container. It ends with this process.
@@ -49,33 +49,13 @@ impl Names {
         if !policies.iter().any(wanted) {
             return Ok(None);
         }
-        let failed = |source| Failure::Resolver { source };
-        let sockets = confine::in_network_of(pid, Sockets::on_loopback)?.map_err(failed)?;
-        let (grants, sent) = connect(run::place_of_sockets(&sockets).map_err(failed)?)?;
+        let beside = Beside::of(pid, bundle)?;
+        let (grants, sent) = connect(beside.place()?)?;
         sent?;
-        let hosts = bundle.mounted_file(run::HOSTS).map(|path| copy(&path));
-        let hosts = hosts.transpose().map_err(failed)?;
-        let servers = bundle.mounted_file(run::SERVERS);
-        let is_inside = servers.is_some();
-        let settings = Settings {
-            policies,
-            wildcards: run::wildcards(&effective.network, &effective.programs),
-            hosts: match &hosts {
-                Some(copy) => PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd())),
-                None => run::HOSTS.into(),
-            },
-            upstream: match servers {
-                Some(path) => Upstream::of_text(&fs::read_to_string(path).map_err(failed)?),
-                None => Upstream::File(run::SERVERS.into()),
-            },
-        };
-        let start = || Resolver::start(sockets, settings, run::granting(grants));
-        let resolver = match is_inside {
-            true => confine::in_network_of(pid, start)?,
-            false => start(),
-        };
+        let wildcards = run::wildcards(&effective.network, &effective.programs);
+        let (resolver, hosts) = beside.start(policies, wildcards, run::granting(grants))?;
         Ok(Some(Self {
-            resolver: resolver.map_err(failed)?,
+            resolver,
             _hosts: hosts,
         }))
     }
@@ -88,6 +68,64 @@ impl Names {
     /// What it has to tell since the last call, and how much more found no room.
     pub(super) fn events(&self) -> (Vec<QueryEvent>, u64) {
         self.resolver.events()
+    }
+}
+
+/// A place for a resolver beside a container.
+pub(super) struct Beside {
+    pid: i32,
+    sockets: Sockets,
+    hosts: Option<File>,
+    servers: Option<Upstream>,
+}
+
+impl Beside {
+    /// On loopback of the network that the container with this first process has.
+    pub(super) fn of(pid: i32, bundle: &Bundle) -> Result<Self, Failure> {
+        let failed = |source| Failure::Resolver { source };
+        let read = |path: PathBuf| fs::read_to_string(path).map(|text| Upstream::of_text(&text));
+        let hosts = bundle.mounted_file(run::HOSTS).map(|path| copy(&path));
+        let servers = bundle.mounted_file(run::SERVERS).map(read);
+        Ok(Self {
+            pid,
+            sockets: confine::in_network_of(pid, Sockets::on_loopback)?.map_err(failed)?,
+            hosts: hosts.transpose().map_err(failed)?,
+            servers: servers.transpose().map_err(failed)?,
+        })
+    }
+
+    /// Where the kernel is to send queries.
+    pub(super) fn place(&self) -> Result<abi::Resolver, Failure> {
+        run::place_of_sockets(&self.sockets).map_err(|source| Failure::Resolver { source })
+    }
+
+    /// The resolver there, and what has to stay as long as it does.
+    pub(super) fn start(
+        self,
+        policies: Vec<NetworkPolicy>,
+        wildcards: Vec<NamePattern>,
+        grant: Grant,
+    ) -> Result<(Resolver, Option<File>), Failure> {
+        let is_inside = self.servers.is_some();
+        let settings = Settings {
+            policies,
+            wildcards,
+            hosts: match &self.hosts {
+                Some(copy) => PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd())),
+                None => run::HOSTS.into(),
+            },
+            upstream: self
+                .servers
+                .unwrap_or_else(|| Upstream::File(run::SERVERS.into())),
+        };
+        let sockets = self.sockets;
+        let start = || Resolver::start(sockets, settings, grant);
+        let resolver = match is_inside {
+            true => confine::in_network_of(self.pid, start)?,
+            false => start(),
+        };
+        let resolver = resolver.map_err(|source| Failure::Resolver { source })?;
+        Ok((resolver, self.hosts))
     }
 }
 

@@ -113,7 +113,7 @@ fn find(process: &Process, look: compile::Look<'_>) -> Option<Vec<u8>> {
 }
 
 /// The values of the variables that profiles may use: the container's own.
-fn variables(process: &Process) -> Variables {
+pub(super) fn variables(process: &Process) -> Variables {
     let given = |name: &str| {
         process
             .environment

@@ -12,10 +12,12 @@ use super::{choice, engine, prepare};
 use crate::{
     command::Failure,
     confine::{self, Engine},
-    oci::{self, Act, Bundle, Call, Complaint, Fencing, Host, Launcher, Runtime},
+    oci::{self, Act, Bundle, Call, Complaint, Fencing, Host, Launcher, Left, Runtime},
     profile::{self, CommandLine, Effective},
 };
 
+/// A hook's first words.
+const HOOK: [&str; 3] = ["ringfence", "oci", "hook"];
 /// Among a hook's words: the container has a launcher.
 pub(super) const FALLBACK: &str = "--fallback";
 
@@ -26,6 +28,8 @@ pub struct RuntimeOptions {
     pub runtime: Option<OsString>,
     /// The profile of containers that name none.
     pub profile: Option<String>,
+    /// Where the profile goes of a container that is recorded instead of fenced.
+    pub learn: Option<PathBuf>,
 }
 
 /// Becomes the real runtime, with the command line `words`; what it starts is fenced.
@@ -105,6 +109,16 @@ fn fence(
         }
         other => other?,
     };
+    let asked = host.learned_file(&bundle.annotations())?;
+    if options.learn.is_some() || asked.is_some() {
+        let mut words = HOOK.map(str::to_owned).to_vec();
+        if let Some(file) = &options.learn {
+            let file = absolute(file)?;
+            words.extend(["--learn".to_owned(), file.to_string_lossy().into_owned()]);
+        }
+        bundle.hook(&own_program()?, &[words.clone(), words]);
+        return Ok(bundle.write()?);
+    }
     let given = options.profile.as_deref();
     let choice = choice::choose(host, &bundle.annotations(), given)?;
     let effective = profile::load(&choice.profiles, CommandLine::default())?;
@@ -114,12 +128,20 @@ fn fence(
     Ok(bundle.write()?)
 }
 
+/// The hook runs elsewhere.
+fn absolute(file: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(file).map_err(|source| Failure::Unknown {
+        what: "where the profile goes",
+        source,
+    })
+}
+
 fn fencing(
     effective: &Effective,
     given: Option<&str>,
     launcher: Option<Launcher>,
 ) -> Result<Fencing, Failure> {
-    let mut words = ["ringfence", "oci", "hook"].map(str::to_owned).to_vec();
+    let mut words = HOOK.map(str::to_owned).to_vec();
     if let Some(given) = given {
         words.extend(["--profile".to_owned(), given.to_owned()]);
     }
@@ -130,9 +152,18 @@ fn fencing(
         launcher,
         program: own_program()?,
         hooks: [words.clone(), words],
-        capabilities: effective.capabilities.clone(),
-        privilege_gain: effective.privilege_gain,
+        left: left(effective),
+        limits: effective.limits,
     })
+}
+
+/// What the profile leaves to each process.
+pub(super) fn left(effective: &Effective) -> Left {
+    Left::by(
+        &effective.capabilities,
+        effective.privilege_gain,
+        &effective.limits,
+    )
 }
 
 /// What stands in front of a command that gets `descriptors` by option. Those of socket activation come on top (runc's `create`
@@ -156,7 +187,8 @@ fn add(
     descriptors: u32,
     words: &mut Vec<OsString>,
 ) -> Result<(), Failure> {
-    let records = oci::of_container(id)?;
+    let mut records = oci::of_container(id)?;
+    records.retain(|record| !record.is_learned);
     let launcher = records
         .iter()
         .any(|record| record.launcher)
@@ -168,13 +200,7 @@ fn add(
         (None, ..) => {}
         (Some(file), ..) => {
             for record in &records {
-                let capabilities = &record.capabilities;
-                match oci::tighten_process(
-                    file,
-                    capabilities,
-                    record.privilege_gain,
-                    launcher.as_ref(),
-                ) {
+                match oci::tighten_process(file, &record.left, launcher.as_ref()) {
                     // The runtime says it in its own words.
                     Err(oci::Error::File { source, .. })
                         if source.kind() == io::ErrorKind::NotFound => {}

@@ -6,13 +6,17 @@ use crate::{
     command::Failure,
     confine::{self, Engine, Probe},
     oci::Bundle,
-    policy::{Backend, Grade, Limits, Policy, Protection, Standing, Syscalls},
+    policy::{Backend, Grade, Policy, Protection, Standing, Syscalls},
 };
 
 /// What of `standings`, as the engine itself has them, an engine of containers changes.
-pub(super) fn of_fallback(standings: &[Standing], policy: &Policy) -> Vec<Standing> {
+pub(super) fn of_fallback(
+    standings: &[Standing],
+    policy: &Policy,
+    bundle: &Bundle,
+) -> Vec<Standing> {
     let changed = |standing: &Standing| match standing.protection {
-        Protection::Limits => limits(policy),
+        Protection::Limits => limits(policy, bundle),
         _ => standing.clone(),
     };
     standings.iter().map(changed).collect()
@@ -29,7 +33,7 @@ pub(super) fn of(
     Ok(standings
         .into_iter()
         .map(|standing| match standing.protection {
-            Protection::Limits => limits(policy),
+            Protection::Limits => limits(policy, bundle),
             Protection::PrivilegeGain => privilege_gain(policy, bundle),
             Protection::Syscalls => syscalls(policy, open, bundle),
             _ => standing,
@@ -37,16 +41,31 @@ pub(super) fn of(
         .collect())
 }
 
-/// An engine sets the limits of its containers, and would undo others' at its next update.
-fn limits(policy: &Policy) -> Standing {
-    if policy.limits == Limits::default() {
-        return Standing::exact(Protection::Limits, &[]);
-    }
-    Standing {
-        grade: Grade::Absent,
-        reason: "limits of a container are its engine's to set".to_owned(),
-        remedy: Some("set them there (--memory, --pids-limit, --cpus)".to_owned()),
-        ..Standing::exact(Protection::Limits, &[])
+/// What the bundle says is set by the runtime, which fails where it cannot; time is kept by the monitor.
+fn limits(policy: &Policy, bundle: &Bundle) -> Standing {
+    let limits = &policy.limits;
+    let by_group = limits.memory.is_some() || limits.pids.is_some() || limits.cpu_percent.is_some();
+    let by_process = limits.open_files.is_some() || limits.file_size.is_some();
+    let backends: Vec<_> = [
+        by_group.then_some(Backend::Cgroup),
+        by_process.then_some(Backend::Rlimit),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let standing = Standing::exact(Protection::Limits, &backends);
+    match bundle.first_unlimited(limits) {
+        None => standing,
+        Some(name) => Standing {
+            grade: Grade::Absent,
+            reason: format!("the bundle does not limit `{name}` as the profile does"),
+            remedy: Some(
+                "start it by `ringfence oci runtime`, which lowers it, or limit it there (--memory and --memory-swap, \
+                 --pids-limit, --cpus, --ulimit)"
+                    .to_owned(),
+            ),
+            ..standing
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::error::Error;
 
 /// A container's mount namespace.
 #[derive(Debug)]
-pub(super) struct Namespace {
+pub struct Namespace {
     mounts: File,
     root: PathBuf,
     /// The host's /proc, to look at from inside.
@@ -21,7 +21,10 @@ pub(super) struct Namespace {
 
 impl Namespace {
     /// Of the container whose first process is `pid`, and whose root will be what `root` is to it now.
-    pub(super) fn of(pid: i32, root: &Path) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn of(pid: i32, root: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Container {
             what: "find the mount namespace",
             source,
@@ -42,7 +45,10 @@ impl Namespace {
     }
 
     /// The same when it has.
-    pub(super) fn after_start<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    ///
+    /// # Errors
+    /// If it cannot be entered.
+    pub fn after_start<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
         self.inside(None, |_| act())
     }
 

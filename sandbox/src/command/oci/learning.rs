@@ -1,0 +1,252 @@
+//! A container that is recorded from its start instead of fenced; its profile is written when it ends.
+//!
+//! What it does is seen from outside, by its cgroup. Paths are made sense of, and the profile is made, by a thread that has entered
+//! its mount namespace: there links lead where they lead for the container, for as long as somebody is in it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
+    hash::{BuildHasher as _, RandomState},
+    os::fd::AsFd as _,
+    path::PathBuf,
+    sync::mpsc::{self, Receiver, Sender},
+    thread::{self, JoinHandle},
+    time::SystemTime,
+};
+
+use ringfence_abi::record::Seen;
+
+use super::{enclosure::own_cgroup, names::Beside, prepare};
+use crate::{
+    command::{
+        Failure,
+        learn::{self, Lookup, Observation},
+    },
+    confine::{self, Namespace, Probe},
+    kernel::Recorder,
+    learn::render,
+    oci::{Bundle, Container, Held, Left, OwnCgroup, Process, Record},
+    policy::{Mode, NetworkPolicy},
+    profile::Variables,
+    record::Collector,
+    trace::{Act, End, Facts, Tally, Text, Trace},
+};
+
+/// `CAP_SYS_ADMIN`: asked for whenever memory grows (mm/util.c, `__vm_enough_memory`), which a tracepoint does not tell from a
+/// use.
+const ASKED_WHENEVER_MEMORY_GROWS: u64 = 1 << 21;
+
+/// A container that is recorded.
+pub(super) struct Learning {
+    recorder: Recorder,
+    lookup: Lookup,
+    cgroup: OwnCgroup,
+    words: Sender<Word>,
+    inside: JoinHandle<Result<String, Failure>>,
+    facts: Facts,
+    variables: Variables,
+    output: PathBuf,
+    _held: Held,
+    _hosts: Option<File>,
+}
+
+/// What the thread inside is told.
+enum Word {
+    Act(Box<Result<Act, usize>>),
+    End(Box<Ending>),
+}
+
+/// All that is known in the end.
+struct Ending {
+    counts: HashMap<Seen, u64>,
+    tally: Tally,
+    lookup: Lookup,
+    facts: Facts,
+    variables: Variables,
+    /// Capabilities of which being asked for says nothing.
+    not_told: u64,
+    notes: Vec<String>,
+}
+
+impl Learning {
+    /// Begins before anything of the container runs; `None` if somebody else records it already.
+    pub(super) fn around(container: &Container, output: PathBuf) -> Result<Option<Self>, Failure> {
+        let cgroup = own_cgroup(container, &Probe::new()?)?;
+        let bundle = Bundle::read(&container.bundle)?;
+        let process = bundle.process();
+        let Some(held) = Held::keep(cgroup.id(), &record(container, &cgroup))? else {
+            return Ok(None);
+        };
+        let mut recorder = Recorder::open()?;
+        let beside = Beside::of(container.pid, &bundle)?;
+        recorder.begin_network(cgroup.directory(), &beside.place()?)?;
+        // Nothing is closed, so that nothing has to be opened.
+        let everything = NetworkPolicy {
+            mode: Mode::Audit,
+            ..NetworkPolicy::default()
+        };
+        let (resolver, hosts) = beside.start(vec![everything], Vec::new(), Box::new(|_| Ok(())))?;
+        recorder.begin(cgroup.id())?;
+        let namespace = Namespace::of(container.pid, &bundle.root())?;
+        let (words, told) = mpsc::channel();
+        let inside = thread::spawn(move || wait_inside(&namespace, told));
+        let variables = prepare::variables(&process);
+        Ok(Some(Self {
+            facts: facts(&process, &variables, recorder.name()),
+            recorder,
+            lookup: Lookup::by(resolver),
+            cgroup,
+            words,
+            inside,
+            variables,
+            output,
+            _held: held,
+            _hosts: hosts,
+        }))
+    }
+
+    /// Until the container is gone; then its profile is written.
+    pub(super) fn stay(mut self) -> Result<(), Failure> {
+        loop {
+            // Asked before acts are read: those of the last task are read, too.
+            let empty = self.cgroup.is_empty();
+            while let Some(act) = self.recorder.next_act() {
+                // A thread that has ended says why when it is joined.
+                self.words.send(Word::Act(Box::new(act))).ok();
+            }
+            self.lookup.take();
+            if empty {
+                return self.finish();
+            }
+            let all = [self.recorder.as_fd(), self.lookup.bell()];
+            self.cgroup.wait(&all)?;
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        let mut notes = Vec::new();
+        if !self.recorder.sees_capabilities() {
+            notes.push("this kernel does not tell which capabilities are used".to_owned());
+        }
+        let ending = Ending {
+            counts: self.recorder.counts()?,
+            tally: self.recorder.tally()?,
+            lookup: self.lookup,
+            facts: self.facts,
+            variables: self.variables,
+            not_told: match self.recorder.tells_questions_apart() {
+                true => 0,
+                false => ASKED_WHENEVER_MEMORY_GROWS,
+            },
+            notes,
+        };
+        self.words.send(Word::End(Box::new(ending))).ok();
+        let text = self.inside.join().map_err(|_| {
+            Failure::Argument("the thread that makes the profile has panicked".to_owned())
+        })??;
+        learn::write_profile(&self.output, &text)
+    }
+}
+
+/// Waits for the first act outside: before it, the container has no root of its own.
+fn wait_inside(namespace: &Namespace, told: Receiver<Word>) -> Result<String, Failure> {
+    let first = told.recv();
+    namespace.after_start(move || {
+        let mut collector = Collector::new();
+        for word in first.into_iter().chain(told) {
+            match word {
+                Word::Act(act) => collector.add(*act),
+                Word::End(ending) => return ending.profile(&collector),
+            }
+        }
+        Err(Failure::Argument(
+            "the container was never started".to_owned(),
+        ))
+    })?
+}
+
+impl Ending {
+    fn profile(self, collector: &Collector) -> Result<String, Failure> {
+        let mut trace = Trace {
+            records: collector.records(&self.counts),
+            end: end(&self.tally, collector, self.not_told),
+            facts: self.facts,
+        };
+        self.lookup.finish(&mut trace);
+        let mut notes = self.notes;
+        let lost = trace.end.lost.iter();
+        notes.extend(lost.map(|(why, count)| format!("not whole: {count} acts {why}")));
+        let notes_text: String = notes.iter().map(|note| format!("# {note}\n")).collect();
+        let seen = Observation {
+            trace,
+            variables: self.variables,
+            notes,
+        };
+        let learned = learn::profile_of(&seen, &learn::Options::default())?;
+        Ok(notes_text + &render(&learned))
+    }
+}
+
+fn record(container: &Container, cgroup: &OwnCgroup) -> Record {
+    Record {
+        id: container.id.clone(),
+        bundle: container.bundle.clone(),
+        cgroup: cgroup.directory().to_owned(),
+        profile: String::new(),
+        left: Left::default(),
+        launcher: false,
+        is_learned: true,
+    }
+}
+
+fn facts(process: &Process, variables: &Variables, recorder: &str) -> Facts {
+    let values = Variables::KNOWN
+        .iter()
+        .filter_map(|(name, _)| Some(((*name).to_owned(), variables.get(name)?.into())))
+        .collect::<BTreeMap<String, Text>>();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let run = RandomState::new().hash_one(since) & 0xffff_ffff;
+    Facts {
+        run: format!("{run:08x}"),
+        command: process
+            .arguments
+            .iter()
+            .map(|word| word.as_bytes().into())
+            .collect(),
+        variables: values,
+        recorder: recorder.to_owned(),
+        kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        began: since.as_secs(),
+    }
+}
+
+/// The exit code is its engine's to know.
+fn end(tally: &Tally, collector: &Collector, not_told: u64) -> End {
+    let names = |numbers: &[u32]| -> Vec<String> {
+        let names = numbers
+            .iter()
+            .map(|&number| confine::system_call_name(number));
+        names.collect()
+    };
+    let surfaces = confine::surfaces_of(&names(&tally.succeeded))
+        .union(confine::surfaces_of_namespaces(collector.namespaces()))
+        .union(collector.surfaces());
+    let losses = collector.losses(tally).into_iter();
+    End {
+        lost: losses
+            .map(|(reason, count)| (reason.to_owned(), count))
+            .collect(),
+        capabilities: confine::capability_names(tally.capabilities & !not_told),
+        surfaces: confine::surface_names(surfaces),
+        system_calls: names(&tally.made),
+        names: BTreeSet::new(),
+        unlisted_calls: tally.unlisted,
+        ..End::default()
+    }
+}
