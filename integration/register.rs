@@ -37,6 +37,9 @@ pub(crate) fn register(suite: &mut Suite) {
         NEEDS,
         || script(FOLLOWED_ALONE),
     );
+    suite.test("register::what_happens_reaches_a_collector", NEEDS, || {
+        script(COLLECTED)
+    });
     suite.test("register::the_metrics_count_what_was_denied", NEEDS, || {
         script(COUNTED)
     });
@@ -161,6 +164,50 @@ until_ grep -q '"kind":"end"' heard
 claim heard '{m["fence"] for m in j} == {'$id'}'
 claim heard 'sum(m["kind"] == "event" and m["path"] == "/etc/shadow" for m in j) == 1'
 kill $ear
+"#;
+
+/// Text stands in protobuf as it is.
+const COLLECTED: &str = r#"
+cat > collector.py <<'END'
+import http.server
+import os
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with open("collected", "ab") as collected:
+            collected.write(self.path.encode() + b"\n" + body)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Collector)
+with open("port.new", "w") as port:
+    port.write(str(server.server_port))
+os.rename("port.new", "port")
+server.serve_forever()
+END
+python3 -IS collector.py 2> requests & collector=$!
+until_ [ -e port ]
+$R events --otlp "http://127.0.0.1:$(cat port)" 2> told & ear=$!
+until_ sh -c 'ls /run/ringfence/followers/0.*'
+$R run -q -- cat /etc/shadow || true
+until_ grep -aq 'event deny open /etc/shadow' collected
+kill -TERM $ear
+wait $ear
+[ ! -s told ]
+[ -z "$(ls /run/ringfence/followers)" ]
+grep -aq '/v1/logs' collected
+grep -aq 'untrusted' collected
+# A collector that is gone is said.
+kill $collector
+wait $collector || true
+$R events --otlp "http://127.0.0.1:$(cat port)" 2> told & ear=$!
+until_ sh -c 'ls /run/ringfence/followers/0.*'
+$R run -q -- true
+until_ grep -q 'did not arrive at' told
+kill -TERM $ear
+wait $ear
 "#;
 
 const COUNTED: &str = r#"

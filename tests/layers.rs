@@ -39,6 +39,11 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("indicatif", &["command"]),
     ("minijinja", &["report"]),
     ("prometheus", &["telemetry"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_http", &["telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("ureq", &["telemetry"]),
 ];
 
 /// Rooms that may hold `unsafe`.

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser as _;
 use ringfence::{
-    cli::{self, Cli, OciSetup, OciVerb, ProfileVerb, RuleArguments, Verb},
+    cli::{self, Cli, EventsArguments, OciSetup, OciVerb, ProfileVerb, RuleArguments, Verb},
     command::{self, Failure, Place, oci::RuntimeOptions, profile::Question},
     oci::Runtime,
     profile::Right,
@@ -91,6 +91,11 @@ fn act(verb: Verb) -> Result<u8, Failure> {
         Verb::Stop(arguments) => {
             command::stop::stop(arguments.id, arguments.time, &mut out).map(|()| 0)
         }
+        #[cfg(feature = "otlp")]
+        Verb::Events(EventsArguments {
+            id,
+            otlp: Some(endpoint),
+        }) => command::events::send(id, &endpoint, &mut io::stderr()).map(|()| 0),
         Verb::Events(arguments) => command::events::events(arguments.id, &mut out).map(|()| 0),
         Verb::Metrics => command::metrics::metrics(&mut out).map(|()| 0),
         Verb::Profile(verb) => profile(*verb, &mut out),

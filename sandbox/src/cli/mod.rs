@@ -58,7 +58,7 @@ pub enum Verb {
     ///
     /// Writes lines of JSON until it is ended: `standing` for each fence that stands, then `start`, `event` and `end` of each,
     /// `abandoned` where a supervisor was killed, and `lost` with how many lines found no room because this was not read fast
-    /// enough.
+    /// enough; an `end` that found none has `complete` set to false.
     Events(EventsArguments),
     /// The fences of this host in the text format of Prometheus (as root)
     Metrics,
@@ -356,6 +356,10 @@ pub struct EventsArguments {
     /// Only of this fence, by its number, as ps shows it
     #[arg(value_name = "ID")]
     pub id: Option<u64>,
+    /// Send them to a collector of OpenTelemetry instead, as in http://127.0.0.1:4318
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "ENDPOINT")]
+    pub otlp: Option<String>,
 }
 
 /// `ringfence report`.

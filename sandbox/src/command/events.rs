@@ -21,77 +21,159 @@ struct Head {
     kind: String,
 }
 
-/// Fences by the connection of their supervisor.
-#[derive(Default)]
-struct Connections(HashMap<u64, u64>);
+/// What stands and what happens, in lines.
+struct Lines {
+    following: Following,
+    /// Fences by the connection of their supervisor.
+    connections: HashMap<u64, u64>,
+    next: Vec<Vec<u8>>,
+}
 
 /// Writes to `out` what stands, and then what happens, until it is ended: of all fences, or of one.
 ///
 /// # Errors
 /// If nothing can be heard, or `out` not be written; one who has stopped to read is no error.
 pub fn events(fence: Option<u64>, out: &mut dyn Write) -> Result<(), Failure> {
-    // First the ear, then the list: a fence that begins in between is on both.
-    let folder = Path::new(kernel::STATE).join(FOLLOWERS);
-    let mut following = Following::open(&folder, fence)?;
-    for standing in registered()?.fences {
-        if fence.is_none_or(|id| id == standing.id)
-            && !told(out, &spelled(standing.id, "standing", &Row::of(&standing)))?
-        {
-            return Ok(());
-        }
-    }
-    let mut connections = Connections::default();
+    let mut lines = Lines::begin(fence)?;
     loop {
-        let mut lines = Vec::new();
-        following.poll(None, |heard| lines.extend(connections.line(heard)))?;
-        for line in lines {
-            if !told(out, &line)? {
-                return Ok(());
-            }
-        }
-    }
-}
-
-impl Connections {
-    /// What is shown of it.
-    fn line(&mut self, heard: Heard<'_>) -> Option<Vec<u8>> {
-        match heard {
-            Heard::Message(connection, text) => {
-                let head: Head = serde_json::from_slice(text).ok()?;
-                match head.kind.as_str() {
-                    "hello" => {
-                        self.0.insert(connection, head.fence);
-                        return None;
-                    }
-                    "end" => {
-                        self.0.remove(&connection);
-                    }
-                    _ => {}
+        for line in lines.next(None)? {
+            let written = out.write_all(&[&line, &b"\n"[..]].concat());
+            match written.and_then(|()| out.flush()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(source) => {
+                    return Err(Failure::File {
+                        action: "write to",
+                        path: "/dev/stdout".into(),
+                        source,
+                    });
                 }
-                Some(text.to_vec())
-            }
-            // A supervisor that was not killed says that it ends.
-            Heard::Gone(connection) => {
-                let fence = self.0.remove(&connection)?;
-                let text = serde_json::json!({"fence": fence, "kind": "abandoned"});
-                Some(text.to_string().into_bytes())
             }
         }
     }
 }
 
-/// Whether there is still somebody who reads.
-fn told(out: &mut dyn Write, line: &[u8]) -> Result<bool, Failure> {
-    match out
-        .write_all(&[line, b"\n"].concat())
-        .and_then(|()| out.flush())
-    {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(source) => Err(Failure::File {
-            action: "write to",
-            path: "/dev/stdout".into(),
-            source,
-        }),
+/// Sends the same to the collector at `endpoint`, until it is interrupted or terminated; says on `stderr` what has not
+/// arrived there.
+///
+/// # Errors
+/// If nothing can be heard, or the endpoint is none that can be used.
+#[cfg(feature = "otlp")]
+pub fn send(fence: Option<u64>, endpoint: &str, stderr: &mut dyn Write) -> Result<(), Failure> {
+    use crate::telemetry::{Collector, Lost};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+    /// Milliseconds between two looks whether it is to end.
+    const LOOK: u16 = 200;
+
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&ended)).map_err(|source| {
+            Failure::Unknown {
+                what: "when to end",
+                source,
+            }
+        })?;
     }
+    let mut collector = Collector::at(endpoint)?;
+    let mut say = |lost: Option<Lost>| {
+        if let Some(Lost { records, reason }) = lost {
+            // Where stderr is gone, the collector's gap still tells.
+            writeln!(
+                stderr,
+                "ringfence: {records} records did not arrive at {endpoint}: {reason}"
+            )
+            .ok();
+        }
+    };
+    let mut lines = Lines::begin(fence)?;
+    while !ended.load(Ordering::Relaxed) {
+        for line in lines.next(Some(LOOK))? {
+            if let Ok(line) = serde_json::from_slice(&line) {
+                collector.send(&line);
+            }
+        }
+        say(collector.lost());
+    }
+    say(collector.flush());
+    Ok(())
+}
+
+impl Lines {
+    fn begin(fence: Option<u64>) -> Result<Self, Failure> {
+        // First the ear, then the list: a fence that begins in between is on both.
+        let folder = Path::new(kernel::STATE).join(FOLLOWERS);
+        let following = Following::open(&folder, fence)?;
+        let standing = registered()?.fences;
+        let next = standing
+            .iter()
+            .filter(|one| fence.is_none_or(|id| id == one.id))
+            .map(|one| spelled(one.id, "standing", &Row::of(one)))
+            .collect();
+        Ok(Self {
+            following,
+            connections: HashMap::new(),
+            next,
+        })
+    }
+
+    /// Waits for more, `patience` milliseconds if that is given.
+    fn next(&mut self, patience: Option<u16>) -> Result<Vec<Vec<u8>>, Failure> {
+        let Self {
+            following,
+            connections,
+            next,
+        } = self;
+        let mut gone = Vec::new();
+        if next.is_empty() {
+            following.poll(patience, |heard| {
+                next.extend(line(connections, heard, &mut gone));
+            })?;
+        }
+        for fence in gone {
+            next.push(parting(fence)?);
+        }
+        Ok(std::mem::take(next))
+    }
+}
+
+/// What is shown of it. A fence whose supervisor is gone without a word goes into `gone`.
+fn line(
+    connections: &mut HashMap<u64, u64>,
+    heard: Heard<'_>,
+    gone: &mut Vec<u64>,
+) -> Option<Vec<u8>> {
+    match heard {
+        Heard::Message(connection, text) => {
+            let head: Head = serde_json::from_slice(text).ok()?;
+            match head.kind.as_str() {
+                "hello" => {
+                    connections.insert(connection, head.fence);
+                    return None;
+                }
+                "end" => {
+                    connections.remove(&connection);
+                }
+                _ => {}
+            }
+            Some(text.to_vec())
+        }
+        Heard::Gone(connection) => {
+            gone.extend(connections.remove(&connection));
+            None
+        }
+    }
+}
+
+/// Of a fence that ended without a word: its supervisor was killed, or its last words found no room.
+fn parting(fence: u64) -> Result<Vec<u8>, Failure> {
+    let fences = registered()?.fences;
+    let abandoned = fences.iter().any(|one| one.id == fence && !one.supervised);
+    let text = match abandoned {
+        true => serde_json::json!({"fence": fence, "kind": "abandoned"}),
+        false => serde_json::json!({"fence": fence, "kind": "end", "complete": false}),
+    };
+    Ok(text.to_string().into_bytes())
 }

@@ -15,6 +15,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// Where a collector should be.
+    #[error("cannot send to {endpoint}: {reason}")]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+        /// Why not.
+        reason: String,
+    },
     /// Numbers that the format cannot say.
     #[error("cannot write the metrics: {0}")]
     Metrics(#[from] prometheus::Error),

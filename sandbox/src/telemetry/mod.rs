@@ -4,17 +4,23 @@
 //! ([`Following`]); supervisors look there when they have something to tell, and send it to every socket ([`Followers`]) without
 //! ever waiting. [`metrics`] writes numbers in the text format of Prometheus.
 //!
+//! [`Collector`] sends lines to a collector of OpenTelemetry.
+//!
 //! What this room must not do: know what an event is, or let one who follows slow down one who is followed.
 
 mod error;
 mod followers;
 mod following;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 
 pub use error::Error;
 pub use followers::Followers;
 pub use following::{Following, Heard};
 pub use metrics::{Fence, Host, metrics};
+#[cfg(feature = "otlp")]
+pub use otlp::{Collector, Lost};
 
 /// Bytes of the longest message. An event has two paths at most, each spelled twice where it is not UTF-8.
 const MOST: usize = 256 << 10;

@@ -92,10 +92,15 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let launched = plan.launch()?;
     record.blind = enforcer.blindness(launched.cgroup());
     let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
-    let names = match count(options, &mut enforcer, watch.as_ref())
+    let told = |names| {
+        let told = watch.as_ref().map(|watch| watch.told(&record));
+        told.transpose().map(|told| (names, told))
+    };
+    let (names, told) = match count(options, &mut enforcer, watch.as_ref())
         .and_then(|()| Names::start(&prepared, &mut enforcer, watch.as_ref()))
+        .and_then(told)
     {
-        Ok(names) => names,
+        Ok(set_up) => set_up,
         Err(failure) => {
             if let Some(watch) = watch {
                 enforcer.release(watch)?;
@@ -103,11 +108,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
             return Err(failure);
         }
     };
-    if let Some(told) = watch
-        .as_ref()
-        .map(|watch| watch.told(&record))
-        .transpose()?
-    {
+    if let Some(told) = told {
         narrator.tell(told);
     }
     let ended = launched
