@@ -40,7 +40,7 @@ pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
         if cgroup.as_ref().is_some_and(is_populated) {
             continue;
         }
-        fence::forget(&mut engine.maps, id, cgroup.map(|cgroup| cgroup.id))?;
+        fence::forget(engine, id, cgroup.map(|cgroup| cgroup.id), true)?;
         fs::remove_file(&path).map_err(|error| Error::state(&path, error))?;
     }
     Ok(())

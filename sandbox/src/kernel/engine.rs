@@ -1,10 +1,7 @@
 //! Loading the programs once, finding them again ever after.
 
 use std::{
-    collections::hash_map::DefaultHasher,
-    fs,
-    hash::{Hash as _, Hasher as _},
-    io,
+    fs, io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
@@ -20,7 +17,7 @@ use super::{
     Error, Fence, Host, Unloaded, attach, collect, fence,
     layout::Kernel,
     map,
-    pins::{self, Pins},
+    pins::{self, Pins, Turn},
     recorder,
     selftest::{self, Cgroup},
     table,
@@ -54,6 +51,9 @@ pub(super) const YOUNGER_HOOKS: [&str; 11] = [
 
 /// The program that watches; all others are on LSM hooks.
 const WATCH: &str = "watch_failures";
+
+/// Changes whenever processes come to share the maps in another way: who may write what, and when.
+const SHARING: u32 = 2;
 
 /// What the loaded programs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,20 +103,27 @@ impl Engine {
             .exists()
     }
 
+    /// Finds the programs of an earlier run, if there are any.
+    ///
+    /// # Errors
+    /// Where the engine cannot be had, with the reason.
+    pub fn find() -> Result<Option<Self>, Error> {
+        Self::check()?;
+        let (pins, turn) = Pins::open(&digest(Role::Judge))?;
+        if !pins.is_complete() {
+            return Ok(None);
+        }
+        Self::in_place(Role::Judge, pins, turn).map(Some)
+    }
+
     /// Finds the programs of an earlier run, or loads, attaches, pins and tests them. `cgroup` is one without tasks, for
     /// the test.
     ///
     /// # Errors
     /// Where the engine cannot be had, with the reason; nothing is left behind then.
     pub fn open(cgroup: &Cgroup) -> Result<Self, Error> {
-        if let Some((reason, _)) = Host::probe().obstacle() {
-            return Err(Error::Unavailable(reason));
-        }
+        Self::check()?;
         let digest = digest(Role::Judge);
-        let refusal = Path::new(pins::STATE).join(format!("refused-{digest}"));
-        if let Ok(reason) = fs::read_to_string(&refusal) {
-            return Err(Error::Unavailable(reason));
-        }
         let opened = Self::open_as(Role::Judge, &digest, Some(cgroup));
         if let Err(Error::Program { .. }) = &opened {
             // It will not be otherwise before the next boot, which empties /run; to try costs a tenth of a second.
@@ -125,9 +132,21 @@ impl Engine {
                 .err()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            fs::write(&refusal, reason).map_err(|error| Error::state(&refusal, error))?;
+            let note = refusal();
+            fs::write(&note, reason).map_err(|error| Error::state(&note, error))?;
         }
         opened
+    }
+
+    /// Whether there is a chance.
+    fn check() -> Result<(), Error> {
+        if let Some((reason, _)) = Host::probe().obstacle() {
+            return Err(Error::Unavailable(reason));
+        }
+        match fs::read_to_string(refusal()) {
+            Ok(reason) => Err(Error::Unavailable(reason)),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Removes the programs of this and other versions from the kernel, where no fence needs them.
@@ -143,7 +162,7 @@ impl Engine {
     /// # Errors
     /// If the note cannot be removed.
     pub fn forget_refusal() -> Result<(), Error> {
-        let note = Path::new(pins::STATE).join(format!("refused-{}", digest(Role::Judge)));
+        let note = refusal();
         match fs::remove_file(&note) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::state(note, error)),
             _ => Ok(()),
@@ -163,27 +182,39 @@ impl Engine {
 
     fn open_as(role: Role, digest: &str, cgroup: Option<&Cgroup>) -> Result<Self, Error> {
         let (pins, turn) = Pins::open(digest)?;
-        let loaded_now = !pins.is_complete();
-        if loaded_now {
-            pins::remove(&pins.version)?;
-            if let Err(error) = load(&pins, role) {
-                pins::remove(&pins.version)?;
-                return Err(error);
-            }
+        if pins.is_complete() {
+            return Self::in_place(role, pins, turn);
         }
+        pins::remove(&pins.version)?;
+        if let Err(error) = load(&pins, role) {
+            pins::remove(&pins.version)?;
+            return Err(error);
+        }
+        let mut engine = Self::of(role, pins)?;
+        engine.loaded_now = true;
+        engine.finish(cgroup)?;
+        engine.generation = engine.pins.generation()?;
+        drop(turn);
+        Ok(engine)
+    }
+
+    /// What an earlier run has left complete.
+    fn in_place(role: Role, pins: Pins, turn: Turn) -> Result<Self, Error> {
+        let mut engine = Self::of(role, pins)?;
+        engine.generation = engine.pins.generation()?;
+        drop(turn);
+        Ok(engine)
+    }
+
+    fn of(role: Role, pins: Pins) -> Result<Self, Error> {
         let mut engine = Self {
             role,
             maps: Maps::open(&pins)?,
             pins,
             generation: 0,
-            loaded_now,
+            loaded_now: false,
         };
         collect::leftovers(&mut engine)?;
-        if loaded_now {
-            engine.finish(cgroup)?;
-        }
-        engine.generation = engine.pins.generation()?;
-        drop(turn);
         Ok(engine)
     }
 
@@ -220,15 +251,20 @@ impl Engine {
     }
 }
 
-/// Names the object, the border and nothing else: another build never finds these pins.
+/// Where it is noted that the kernel has refused the programs.
+fn refusal() -> PathBuf {
+    Path::new(pins::STATE).join(format!("refused-{}", digest(Role::Judge)))
+}
+
+/// Names the object, the border, and the way in which processes share the maps: another build never finds these pins.
 fn digest(role: Role) -> String {
-    let mut hasher = DefaultHasher::new();
-    OBJECT.hash(&mut hasher);
     let role = match role {
         Role::Judge => "judge",
         Role::Watch => "watch",
     };
-    format!("{role}-v{ABI_VERSION}-{:016x}", hasher.finish())
+    let object = env!("RINGFENCE_OBJECT_DIGEST");
+    // Not with a dot: a BPF filesystem makes no directory of such a name (kernel/bpf/inode.c, `bpf_lookup`).
+    format!("{role}-v{ABI_VERSION}-{SHARING}-{object}")
 }
 
 fn load(pins: &Pins, role: Role) -> Result<(), Error> {

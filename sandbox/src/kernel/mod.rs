@@ -24,6 +24,7 @@ mod pins;
 mod reader;
 mod recorder;
 mod selftest;
+mod slots;
 mod stream;
 mod table;
 mod traffic;
