@@ -17,6 +17,11 @@ pub(crate) fn register(suite: &mut Suite) {
         NEEDS,
         || script(GONE),
     );
+    suite.test(
+        "load::a_fence_has_nothing_of_the_one_before_it_in_the_same_maps",
+        NEEDS,
+        || script(AGAIN),
+    );
 }
 
 const STAYING: &str = r#"
@@ -51,4 +56,20 @@ wait $pid || code=$?
 [ $code = 125 ]
 grep -q 'unloaded while the fence was set up' told
 [ ! -e started ]
+"#;
+
+/// The third fence has a map that the second has left a denial in, and a table that allowed in the first.
+const AGAIN: &str = r#"
+echo text > secret
+for rule in '' ", \"$PWD/secret\""; do
+    printf 'version = 1\nextends = ["base"]\n[files]\nread = ["/usr/**"%s]\nexec = ["/usr/bin/cat"]\n' "$rule" > "p${rule:+1}.toml"
+done
+$R run -p p1.toml -- cat secret
+for round in 1 2 3; do
+    if $R run -p p.toml -- cat secret 2> told; then echo 'the rule of another fence' >&2; exit 1; fi
+    [ "$(grep -c '^ringfence: denied open' told)" = 1 ]
+    $R run -p p1.toml -- cat secret 2> told
+    if grep ringfence: told; then exit 1; fi
+done
+[ -z "$(find /run/ringfence/fences -type f -name '[0-9]*')" ]
 "#;

@@ -3,7 +3,11 @@
 //! The object is the one that is checked in beside the kernel room, unless `RINGFENCE_BPF_OBJECT` names another one: that is how
 //! `cargo xtask test` tries what it has just built from source. It is not compiled here, so that a plain `cargo build` needs a
 //! stable compiler only. The launcher is: the same compiler makes it, for the same machine, without a C library.
+//!
+//! What tells objects apart at run time, `$RINGFENCE_OBJECT_DIGEST`, is computed here as well: every run asks for it.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -89,5 +93,11 @@ fn variable(name: &str) -> Result<PathBuf, String> {
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
     let bytes =
         fs::read(from).map_err(|error| format!("could not read {}: {error}", from.display()))?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    println!(
+        "cargo::rustc-env=RINGFENCE_OBJECT_DIGEST={:016x}",
+        hasher.finish()
+    );
     fs::write(to, bytes).map_err(|error| format!("could not write {}: {error}", to.display()))
 }

@@ -14,7 +14,7 @@ use crate::{
 /// If neither engine's programs can be loaded, with the reason.
 pub fn load(out: &mut dyn Write) -> Result<(), Failure> {
     let began = Instant::now();
-    let (engine, beside) = match run::open_engine(&Probe::new()?) {
+    let (engine, beside) = match run::open_engine(&Probe::without_namespaces()?) {
         Ok(engine) => (engine, None),
         Err(Failure::Kernel(reason)) => (Engine::open_watch()?, Some(reason)),
         Err(error) => return Err(error),

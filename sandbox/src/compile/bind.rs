@@ -1,6 +1,8 @@
 //! Rules with their variables filled in and their links followed: what the automaton is built of, and what explanations
 //! and `profile show` speak of.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use regex_automata::meta::Regex;
@@ -102,8 +104,15 @@ pub(super) fn bind<'a>(
     variables: &Variables,
     look: Look<'_>,
 ) -> Result<Vec<Bound>, Error> {
+    // Rules share most of their directories, and see them all as they were at one time.
+    let seen = RefCell::new(HashMap::new());
+    let look = |path: &[u8]| {
+        let mut seen = seen.borrow_mut();
+        let entry = seen.entry(path.to_vec()).or_insert_with(|| look(path));
+        entry.clone()
+    };
     let mut bound = rules
-        .map(|rule| bind_rule(rule, variables, look))
+        .map(|rule| bind_rule(rule, variables, &look))
         .collect::<Result<Vec<_>, _>>()?;
     drop_planted(&mut bound);
     Ok(bound)

@@ -45,7 +45,7 @@ pub use fallback::NOT_STOPPED as NOT_STOPPED_BY_FALLBACK;
 pub use launch::Launched;
 pub use onlooker::{Onlooker, cgroups_of};
 pub use plan::{Plan, Request};
-pub use probe::{Namespaces, Probe};
+pub use probe::{Namespaces, Probe, Trial};
 pub use program::resolve as find_program;
 pub use recorded::{
     capability_names, held_capabilities, surface_names, surfaces_of, surfaces_of_namespaces,

@@ -2,8 +2,9 @@
 
 use std::ffi::c_int;
 
+use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 
 use super::act;
 use super::capabilities;
@@ -51,17 +52,81 @@ impl Probe {
     /// # Errors
     /// If /proc cannot be read or no process can be started.
     pub fn new() -> Result<Self, Error> {
-        let uid = nix::unistd::geteuid().as_raw();
-        let gid = nix::unistd::getegid().as_raw();
+        let mut probe = Self::without_namespaces()?;
+        probe.namespaces = probe.try_namespaces()?.end()?;
+        Ok(probe)
+    }
+
+    /// Asks for all but namespaces, which only the fallback engine uses: none are said to be had.
+    ///
+    /// # Errors
+    /// If /proc cannot be read.
+    pub fn without_namespaces() -> Result<Self, Error> {
         Ok(Self {
             landlock_abi: landlock_abi(),
             seccomp: seccomp(),
-            namespaces: namespaces(uid, gid)?,
+            namespaces: Namespaces::None { errno: 0 },
             cgroup_programs: false,
             cgroup: CgroupPlace::find()?,
-            uid,
-            gid,
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
         })
+    }
+
+    /// Begins to find out which namespaces can be had.
+    ///
+    /// # Errors
+    /// If no process can be started.
+    pub fn try_namespaces(&self) -> Result<Trial, Error> {
+        Trial::begin(self.uid, self.gid)
+    }
+}
+
+/// A child that tries namespaces, since one that was entered is not left again. The kernel takes its time to take one down:
+/// meanwhile there is other work to do.
+#[derive(Debug)]
+#[must_use = "its answer is what it is for"]
+pub struct Trial {
+    child: Pid,
+    by_privilege: bool,
+    user_steps: [Step; 2],
+}
+
+impl Trial {
+    /// The flags are tried as well: where a security module restricts user namespaces, making one succeeds and gives
+    /// nothing.
+    fn begin(uid: u32, gid: u32) -> Result<Self, Error> {
+        const SYS_ADMIN: u64 = 1 << 21;
+        let map = UserMap::own(uid, gid, true);
+        let user_steps = [Step::UserNamespace(Box::new(map)), everything()];
+        let by_privilege = capabilities::permitted() & SYS_ADMIN != 0;
+        let child = if by_privilege {
+            start(&[Step::MountNamespace { ipc: true }, everything()])?
+        } else {
+            start(&user_steps)?
+        };
+        Ok(Self {
+            child,
+            by_privilege,
+            user_steps,
+        })
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// If the child cannot be waited for, or another one not be started.
+    pub fn end(self) -> Result<Namespaces, Error> {
+        match (answer(self.child)?, self.by_privilege) {
+            (0, true) => Ok(Namespaces::Mount),
+            (0, false) => Ok(Namespaces::User),
+            (errno, false) => Ok(Namespaces::None { errno }),
+            (first, true) => Ok(match answer(start(&self.user_steps)?)? {
+                0 => Namespaces::User,
+                errno if first == libc::EPERM => Namespaces::None { errno },
+                _ => Namespaces::None { errno: first },
+            }),
+        }
     }
 }
 
@@ -93,58 +158,39 @@ fn seccomp() -> bool {
     answer == 0
 }
 
-/// Tries in a child, since a namespace that was entered is not left again. The flags are tried as well: where a
-/// security module restricts user namespaces, making one succeeds and gives nothing.
-fn namespaces(uid: u32, gid: u32) -> Result<Namespaces, Error> {
-    const SYS_ADMIN: u64 = 1 << 21;
-    let mut answer = libc::EPERM;
-    if capabilities::permitted() & SYS_ADMIN != 0 {
-        answer = attempt(&[Step::MountNamespace { ipc: true }, everything()])?;
-        if answer == 0 {
-            return Ok(Namespaces::Mount);
-        }
-    }
-    let map = UserMap::own(uid, gid, true);
-    match attempt(&[Step::UserNamespace(Box::new(map)), everything()])? {
-        0 => Ok(Namespaces::User),
-        errno if answer == libc::EPERM => Ok(Namespaces::None { errno }),
-        _ => Ok(Namespaces::None { errno: answer }),
-    }
-}
-
 fn everything() -> Step {
     Step::Mounts(Box::new(MountPlan::everything_closed()))
 }
 
-/// Does the steps in a child; 0 or errno.
-fn attempt(steps: &[Step]) -> Result<c_int, Error> {
-    let failed = |what| {
-        move |errno: nix::errno::Errno| Error::System {
-            what,
-            source: errno.into(),
-        }
-    };
+/// Starts a child that does the steps.
+fn start(steps: &[Step]) -> Result<Pid, Error> {
     // SAFETY: the child does prepared steps by system calls alone and ends.
     match unsafe { fork() }.map_err(failed("start a process to try namespaces in"))? {
         ForkResult::Child => {
-            let mut answer = 0;
-            for step in steps {
-                if let Err(errno) = act::perform(step) {
-                    answer = errno;
-                    break;
-                }
-            }
-            act::end(answer)
+            let tried = steps.iter().try_for_each(act::perform);
+            act::end(tried.err().unwrap_or(0))
         }
-        ForkResult::Parent { child } => loop {
-            match waitpid(child, None) {
-                Ok(WaitStatus::Exited(_, code)) => return Ok(code),
-                Ok(WaitStatus::Signaled(..)) => return Ok(libc::EPERM),
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => {
-                    return Err(failed("wait for a process that tried namespaces")(errno));
-                }
+        ForkResult::Parent { child } => Ok(child),
+    }
+}
+
+/// What became of the steps: 0 or errno.
+fn answer(child: Pid) -> Result<c_int, Error> {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(code),
+            Ok(WaitStatus::Signaled(..)) => return Ok(libc::EPERM),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => {
+                return Err(failed("wait for a process that tried namespaces")(errno));
             }
-        },
+        }
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(Errno) -> Error {
+    move |errno| Error::System {
+        what,
+        source: errno.into(),
     }
 }

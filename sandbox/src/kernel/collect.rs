@@ -42,26 +42,8 @@ pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
             continue;
         }
         register::forget(&path)?;
-        fence::forget(&mut engine.maps, id, cgroup.map(|cgroup| cgroup.id))?;
+        fence::forget(engine, id, cgroup.map(|cgroup| cgroup.id), true)?;
         fs::remove_file(&path).map_err(|error| Error::state(&path, error))?;
-    }
-    numbers_without_a_record(engine)
-}
-
-/// Frees numbers whose taker was killed before it wrote its record: records come and go in turn, and this is our turn.
-fn numbers_without_a_record(engine: &mut Engine) -> Result<(), Error> {
-    let unreadable = |error| Error::map("read", "COUNTERS", error);
-    let numbers: Vec<u32> = engine
-        .maps
-        .counters
-        .keys()
-        .collect::<Result<_, _>>()
-        .map_err(unreadable)?;
-    for id in numbers {
-        let record = engine.pins.fences.join(id.to_string());
-        if !record.exists() {
-            fence::forget(&mut engine.maps, id, None)?;
-        }
     }
     Ok(())
 }

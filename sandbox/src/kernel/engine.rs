@@ -1,10 +1,7 @@
 //! Loading the programs once, finding them again ever after.
 
 use std::{
-    collections::hash_map::DefaultHasher,
-    fs,
-    hash::{Hash as _, Hasher as _},
-    io,
+    fs, io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
@@ -25,7 +22,7 @@ use super::{
     collect, fence,
     layout::Kernel,
     map,
-    pins::{self, Pins},
+    pins::{self, Pins, Turn},
     recorder,
     selftest::{self, Cgroup},
     table,
@@ -65,6 +62,9 @@ const SMALLEST_RING: u32 = 4096;
 
 /// The program that watches; all others are on LSM hooks.
 const WATCH: &str = "watch_failures";
+
+/// Changes whenever processes come to share the maps in another way: who may write what, and when.
+const SHARING: u32 = 2;
 
 /// What the loaded programs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,24 @@ impl Engine {
             .join(digest(JUDGE))
             .join("complete")
             .exists()
+    }
+
+    /// Finds the programs of an earlier run, if there are any.
+    ///
+    /// # Errors
+    /// Where the engine cannot be had, with the reason.
+    pub fn find() -> Result<Option<Self>, Error> {
+        if let Some((reason, _)) = Host::probe().obstacle() {
+            return Err(Error::Unavailable(reason));
+        }
+        let digest = digest(JUDGE);
+        unless_refused(&digest, || {
+            let (pins, turn) = Pins::open(&digest)?;
+            if !pins.is_complete() {
+                return Ok(None);
+            }
+            Self::in_place(Role::Judge, pins, turn).map(Some)
+        })
     }
 
     /// Finds the programs of an earlier run, or loads, attaches, pins and tests them. `cgroup` is one without tasks, for
@@ -167,28 +185,40 @@ impl Engine {
 
     fn open_as(role: Role, digest: &str, cgroup: Option<&Cgroup>) -> Result<Self, Error> {
         let (pins, turn) = Pins::open(digest)?;
-        let loaded_now = !pins.is_complete();
-        if loaded_now {
-            pins::remove(&pins.version)?;
-            if let Err(error) = load(&pins, role) {
-                pins::remove(&pins.version)?;
-                return Err(error);
-            }
+        if pins.is_complete() {
+            return Self::in_place(role, pins, turn);
         }
+        pins::remove(&pins.version)?;
+        if let Err(error) = load(&pins, role) {
+            pins::remove(&pins.version)?;
+            return Err(error);
+        }
+        let mut engine = Self::of(role, pins)?;
+        engine.loaded_now = true;
+        engine.finish(cgroup)?;
+        engine.generation = engine.pins.generation()?;
+        drop(turn);
+        Ok(engine)
+    }
+
+    /// What an earlier run has left complete.
+    fn in_place(role: Role, pins: Pins, turn: Turn) -> Result<Self, Error> {
+        let mut engine = Self::of(role, pins)?;
+        engine.generation = engine.pins.generation()?;
+        drop(turn);
+        Ok(engine)
+    }
+
+    fn of(role: Role, pins: Pins) -> Result<Self, Error> {
         let mut engine = Self {
             role,
             maps: Maps::open(&pins)?,
             pins,
             generation: 0,
-            loaded_now,
+            loaded_now: false,
         };
         collect::leftovers(&mut engine)?;
         recorder::collect()?;
-        if loaded_now {
-            engine.finish(cgroup)?;
-        }
-        engine.generation = engine.pins.generation()?;
-        drop(turn);
         Ok(engine)
     }
 
@@ -225,11 +255,11 @@ impl Engine {
     }
 }
 
-/// Names the object, the border and nothing else: another build never finds these pins.
+/// Names the object, the border, and the way in which processes share the maps: another build never finds these pins.
 pub(super) fn digest(role: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    OBJECT.hash(&mut hasher);
-    format!("{role}-v{ABI_VERSION}-{:016x}", hasher.finish())
+    let object = env!("RINGFENCE_OBJECT_DIGEST");
+    // Not with a dot: a BPF filesystem makes no directory of such a name (kernel/bpf/inode.c, `bpf_lookup`).
+    format!("{role}-v{ABI_VERSION}-{SHARING}-{object}")
 }
 
 /// Opens what the kernel may refuse, unless it has. It will not be otherwise before the next boot, which empties /run; to try

@@ -3,37 +3,31 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use aya_obj::generated::bpf_map_type;
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use nix::fcntl::{Flock, FlockArg};
 use ringfence_abi::{
     limits::{EVENT_RING_BYTES, FENCES},
     network::Resolver,
-    policy::{self as abi, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS},
-    rights::PROGRAMS,
+    policy::{LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS},
 };
 
 use super::{
     Cgroup, Engine, Error, Events, Grants,
     attach::{self, Purpose},
-    engine::{Maps, Role},
-    map, misses, names,
+    engine::Role,
+    misses, names,
     pins::Pins,
-    register,
+    register, slots,
     table::{self, Table},
     traffic::{self, Traffic},
 };
 use crate::policy::{Mode, NetworkPolicy, Policy};
 
-/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
-const NO_EXIST: u64 = 1;
 pub(super) const NAMES: [&str; 3] = ["TABLES_SMALL", "TABLES_MEDIUM", "TABLES_LARGE"];
 pub(super) const SIZES: [usize; 3] = [SMALL_WORDS, MEDIUM_WORDS, LARGE_WORDS];
 
@@ -97,12 +91,12 @@ impl Fence {
         };
         let has_network = engine.has_network();
         let filled = fence
-            .set_tables(&mut engine.maps, &tables)
+            .set_tables(engine, &tables)
             .and_then(|()| match has_network {
                 true => fence.attach(engine, policy),
                 false => Ok(()),
             })
-            .and_then(|()| fence.open_gate(&mut engine.maps));
+            .and_then(|()| fence.open_gate(engine));
         match filled {
             Ok(()) => Ok(fence),
             Err(error) => {
@@ -140,30 +134,17 @@ impl Fence {
     }
 
     /// The compiled policies: of the fence at large first, then of each program by its number.
-    fn set_tables(&self, maps: &mut Maps, tables: &[Table]) -> Result<(), Error> {
+    fn set_tables(&self, engine: &mut Engine, tables: &[Table]) -> Result<(), Error> {
         for (program, table) in (0..).zip(tables) {
-            let class = usize::from(table.size_class);
-            let name = NAMES[class];
-            let array =
-                array(table.value.len()).map_err(|error| Error::map("create", name, error))?;
-            map::write_only_element(array.fd().as_fd(), table.value.len(), &table.value)
-                .map_err(|error| Error::map("fill", name, error))?;
-            maps.tables[class]
-                .insert(abi::table(self.id, program), &array, 0)
-                .map_err(|error| Error::map("write", name, spell(&error)))?;
+            slots::fill(&engine.pins, &mut engine.maps, (self.id, program), table)?;
         }
         Ok(())
     }
 
     /// The event stream, and last the cgroup: from then on tasks are enrolled.
-    fn open_gate(&mut self, maps: &mut Maps) -> Result<(), Error> {
-        let ring = ring().map_err(|error| Error::map("create", "EVENTS", error))?;
-        maps.events
-            .insert(self.id, &ring, 0)
-            .map_err(|error| Error::map("write", "EVENTS", spell(&error)))?;
-        let ring = RingBuf::try_from(Map::RingBuf(ring))
-            .map_err(|error| Error::map("open", "EVENTS", error))?;
-        self.events = Some(ring);
+    fn open_gate(&mut self, engine: &mut Engine) -> Result<(), Error> {
+        let maps = &mut engine.maps;
+        self.events = Some(slots::stream(&engine.pins, maps, self.id)?);
         maps.cgroups
             .insert(
                 self.cgroup.id,
@@ -235,8 +216,6 @@ impl Fence {
     /// # Errors
     /// Where a map cannot be written; a later run collects what is left.
     pub fn remove(self, engine: &mut Engine) -> Result<(), Error> {
-        // Who collects leftovers in between would take a number without a record for one of them, and give it away.
-        let _turn = Pins::turn()?;
         self.take_down(engine)
     }
 
@@ -263,13 +242,14 @@ impl Fence {
             .map_err(|error| Error::map("write", "RESOLVERS", spell(&error)))
     }
 
-    /// The counters go last, after the record: until then nobody else can take the identifier.
+    /// The record goes last: until then nobody else can take the identifier.
     pub(super) fn take_down(&self, engine: &mut Engine) -> Result<(), Error> {
         register::forget(&self.record)?;
-        fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))?;
         let pins: &Pins = &engine.pins;
         attach::detach(pins, &mut engine.maps, engine.role, &self.cgroup)?;
-        forget(&mut engine.maps, self.id, Some(self.cgroup.id))
+        let had_peers = self.redirects;
+        forget(engine, self.id, Some(self.cgroup.id), had_peers)?;
+        fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))
     }
 }
 
@@ -290,22 +270,25 @@ fn is_reached(policy: &Policy) -> bool {
         .any(|network| network.reaches)
 }
 
-/// Removes every entry of a fence; entries that are not there are fine.
-pub(super) fn forget(maps: &mut Maps, id: u32, cgroup: Option<u64>) -> Result<(), Error> {
+/// Removes every entry of a fence; entries that are not there are fine. With `had_peers` unset, no program that knows names and
+/// peers was on its cgroup, and the maps of those are not searched. The counters stay, for they tell whether a task is left.
+pub(super) fn forget(
+    engine: &mut Engine,
+    id: u32,
+    cgroup: Option<u64>,
+    had_peers: bool,
+) -> Result<(), Error> {
+    let maps = &mut engine.maps;
     if let Some(cgroup) = cgroup {
         absent_is_fine("CGROUPS", maps.cgroups.remove(&cgroup))?;
     }
-    for (tables, name) in maps.tables.iter_mut().zip(NAMES) {
-        for program in 0..=PROGRAMS {
-            absent_is_fine(name, tables.remove(&abi::table(id, program)))?;
-        }
-    }
+    slots::leave(&engine.pins, maps, id)?;
     absent_is_fine("RESOLVERS", maps.resolvers.remove(&id))?;
-    names::forget(&mut maps.names, id)?;
-    names::forget_flows(&mut maps.flows, id)?;
-    traffic::forget(&mut maps.traffic, id)?;
-    absent_is_fine("EVENTS", maps.events.remove(&id))?;
-    absent_is_fine("COUNTERS", maps.counters.remove(&id))
+    if had_peers {
+        names::forget(&mut maps.names, id)?;
+        names::forget_flows(&mut maps.flows, id)?;
+    }
+    traffic::forget(&mut maps.traffic, id)
 }
 
 pub(super) fn absent_is_fine(
@@ -321,53 +304,43 @@ pub(super) fn absent_is_fine(
 }
 
 /// Takes a free identifier and leaves a locked record: its lock says that the supervisor is alive, its text which cgroup
-/// the fence has.
+/// the fence has. One of which a task is left is not free: a task is forgotten a moment after its end.
 fn reserve(engine: &mut Engine, cgroup: &Cgroup) -> Result<(u32, Flock<File>, PathBuf), Error> {
     for id in 1..=FENCES {
-        match engine.maps.counters.insert(id, [0; 6], NO_EXIST) {
-            Ok(()) => {}
-            Err(aya::maps::MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
-            {
-                continue;
-            }
-            Err(error) => return Err(Error::map("write", "COUNTERS", spell(&error))),
-        }
         let path = engine.pins.fences.join(id.to_string());
-        match recorded(&path, cgroup) {
-            Ok(Some(alive)) => return Ok((id, alive, path)),
-            // Of a fence that other maps hold: their filesystem was unmounted.
-            Ok(None) => absent_is_fine("COUNTERS", engine.maps.counters.remove(&id))?,
-            Err(error) => {
-                absent_is_fine("COUNTERS", engine.maps.counters.remove(&id))?;
-                return Err(Error::state(&path, error));
-            }
+        // Nobody else makes one in this turn, and one that nobody holds may be of a fence that stands.
+        if path.exists() {
+            continue;
         }
+        match engine.maps.counters.get(&id, 0) {
+            Ok([.., tasks, _]) if tasks != 0 => continue,
+            Ok(_) | Err(aya::maps::MapError::KeyNotFound) => {}
+            Err(error) => return Err(Error::map("read", "COUNTERS", spell(&error))),
+        }
+        let state = |error| Error::state(&path, error);
+        let alive = recorded(&path, cgroup).map_err(state)?;
+        if let Err(error) = engine.maps.counters.insert(id, [0; 6], 0) {
+            fs::remove_file(&path).map_err(state)?;
+            return Err(Error::map("write", "COUNTERS", spell(&error)));
+        }
+        return Ok((id, alive, path));
     }
     Err(Error::TooMany(FENCES))
 }
 
-/// Writes a record and locks it; `None` if another supervisor holds it.
-fn recorded(path: &Path, cgroup: &Cgroup) -> io::Result<Option<Flock<File>>> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
-    let mut alive = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(alive) => alive,
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-        Err((_, errno)) => return Err(errno.into()),
-    };
+/// Writes a record and locks it.
+fn recorded(path: &Path, cgroup: &Cgroup) -> io::Result<Flock<File>> {
+    let file = File::options().create_new(true).write(true).open(path)?;
+    let mut alive =
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
     let mut text = format!("{}\n", cgroup.id).into_bytes();
     text.extend(cgroup.directory.as_os_str().as_bytes());
-    let written = alive.set_len(0).and_then(|()| alive.write_all(&text));
-    if let Err(error) = written {
+    if let Err(error) = alive.write_all(&text) {
         // Without its cgroup it would be collected while the fence stands.
         fs::remove_file(path)?;
         return Err(error);
     }
-    Ok(Some(alive))
+    Ok(alive)
 }
 
 /// A label as the map holds it, in the order of its fields.
@@ -398,7 +371,7 @@ pub(super) fn array(value_bytes: usize) -> Result<MapData, aya::maps::MapError> 
     MapData::create(definition, "ringfence_table", None)
 }
 
-fn ring() -> Result<MapData, aya::maps::MapError> {
+pub(super) fn ring() -> Result<MapData, aya::maps::MapError> {
     let definition = aya_obj::Map::new_from_params(
         bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32,
         0,
@@ -410,7 +383,7 @@ fn ring() -> Result<MapData, aya::maps::MapError> {
 }
 
 /// An error with its causes: aya keeps the system call's error in them.
-fn spell(error: &aya::maps::MapError) -> String {
+pub(super) fn spell(error: &aya::maps::MapError) -> String {
     use std::error::Error as _;
     error
         .source()

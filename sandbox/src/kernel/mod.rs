@@ -25,6 +25,7 @@ mod reader;
 mod recorder;
 mod register;
 mod selftest;
+mod slots;
 mod stream;
 mod table;
 mod traffic;

@@ -92,6 +92,11 @@ impl Pins {
         self.version.join(format!("map_{name}"))
     }
 
+    /// Where an entry of a map of maps is pinned that stays when its fence goes.
+    pub(super) fn kept(&self, name: &str, key: u32) -> PathBuf {
+        self.version.join(format!("kept_{name}_{key}"))
+    }
+
     /// Where a hook's link is pinned.
     pub(super) fn link(&self, hook: &str) -> PathBuf {
         self.version.join(format!("link_{hook}"))

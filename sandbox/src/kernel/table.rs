@@ -63,6 +63,21 @@ pub(super) fn of_the_network(policy: &Policy) -> Result<Vec<Table>, Error> {
     encode_all(&[part], 0)
 }
 
+/// A table that denies everything.
+///
+/// # Errors
+/// None that its parts give.
+pub(super) fn deny_all(class: usize) -> Result<Vec<u8>, Error> {
+    let part = Part {
+        files: None,
+        network: &NetworkPolicy::none(),
+        kernel: Surfaces::NONE,
+    };
+    let classes = [NO_TABLE; PROGRAMS as usize + 1];
+    let class = u8::try_from(class).unwrap_or(u8::MAX);
+    encode(part, 0, 0, classes, class)
+}
+
 fn encode_all(parts: &[Part<'_>], capabilities: u64) -> Result<Vec<Table>, Error> {
     let mut classes = [NO_TABLE; PROGRAMS as usize + 1];
     if parts.len() > classes.len() {

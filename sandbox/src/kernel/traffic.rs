@@ -72,8 +72,11 @@ fn peer(bytes: &[u8]) -> Option<(Option<IpAddr>, u16, u8, bool)> {
     Some((address, port, protocol, reader.u8()? != 0))
 }
 
-/// Forgets all of a fence.
+/// Forgets all of a fence: nothing where its traffic was not counted.
 pub(super) fn forget(map: &mut Map, fence: u32) -> Result<(), Error> {
+    if map.get(&rest(fence), 0).is_err() {
+        return Ok(());
+    }
     let keys: Vec<_> = map
         .keys()
         .filter_map(Result::ok)

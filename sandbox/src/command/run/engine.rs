@@ -257,6 +257,9 @@ pub fn try_engine(probe: &Probe) -> Result<(), Failure> {
 /// Finds or loads the programs. Only the first run after a boot needs the cgroup, for its self-test.
 pub(in crate::command) fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
     let place: &CgroupPlace = probe.cgroup.as_ref().ok_or_else(no_cgroup)?;
+    if let Some(engine) = kernel::Engine::find()? {
+        return Ok(engine);
+    }
     let mut test = Cgroup::create(place, &Limits::default())?;
     let engine = kernel::Engine::open(&kernel::Cgroup {
         directory: test.directory().to_owned(),

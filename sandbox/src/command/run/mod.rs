@@ -32,7 +32,7 @@ use std::{
 
 use super::{Failure, place::Place};
 use crate::{
-    confine::{Exit, Plan, Probe, Running},
+    confine::{Engine, Exit, Plan, Probe, Running},
     profile::CommandLine,
 };
 use engine::{Enforcer, Watch};
@@ -72,11 +72,18 @@ pub struct Options {
 /// If the fence cannot stand or the command cannot be started; nothing runs then.
 pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let place = Place::find(options.user.as_deref())?;
-    let mut probe = Probe::new()?;
+    let mut probe = Probe::without_namespaces()?;
     let mut enforcer = Enforcer::choose(options.engine, &probe)?;
+    let trial = match enforcer.engine() {
+        Engine::BpfLsm => None,
+        Engine::Fallback => Some(probe.try_namespaces()?),
+    };
     probe.cgroup_programs = probe.cgroup.is_some() && enforcer.has_network();
     let events = narrator::open(options)?;
     let prepared = prepare::prepare(options, &place)?;
+    if let Some(trial) = trial {
+        probe.namespaces = trial.end()?;
+    }
     let request = prepare::request(options, &place);
     let plan = Plan::new(&request, &prepared.policy, enforcer.engine(), &probe)?;
     let refused = prepared.policy.degradation.refused(plan.standings());

@@ -248,28 +248,26 @@ impl Walk<'_> {
     ) -> Result<Summary, Error> {
         let mut summary = Summary::default();
         let missing = Self::wanted(&self.reach.ahead(inside), here.rights);
-        let names = self.names(inside, here.rights);
+        let names = self.names(inside, here.rights).map(|names| {
+            let look = |name: Vec<u8>| {
+                let child = path.join(OsStr::from_bytes(&name));
+                let kind = fs::symlink_metadata(&child).map(|found| found.file_type());
+                (child, name, kind.ok())
+            };
+            names.into_iter().map(look).collect::<Vec<_>>()
+        });
         if names.is_none() {
             self.note_later(path, missing);
         }
         if let Some(names) = names
-            && (!every || names.iter().any(|name| !exists(path, name)))
+            && (!every || names.iter().any(|(.., kind)| kind.is_none()))
         {
             // Not all of the directory was looked at.
             summary.private = true;
-            for name in names {
-                let child = path.join(OsStr::from_bytes(&name));
-                match fs::symlink_metadata(&child) {
-                    Ok(metadata) => {
-                        summary.add(self.child(
-                            &child,
-                            &name,
-                            inside,
-                            metadata.file_type(),
-                            here,
-                        )?);
-                    }
-                    Err(_) => self.note_later(path, missing),
+            for (child, name, kind) in names {
+                match kind {
+                    Some(kind) => summary.add(self.child(&child, &name, inside, kind, here)?),
+                    None => self.note_later(path, missing),
                 }
             }
             return Ok(summary);
@@ -502,10 +500,6 @@ impl Walk<'_> {
         let ahead = self.reach.rights(state) | self.reach.ahead(state).any;
         if ahead & READ == 0 { 0 } else { LIST }
     }
-}
-
-fn exists(directory: &Path, name: &[u8]) -> bool {
-    fs::symlink_metadata(directory.join(OsStr::from_bytes(name))).is_ok()
 }
 
 fn c_path(path: &Path) -> Result<CString, Error> {
