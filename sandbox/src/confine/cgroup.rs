@@ -157,6 +157,7 @@ impl Cgroup {
         Peak {
             memory: number("memory.peak"),
             tasks: number("pids.peak"),
+            sampled: false,
         }
     }
 

@@ -27,12 +27,14 @@ mod program;
 mod programs;
 mod recorded;
 mod running;
+mod sampler;
 mod seccomp;
 mod signals;
 mod standings;
 mod step;
 mod syscalls;
 mod terminal;
+mod tracer;
 mod user;
 
 pub use cgroup::{Cgroup, CgroupPlace};
@@ -48,6 +50,7 @@ pub use recorded::{
     system_call_name,
 };
 pub use running::{Exit, Peak, Running, TIMED_OUT};
+pub use tracer::{Traced, trace};
 pub use user::User;
 
 pub use syscalls::{always_open, closed_calls};
