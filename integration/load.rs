@@ -13,6 +13,11 @@ pub(crate) fn register(suite: &mut Suite) {
         || script(STAYING),
     );
     suite.test(
+        "load::recordings_share_programs_and_leave_none_on_tracepoints",
+        NEEDS,
+        || script(RECORDING),
+    );
+    suite.test(
         "load::no_fence_is_made_of_programs_that_are_gone",
         NEEDS,
         || script(GONE),
@@ -23,6 +28,33 @@ pub(crate) fn register(suite: &mut Suite) {
         || script(AGAIN),
     );
 }
+
+/// What is on tracepoints costs every system call of the host: it must not outlive the recording, and at most until the next run
+/// a recorder that was killed.
+const RECORDING: &str = r#"
+on_tracepoints() { ls /run/ringfence/bpf/*/ | grep -cE 'link_record_(enter|exit|made|succeeded)$' || true; }
+$R load
+[ "$(on_tracepoints)" = 0 ]
+mkfifo end
+$R learn -o one -- sh -c ': > ready; cat end' &
+until [ -e ready ]; do sleep 0.1; done
+[ "$(on_tracepoints)" = 2 ]
+if $R unload; then echo 'unloaded under a recording' >&2; exit 1; fi
+$R learn -o two -- true
+[ "$(on_tracepoints)" = 2 ]
+: > end
+wait $!
+[ "$(on_tracepoints)" = 0 ]
+$R learn -o three -- sh -c 'echo $$ > child; exec sleep 600' &
+until [ -s child ]; do sleep 0.1; done
+kill -9 $!
+wait $! || true
+[ "$(on_tracepoints)" = 2 ]
+$R run -- true
+[ "$(on_tracepoints)" = 0 ]
+kill $(cat child)
+$R unload
+"#;
 
 const STAYING: &str = r#"
 $R load > first

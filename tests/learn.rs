@@ -52,6 +52,7 @@ fn learned() -> impl Strategy<Value = Learned> {
                 command,
                 memory,
                 tasks,
+                sampled: tasks == Some(1),
             }),
         1..3,
     );

@@ -3,7 +3,9 @@
 mod gate;
 mod network;
 mod recording;
+mod running;
 mod trips;
+mod unprivileged;
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,7 +21,9 @@ const RECORDING: &[Need] = &[Need::Root, Need::Cgroup];
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
     recording::register(suite);
+    running::register(suite);
     trips::register(suite);
+    unprivileged::register(suite);
     network::register(suite);
     gate::register(suite);
 }

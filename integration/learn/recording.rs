@@ -170,7 +170,7 @@ fn others_are_not_recorded() -> Verdict {
 }
 
 /// Waits until something is so, a minute at most.
-fn until(holds: impl Fn() -> bool) -> Result<(), Failed> {
+pub(super) fn until(holds: impl Fn() -> bool) -> Result<(), Failed> {
     let end = Instant::now() + Duration::from_secs(60);
     while !holds() {
         if Instant::now() > end {

@@ -2,6 +2,7 @@
 
 use aya_ebpf::programs::LsmContext;
 use ringfence_abi::{
+    calls::{asks_only, is_terminal},
     event::operation,
     policy::Label,
     rights,
@@ -141,45 +142,10 @@ fn closed_control(label: Label, file: u64, command: u32) -> Option<(Surfaces, u1
     (!surface::open(label, surface)).then_some((surface, operation))
 }
 
-/// Terminal requests have the type `T`; on a regular file they fail with `ENOTTY` (`isatty`).
-#[inline(always)]
-fn is_terminal(command: u32) -> bool {
-    command >> 8 & 0xff == 0x54
-}
-
 /// `TIOCSTI`, `TIOCLINUX` and `TIOCCONS`: input or output in another's name.
 #[inline(always)]
 fn injects(command: u32) -> bool {
     matches!(command, 0x5412 | 0x541c | 0x541d)
-}
-
-/// Requests that only ask, on regular files and directories.
-#[inline(always)]
-fn asks_only(command: u32) -> bool {
-    const FIBMAP: u32 = 1;
-    const FIGETBSZ: u32 = 2;
-    const FIONBIO: u32 = 0x5421;
-    const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
-    const FS_IOC32_GETFLAGS: u32 = 0x8004_6601;
-    const FS_IOC_GETVERSION: u32 = 0x8008_7601;
-    const FS_IOC_FIEMAP: u32 = 0xc020_660b;
-    const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
-    const FS_IOC_GETFSLABEL: u32 = 0x8100_9431;
-    const FS_IOC_GET_ENCRYPTION_POLICY: u32 = 0xc009_6616;
-    is_terminal(command)
-        || matches!(
-            command,
-            FIBMAP
-                | FIGETBSZ
-                | FIONBIO
-                | FS_IOC_GETFLAGS
-                | FS_IOC32_GETFLAGS
-                | FS_IOC_GETVERSION
-                | FS_IOC_FIEMAP
-                | FS_IOC_FSGETXATTR
-                | FS_IOC_GETFSLABEL
-                | FS_IOC_GET_ENCRYPTION_POLICY
-        )
 }
 
 /// Whether a file is a device that is read and written like a stream: terminals are among them.

@@ -12,6 +12,9 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use ringfence_abi::{
+    calls::{
+        BIND, CLONE, CLONE_3, CONNECT, CONTROL, CREATE, EXECUTE, EXECUTE_AT, LISTEN, MAP, NAMESPACES, NONE, OPEN, OPEN_AT, OPEN_AT_2, OPEN_BY_HANDLE, SEND_MESSAGE, SEND_TO, SOCKET, UNSHARE, is_clone, is_of_interest, on_descriptor, shape,
+    },
     event::operation,
     layout::ABSENT,
     limits::SYSTEM_CALLS,
@@ -33,8 +36,6 @@ use crate::{
     watch::{argument, context_argument, opened},
 };
 
-/// No argument.
-const NONE: u8 = 9;
 /// `AT_FDCWD`.
 const WORKING_DIRECTORY: i32 = -100;
 /// Most that an error is, as a negative number (include/linux/err.h, `MAX_ERRNO`).
@@ -51,30 +52,6 @@ const CREATED: u32 = 1 << 20;
 const UNIX: u16 = 1;
 /// `AT_SYMLINK_NOFOLLOW`.
 const NO_FOLLOW: u64 = 0x100;
-/// `CLONE_NEW*` (include/uapi/linux/sched.h), that of time namespaces left out: to `clone` it is part of the signal's
-/// number.
-const NAMESPACES: u32 = 0x7e02_0000;
-
-// Numbers of arch/x86/entry/syscalls/syscall_64.tbl.
-const OPEN: u64 = 2;
-const MAP: u64 = 9;
-const CONTROL: u64 = 16;
-const SOCKET: u64 = 41;
-const CONNECT: u64 = 42;
-const SEND_TO: u64 = 44;
-const SEND_MESSAGE: u64 = 46;
-const BIND: u64 = 49;
-const LISTEN: u64 = 50;
-const CLONE: u64 = 56;
-const EXECUTE: u64 = 59;
-const CREATE: u64 = 85;
-const OPEN_AT: u64 = 257;
-const UNSHARE: u64 = 272;
-const OPEN_BY_HANDLE: u64 = 304;
-const EXECUTE_AT: u64 = 322;
-const CLONE_3: u64 = 435;
-const OPEN_AT_2: u64 = 437;
-
 /// `sys_enter(regs, id)`: the command's own recording begins with its exec. The recording, if the call is an exec of what is
 /// recorded already.
 #[inline(always)]
@@ -187,16 +164,6 @@ fn is_foreign() -> bool {
 }
 
 #[inline(always)]
-fn is_of_interest(number: u64) -> bool {
-    matches!(
-        number,
-        OPEN | MAP | CONTROL | SOCKET | CONNECT | SEND_TO | SEND_MESSAGE | BIND | LISTEN | CREATE
-            | OPEN_AT | OPEN_BY_HANDLE | OPEN_AT_2 | CLONE | UNSHARE | CLONE_3
-    ) || on_descriptor(number).is_some()
-        || shape(number).is_some()
-}
-
-#[inline(always)]
 fn tell(
     slot: *mut Slot,
     seen: Seen,
@@ -251,13 +218,6 @@ fn tell(
             None => named(slot, seen, number, registers),
         },
     }
-}
-
-/// Calls that return twice: to the child with 0, which is not told. The arguments lie in its parent's memory, which may have
-/// gone on by then.
-#[inline(always)]
-fn is_clone(number: u64) -> bool {
-    number == CLONE || number == CLONE_3
 }
 
 /// Namespaces that were made.
@@ -457,98 +417,4 @@ pub fn capability(context: &RawTracePointContext) {
     };
     let capability = context_argument(context, 3);
     record::mark(recording, offset_of!(Tally, capabilities), 1 << (capability & 63));
-}
-
-/// System calls that change what an open descriptor names.
-#[inline(always)]
-fn on_descriptor(number: u64) -> Option<u16> {
-    match number {
-        77 => Some(operation::TRUNCATE),
-        91 => Some(operation::CHMOD),
-        93 => Some(operation::CHOWN),
-        190 => Some(operation::SET_XATTR),
-        199 => Some(operation::REMOVE_XATTR),
-        _ => None,
-    }
-}
-
-/// What a system call does, and where its arguments are.
-struct Shape {
-    operation: u16,
-    needed: u8,
-    directory: u8,
-    path: u8,
-    other_directory: u8,
-    other: u8,
-    /// Whether a link in the last name is followed.
-    follows: bool,
-    /// Index of the flags that may say otherwise.
-    flags: u8,
-}
-
-#[inline(always)]
-fn shape(number: u64) -> Option<Shape> {
-    let two = |operation, arguments: [u8; 4]| Shape {
-        operation,
-        needed: WRITE,
-        directory: arguments[0],
-        path: arguments[1],
-        other_directory: arguments[2],
-        other: arguments[3],
-        follows: false,
-        flags: NONE,
-    };
-    let entry = |operation, directory, path| Shape {
-        operation,
-        needed: WRITE,
-        directory,
-        path,
-        other_directory: NONE,
-        other: NONE,
-        follows: false,
-        flags: NONE,
-    };
-    let followed = |operation, directory, path| Shape {
-        follows: true,
-        ..entry(operation, directory, path)
-    };
-    let read = |operation, directory, path| Shape {
-        needed: READ,
-        ..entry(operation, directory, path)
-    };
-    Some(match number {
-        82 => two(operation::RENAME, [NONE, 0, NONE, 1]),
-        264 | 316 => two(operation::RENAME, [0, 1, 2, 3]),
-        86 => two(operation::LINK, [NONE, 0, NONE, 1]),
-        265 => two(operation::LINK, [0, 1, 2, 3]),
-        83 => entry(operation::MKDIR, NONE, 0),
-        258 => entry(operation::MKDIR, 0, 1),
-        84 => entry(operation::RMDIR, NONE, 0),
-        87 => entry(operation::UNLINK, NONE, 0),
-        263 => entry(operation::UNLINK, 0, 1),
-        88 => entry(operation::SYMLINK, NONE, 1),
-        266 => entry(operation::SYMLINK, 1, 2),
-        133 => entry(operation::MKNOD, NONE, 0),
-        259 => entry(operation::MKNOD, 0, 1),
-        76 => followed(operation::TRUNCATE, NONE, 0),
-        90 => followed(operation::CHMOD, NONE, 0),
-        268 => followed(operation::CHMOD, 0, 1),
-        452 => Shape { flags: 3, ..followed(operation::CHMOD, 0, 1) },
-        92 => followed(operation::CHOWN, NONE, 0),
-        94 => entry(operation::CHOWN, NONE, 0),
-        260 => Shape { flags: 4, ..followed(operation::CHOWN, 0, 1) },
-        280 => Shape { flags: 3, ..followed(operation::SET_TIMES, 0, 1) },
-        261 => followed(operation::SET_TIMES, 0, 1),
-        132 | 235 => followed(operation::SET_TIMES, NONE, 0),
-        188 => followed(operation::SET_XATTR, NONE, 0),
-        189 => entry(operation::SET_XATTR, NONE, 0),
-        463 => Shape { flags: 2, ..followed(operation::SET_XATTR, 0, 1) },
-        197 => followed(operation::REMOVE_XATTR, NONE, 0),
-        198 => entry(operation::REMOVE_XATTR, NONE, 0),
-        466 => Shape { flags: 2, ..followed(operation::REMOVE_XATTR, 0, 1) },
-        89 => read(operation::READ_LINK, NONE, 0),
-        267 => read(operation::READ_LINK, 0, 1),
-        254 => Shape { follows: true, ..read(operation::WATCH, NONE, 1) },
-        _ => return None,
-    })
 }

@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod automaton;
+pub mod calls;
 pub mod event;
 pub mod layout;
 pub mod limits;

@@ -29,12 +29,12 @@ pub enum Verb {
     Run(Box<RunArguments>),
     /// Run a command without a fence, record what it does, and write the profile that allows just that
     ///
-    /// Needs root. Exit codes: the command's own, 3 if the recording is not whole, 125 if nothing could be recorded, 126 and
+    /// Without root it stops at every system call, which is slow. Exit codes: the command's own, 3 if the recording is not whole, 125 if nothing could be recorded, 126 and
     /// 127 as for run.
     Learn(Box<LearnArguments>),
     /// Run a command without a fence, and name what it does that its profile does not allow
     ///
-    /// Needs root. Exit codes: 0 if nothing is new, 1 if something is, 3 if the recording is not whole, 125 if nothing could be
+    /// Without root it is slow, as for learn. Exit codes: 0 if nothing is new, 1 if something is, 3 if the recording is not whole, 125 if nothing could be
     /// recorded; the command's own if it failed and nothing is new.
     Check(Box<CheckArguments>),
     /// A run that `learn --trace` recorded as one page of HTML, for people

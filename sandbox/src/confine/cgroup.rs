@@ -160,6 +160,7 @@ impl Cgroup {
         Peak {
             memory: number("memory.peak"),
             tasks: number("pids.peak"),
+            sampled: false,
         }
     }
 

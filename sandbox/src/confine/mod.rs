@@ -28,6 +28,7 @@ mod program;
 mod programs;
 mod recorded;
 mod running;
+mod sampler;
 mod seccomp;
 mod signals;
 mod standings;
@@ -36,6 +37,7 @@ mod stop;
 mod syscalls;
 mod temporary;
 mod terminal;
+mod tracer;
 mod user;
 
 pub use cgroup::{Cgroup, CgroupPlace};
@@ -54,6 +56,7 @@ pub use recorded::{
 pub use running::{Exit, Peak, Running, TIMED_OUT};
 pub use stop::{Foreign, Stopped};
 pub use temporary::Temporary;
+pub use tracer::{Traced, trace};
 pub use user::User;
 
 pub use syscalls::{always_open, closed_calls};

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use super::cgroup::Cgroup;
 use super::error::Error;
 use super::launch::{Launched, Tasks};
+use super::sampler::Sampler;
 use super::signals::{self, Incoming, Signals};
 use super::terminal::Terminal;
 
@@ -47,6 +48,8 @@ pub struct Peak {
     pub memory: Option<u64>,
     /// Tasks (`pids.peak`, since 6.1).
     pub tasks: Option<u64>,
+    /// Whether the kernel did not count it, so that it was looked at now and then: the truth is this or more.
+    pub sampled: bool,
 }
 
 /// A fence whose command runs. Dropped, everything in it is ended.
@@ -59,6 +62,7 @@ pub struct Running {
     deadline: Option<Deadline>,
     ended: Option<WaitStatus>,
     done: bool,
+    sampler: Option<Sampler>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +90,20 @@ impl Running {
             deadline,
             ended: None,
             done: false,
+            sampler: None,
         }
+    }
+
+    /// Looks now and then at what the tasks use, where the kernel does not count it.
+    #[must_use]
+    pub fn sampled(mut self) -> Self {
+        if let Tasks::Cgroup(cgroup) = &self.tasks {
+            let counted = cgroup.peak();
+            if counted.memory.is_none() || counted.tasks.is_none() {
+                self.sampler = Some(Sampler::new());
+            }
+        }
+        self
     }
 
     /// The command's process.
@@ -129,6 +146,7 @@ impl Running {
             self.take_signals()?;
             self.reap()?;
             self.keep_time()?;
+            self.look();
             if self.ended.is_some() && (!self.launched.wait_all() || self.is_empty()?) {
                 return self.finish();
             }
@@ -178,13 +196,21 @@ impl Running {
             .map(|deadline| deadline.at.saturating_duration_since(Instant::now()));
         // A cgroup's last event can have come before it was polled for.
         let look = emptying.then_some(LOOK);
-        match time.into_iter().chain(look).min() {
+        let sample = self.sampler.as_ref().map(Sampler::patience);
+        match time.into_iter().chain(look).chain(sample).min() {
             // Rounded up: a wait that ends early would spin.
             Some(left) => {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
             None => PollTimeout::NONE,
         }
+    }
+
+    fn look(&mut self) {
+        let (Some(sampler), Tasks::Cgroup(cgroup)) = (&mut self.sampler, &self.tasks) else {
+            return;
+        };
+        sampler.look(|| cgroup.processes().unwrap_or_default());
     }
 
     fn take_signals(&mut self) -> Result<(), Error> {
@@ -322,6 +348,14 @@ impl Running {
         let mut peak = Peak::default();
         if let Tasks::Cgroup(cgroup) = &mut self.tasks {
             peak = cgroup.peak();
+            if let Some(sampler) = &self.sampler {
+                let seen = sampler.peak();
+                peak = Peak {
+                    memory: peak.memory.or(seen.memory),
+                    tasks: peak.tasks.or(seen.tasks),
+                    sampled: true,
+                };
+            }
             cgroup.remove()?;
         }
         self.take_terminal()?;

@@ -46,6 +46,8 @@ pub struct Run {
     pub memory: Option<u64>,
     /// Tasks at most.
     pub tasks: Option<u64>,
+    /// Whether these were looked at now and then, so that the truth is as much or more.
+    pub sampled: bool,
 }
 
 /// A rule that nobody has allowed yet.
@@ -76,6 +78,7 @@ impl Learned {
             command,
             memory: trace.end.peak_memory,
             tasks: trace.end.peak_tasks,
+            sampled: trace.end.peaks_sampled,
         };
         let mut learned = Self::default();
         learned.runs.insert(trace.facts.run.clone(), run);

@@ -271,6 +271,8 @@ fn run(text: &str) -> Option<(String, Run)> {
     for fact in facts {
         if let Some(bytes) = fact.strip_suffix(" bytes") {
             run.memory = Some(bytes.parse().ok()?);
+        } else if fact == "sampled" {
+            run.sampled = true;
         } else {
             run.tasks = Some(fact.strip_suffix(" tasks")?.parse().ok()?);
         }

@@ -22,7 +22,11 @@ pub fn render(learned: &Learned) -> String {
     for (name, run) in &learned.runs {
         let memory = run.memory.map(|bytes| format!(", {bytes} bytes"));
         let tasks = run.tasks.map(|tasks| format!(", {tasks} tasks"));
-        let peak = [memory, tasks].into_iter().flatten().collect::<String>();
+        let sampled = run.sampled.then(|| ", sampled".to_owned());
+        let peak = [memory, tasks, sampled]
+            .into_iter()
+            .flatten()
+            .collect::<String>();
         push(
             &mut text,
             format_args!("#: run {name}{peak}: {}\n", run.command),

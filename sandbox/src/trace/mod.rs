@@ -130,6 +130,9 @@ pub struct End {
     /// Tasks at a time, at most.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub peak_tasks: Option<u64>,
+    /// Whether the kernel did not count either, so that it was looked at now and then: the truth is as much or more.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub peaks_sampled: bool,
 }
 
 /// Rights as letters: `r`, `w`, `x`.

@@ -16,7 +16,7 @@ use super::{lookup::Lookup, progress::Progress};
 use crate::{
     command::{Failure, Place},
     confine::{self, Engine, Onlooker, Peak, Plan, Probe, Request},
-    kernel::Recorder,
+    kernel::{Host, Recorder},
     policy::{FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls},
     profile::Variables,
     record::Collector,
@@ -57,7 +57,13 @@ pub fn observe(
     stderr: &mut dyn Write,
 ) -> Result<Observation, Failure> {
     match subject {
-        Subject::Command { words, user } => command(words, user.as_deref(), seconds, stderr),
+        Subject::Command { words, user } if Host::probe().privileged => {
+            command(words, user.as_deref(), seconds, stderr)
+        }
+        Subject::Command { words, user: None } => traced(words, seconds, stderr),
+        Subject::Command { .. } => Err(Failure::Argument(
+            "only root can run a command as another user".to_owned(),
+        )),
         Subject::Process(pid) => process(*pid, seconds, stderr),
     }
 }
@@ -85,7 +91,7 @@ fn command(
     recording.recorder.begin(cgroup.id())?;
     recording.say_how(stderr);
     writeln!(stderr, "ringfence: the command runs without a fence").ok();
-    let running = launched.release()?;
+    let running = launched.release()?.sampled();
     let (stream, bell) = recording.descriptors()?;
     let exit = running.wait(&[stream.as_fd(), bell.as_fd()], |_| {
         recording.take();
@@ -106,6 +112,51 @@ fn command(
     let words = words.iter().map(|word| word.as_encoded_bytes().into());
     let facts = facts(words.collect(), &place, recording.recorder.name(), began);
     recording.finish(facts, &place, (code, exit.peak), notes)
+}
+
+/// Records a command without root: every system call is stopped at.
+fn traced(
+    words: &[OsString],
+    seconds: Option<u64>,
+    stderr: &mut dyn Write,
+) -> Result<Observation, Failure> {
+    let place = Place::find(None)?;
+    let began = SystemTime::now();
+    writeln!(
+        stderr,
+        "ringfence: recording by ptrace, for want of root: the command is slower, and may take no privileges"
+    )
+    .ok();
+    writeln!(stderr, "ringfence: the command runs without a fence").ok();
+    let mut collector = Collector::new();
+    let mut progress = Progress::new();
+    let traced = confine::trace(&request(words, &place), seconds, |act| {
+        collector.add(Ok(act));
+        progress.show(collector.progress(), Some(0));
+    })?;
+    progress.clear();
+    let code = match seconds {
+        Some(_) if traced.exit.timed_out => 0,
+        _ => traced.exit.code,
+    };
+    let words = words.iter().map(|word| word.as_encoded_bytes().into());
+    let trace = Trace {
+        facts: facts(words.collect(), &place, "ptrace", began),
+        records: collector.records(&traced.counts),
+        end: end(
+            (code, traced.exit.peak),
+            &traced.tally,
+            &collector,
+            NOT_TOLD,
+        ),
+    };
+    let has_peers = trace.records.iter().any(|record| record.peer.is_some());
+    let note = "without root it is not seen which names led to an address: peers are learned by their address";
+    Ok(Observation {
+        trace,
+        variables: place.variables(),
+        notes: has_peers.then(|| note.to_owned()).into_iter().collect(),
+    })
 }
 
 /// Records a process that runs already. It stands in a cgroup with others, so it is known by itself.
@@ -339,6 +390,7 @@ fn end((exit, peak): (u8, Peak), tally: &Tally, collector: &Collector, not_told:
         unlisted_calls: tally.unlisted,
         peak_memory: peak.memory,
         peak_tasks: peak.tasks,
+        peaks_sampled: peak.sampled,
     }
 }
 
