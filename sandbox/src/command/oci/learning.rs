@@ -79,7 +79,8 @@ impl Learning {
         };
         let mut recorder = Recorder::open()?;
         let beside = Beside::of(container.pid, &bundle)?;
-        recorder.begin_network(cgroup.directory(), &beside.place()?)?;
+        recorder.resolve_by(&beside.place()?)?;
+        recorder.begin_network(cgroup.directory())?;
         // Nothing is closed, so that nothing has to be opened.
         let everything = NetworkPolicy {
             mode: Mode::Audit,
@@ -182,7 +183,7 @@ impl Ending {
             variables: self.variables,
             notes,
         };
-        let learned = learn::profile_of(&seen, &learn::Options::default())?;
+        let learned = learn::profile_of(&seen, &learn::How::default())?;
         Ok(notes_text + &render(&learned))
     }
 }
