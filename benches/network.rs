@@ -2,9 +2,9 @@
 //! name that led there, and requests to a web server inside, next to the same without a fence.
 //!
 //! Rounds are paired: in each one every contestant runs once, in turn, and ratios are taken round by round. All of it happens in
-//! a network namespace of its own. Run as root by `cargo bench --bench network`; in a machine by
-//! `cargo xtask vm --kernel 6.12 -- target/release/deps/network-...`. The web server is left out where nginx or wrk are not
-//! installed.
+//! a network namespace of its own. `ROUNDS` says how many, `ONLY=sockets` or `ONLY=web` which half. Run as root by
+//! `cargo bench --bench network`; in a machine by `cargo xtask vm --kernel 6.12 -- target/release/deps/network-...`. The web
+//! server is left out where nginx or wrk are not installed.
 
 use std::{
     env, fs,
@@ -34,8 +34,13 @@ fn main() {
     let rounds = number("ROUNDS", 15);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!("kernel {}", kernel.trim());
-    sockets(rounds, place.path());
-    web(rounds.min(9), place.path());
+    let only = env::var("ONLY").unwrap_or_default();
+    if only != "web" {
+        sockets(rounds, place.path());
+    }
+    if only != "sockets" {
+        web(rounds, place.path());
+    }
 }
 
 fn number(variable: &str, default: usize) -> usize {
@@ -259,7 +264,7 @@ impl Server {
         fs::write(root.join("file"), vec![b'x'; 1024]).expect("a file");
         let here = root.display();
         let configuration = format!(
-            "daemon off; master_process off; pid {here}/pid; error_log stderr;\nevents {{ worker_connections 64; }}\n\
+            "user root; daemon off; master_process off; pid {here}/pid; error_log stderr;\nevents {{ worker_connections 64; }}\n\
              http {{ access_log off; client_body_temp_path {here}/a; proxy_temp_path {here}/b; fastcgi_temp_path {here}/c;\n\
              uwsgi_temp_path {here}/d; scgi_temp_path {here}/e; keepalive_requests 1000000000;\n\
              server {{ listen 127.0.0.1:{port}; root {here}; }} }}\n"
@@ -270,6 +275,8 @@ impl Server {
         let fence = [
             ringfence(),
             "run",
+            "--read",
+            &folder,
             "--write",
             &folder,
             "--listen",
