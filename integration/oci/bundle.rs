@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::kit::{Folder, binary};
 
 /// The shell's own applets that the tests use.
-const APPLETS: [&str; 21] = [
-    "sh", "cat", "echo", "id", "ls", "mount", "sleep", "touch", "true", "cp", "kill", "unshare",
-    "mv", "rm", "chroot", "mknod", "chmod", "nslookup", "grep", "nc", "ps",
+const APPLETS: [&str; 23] = [
+    "sh", "flock", "timeout", "cat", "echo", "id", "ls", "mount", "sleep", "touch", "true", "cp",
+    "kill", "unshare", "mv", "rm", "chroot", "mknod", "chmod", "nslookup", "grep", "nc", "ps",
 ];
 
 /// A container to be.

@@ -19,6 +19,10 @@ pub(crate) fn register(suite: &mut Suite) {
             "oci::fallback::the_launcher_stays_as_it_is",
             launcher_stays as fn(&str) -> Verdict,
         ),
+        (
+            "oci::fallback::nobody_inside_holds_up_what_exec_adds",
+            held_up,
+        ),
         ("oci::fallback::ways_out_are_closed", ways_out),
         (
             "oci::fallback::what_the_runtime_remounts_stays_closed",
@@ -71,6 +75,26 @@ fn launcher_stays(runtime: &str) -> Verdict {
                   rm -f /.ringfence/plan || echo unremoved; echo x > /proc/self/exe || echo unchanged";
     let fenced = Bundle::of(runtime, script)?.call(&["run", "@"])?;
     fenced.says("unwritten\nunmoved\nunremoved\nunchanged\n")
+}
+
+/// A lock on what the launcher reads is not waited for when it has been told.
+fn held_up(runtime: &str) -> Verdict {
+    let bundle = Bundle::of(
+        runtime,
+        "exec 9</.ringfence/plan; flock -x 9; echo held > /tmp/held; sleep 60",
+    )?;
+    started(&bundle)?;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !bundle.at("tmp/held").exists() {
+        if std::time::Instant::now() > deadline {
+            return Err("the lock was not taken".into());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // One that waits would wait for ever.
+    let added = bundle.by_shell("timeout 20 \"$0\" exec \"$1\" cat /data/kept")?;
+    added.says("kept\n")?;
+    ended(&bundle)
 }
 
 /// Each with the same container unfenced as the control: all privileges, as the image may well demand.

@@ -38,7 +38,7 @@ fn limits() -> Verdict {
 
 fn time() -> Verdict {
     let profile =
-        HostProfile::of("version = 1\nextends = [\"untrusted\"]\n[limits]\ntime = \"1s\"\n")?;
+        HostProfile::of("version = 1\nextends = [\"untrusted\"]\n[limits]\ntime = \"3s\"\n")?;
     let bundle = Bundle::of("ringfence-runc", "echo started; sleep 600; echo survived")?;
     let ended = bundle.named(&profile.name)?.call(&["run", "@"])?;
     ended.claim(

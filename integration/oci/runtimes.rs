@@ -62,6 +62,11 @@ pub(crate) fn register(suite: &mut Suite) {
         ),
         ("oci::the_answers_are_the_runtimes", FENCED, answers),
         (
+            "oci::a_life_from_create_to_delete_is_the_runtimes",
+            FENCED,
+            life,
+        ),
+        (
             "oci::twenty_at_once_leave_nothing_behind",
             FENCED,
             twenty_at_once,
@@ -175,6 +180,68 @@ fn nothing_is_left(runtime: &str) -> Verdict {
     Ok(())
 }
 
+/// What the specification asks of a runtime (runtime.md, "Lifecycle" and "Operations"): at each step the same code and state.
+fn life() -> Verdict {
+    let steps = |runtime: &str| -> Result<Vec<String>, Failed> {
+        let bundle = Bundle::of(runtime, FOREVER)?;
+        let mut seen = Vec::new();
+        let mut note = |ended: &super::bundle::Ended| {
+            let state: serde_json::Value = serde_json::from_str(&ended.out()).unwrap_or_default();
+            seen.push(format!("{:?} {}", ended.code(), state["status"]));
+        };
+        // Before it is there; twice; started twice; deleted while it runs; killed when it has ended; twice deleted.
+        for words in [
+            &["state", "@"][..],
+            &["start", "@"],
+            &["kill", "@", "KILL"],
+            &["delete", "@"],
+        ] {
+            note(&bundle.call(words)?);
+        }
+        note(&bundle.create()?);
+        note(&bundle.create()?);
+        for words in [
+            &["state", "@"][..],
+            &["start", "@"],
+            &["state", "@"],
+            &["start", "@"],
+            &["delete", "@"],
+            &["pause", "@"],
+            &["state", "@"],
+            &["resume", "@"],
+            &["kill", "@", "KILL"],
+        ] {
+            note(&bundle.call(words)?);
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let state = bundle.call(&["state", "@"])?;
+            if state.out().contains("stopped") {
+                note(&state);
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err("the container does not stop".into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        for words in [
+            &["kill", "@", "KILL"][..],
+            &["delete", "@"],
+            &["delete", "@"],
+            &["state", "@"],
+        ] {
+            note(&bundle.call(words)?);
+        }
+        Ok(seen)
+    };
+    let (bare, fenced) = (steps("runc")?, steps("ringfence-runc")?);
+    if bare != fenced {
+        return Err(format!("bare   {bare:#?}\nfenced {fenced:#?}").into());
+    }
+    Ok(())
+}
+
 /// Each is fenced, and tells so; some of them end by themselves, the others are killed.
 fn twenty_at_once() -> Verdict {
     let bundles: Vec<Bundle> = (0..20)
@@ -239,7 +306,7 @@ fn killed_monitor(runtime: &str) -> Verdict {
 fn shared_cgroup() -> Verdict {
     let cgroup = Path::new("/sys/fs/cgroup/ringfence-test-shared");
     fs::create_dir(cgroup)?;
-    let mut other = Command::new("sleep").arg("60").spawn()?;
+    let mut other = Command::new("sleep").arg("900").spawn()?;
     let tried = (|| {
         fs::write(cgroup.join("cgroup.procs"), other.id().to_string())?;
         let bundle = Bundle::of("ringfence-crun", "echo started")?

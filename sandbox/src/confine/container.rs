@@ -175,26 +175,30 @@ impl AsFd for Gate {
 
 /// What is otherwise than for a command of our own launch.
 fn note(standings: &mut [Standing], around: &Around<'_>, shares_ipc: bool, has_mounts: bool) {
-    for standing in standings {
-        let (grade, reason) = match standing.protection {
-            Protection::Processes if shares_ipc => (
-                Grade::Stricter,
-                "System V IPC and POSIX message queues are closed, because the IPC namespace is shared",
-            ),
-            Protection::FilesMetadata if around.labelled && has_mounts => (
-                Grade::Weaker,
-                "mode and times of files in /proc can be changed, because the runtime labels processes there",
-            ),
-            _ => continue,
-        };
-        standing.grade = standing.grade.max(grade);
-        if !standing.reason.is_empty() {
-            standing.reason.push_str("; ");
+    const APART: &str =
+        "what `exec` adds and what was there before do not signal or trace each other";
+    const CLOSED: &str =
+        "System V IPC and POSIX message queues are closed, because the IPC namespace is shared";
+    const OPEN: &str = "mode and times of files in /proc can be changed, because the runtime labels processes there";
+    let metadata = around.labelled && has_mounts;
+    for (holds, protection, grade, reason) in [
+        (true, Protection::Processes, Grade::Stricter, APART),
+        (shares_ipc, Protection::Processes, Grade::Stricter, CLOSED),
+        (metadata, Protection::FilesMetadata, Grade::Weaker, OPEN),
+    ] {
+        let found = standings
+            .iter_mut()
+            .find(|standing| holds && standing.protection == protection);
+        if let Some(standing) = found {
+            standing.grade = standing.grade.max(grade);
+            if !standing.reason.is_empty() {
+                standing.reason.push_str("; ");
+            }
+            standing.reason.push_str(reason);
+            standing
+                .remedy
+                .get_or_insert_with(|| "use a kernel that is booted with `bpf` in lsm=".to_owned());
         }
-        standing.reason.push_str(reason);
-        standing
-            .remedy
-            .get_or_insert_with(|| "use a kernel that is booted with `bpf` in lsm=".to_owned());
     }
 }
 

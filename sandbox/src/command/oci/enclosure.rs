@@ -38,11 +38,15 @@ pub(super) struct Enclosure {
     judge: Option<Judge>,
     /// The container of the fallback engine whose command has not been started.
     gate: Option<Gate>,
+    /// Whether its launcher was let go.
+    is_launched: bool,
     /// Its root from then on.
     root: Option<Root>,
     pid: i32,
     names: Option<Names>,
-    /// When its time is up.
+    /// Seconds that it may take, as long as it has not started.
+    time: Option<u64>,
+    /// When its time is up, when it has.
     deadline: Option<Instant>,
     cgroup: OwnCgroup,
     explainer: Explainer,
@@ -108,14 +112,12 @@ impl Enclosure {
         let mut enclosure = Self {
             judge,
             gate,
+            is_launched: false,
             root: None,
             pid: container.pid,
             names: None,
-            deadline: prepared
-                .policy
-                .limits
-                .wall_seconds
-                .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds))),
+            time: prepared.policy.limits.wall_seconds,
+            deadline: None,
             cgroup,
             explainer: prepared.explainer,
             log,
@@ -160,13 +162,7 @@ impl Enclosure {
             let empty = self.cgroup.is_empty();
             self.drain();
             self.pass()?;
-            if self
-                .deadline
-                .take_if(|deadline| Instant::now() >= *deadline)
-                .is_some()
-            {
-                self.cgroup.kill()?;
-            }
+            self.keep_time()?;
             if empty {
                 return self.end();
             }
@@ -175,6 +171,29 @@ impl Enclosure {
             let queries = self.names.as_ref().map(Names::bell);
             let all: Vec<BorrowedFd<'_>> = [gate, events, queries].into_iter().flatten().collect();
             self.cgroup.wait(&all)?;
+        }
+    }
+
+    /// Ends a container whose time is up. It runs from the moment on that the first of its programs is fenced.
+    fn keep_time(&mut self) -> Result<(), Failure> {
+        if let Some(seconds) = self.time
+            && self.has_started()?
+        {
+            self.time = None;
+            self.deadline = Instant::now().checked_add(Duration::from_secs(seconds));
+        }
+        let is_up = |deadline: &mut Instant| Instant::now() >= *deadline;
+        match self.deadline.take_if(is_up) {
+            Some(_) => Ok(self.cgroup.kill()?),
+            None => Ok(()),
+        }
+    }
+
+    fn has_started(&self) -> Result<bool, Failure> {
+        match &self.judge {
+            _ if self.is_launched => Ok(true),
+            Some(judge) => Ok(judge.fence.totals(&judge.engine)?.tasks > 0),
+            None => Ok(false),
         }
     }
 
@@ -189,8 +208,9 @@ impl Enclosure {
         }
         self.root = Root::of(self.pid, "/".as_ref()).ok();
         // One that is not opened is closed for good: the launcher finds nothing, says so, and ends.
-        if let Err(error) = gate.open() {
-            self.log.failed(&error.to_string());
+        match gate.open() {
+            Ok(()) => self.is_launched = true,
+            Err(error) => self.log.failed(&error.to_string()),
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -83,14 +84,17 @@ impl Place {
         }
     }
 
-    /// Writes the file and lets go of it.
-    pub(super) fn tell(mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// Writes the file and lets go of it. The first number comes last: with it, the file is whole.
+    pub(super) fn tell(self, bytes: &[u8]) -> Result<(), Error> {
+        let failed = |source| Error::Container {
+            what: "tell the launcher",
+            source,
+        };
+        let (first, rest) = bytes.split_at(size_of::<u64>().min(bytes.len()));
         self.told
-            .write_all(bytes)
-            .map_err(|source| Error::Container {
-                what: "tell the launcher",
-                source,
-            })
+            .write_all_at(rest, first.len() as u64)
+            .and_then(|()| self.told.write_all_at(first, 0))
+            .map_err(failed)
     }
 }
 
