@@ -1,0 +1,12 @@
+//! What the benches share: contestants that run in turn, and rows of results.
+
+pub(crate) mod contestant;
+pub(crate) mod rows;
+
+use std::env;
+
+/// A number from the environment.
+pub(crate) fn number(variable: &str, default: usize) -> usize {
+    let given = env::var(variable).ok();
+    given.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
