@@ -92,6 +92,9 @@ fn tell(slot: *mut Slot, label: Label, registers: u64, error: u16) -> Result<(),
     };
     if shape.needed == 0 {
         finding.cause = cause::CLOSED;
+        if shape.operation == operation::SOCKET {
+            finding.detail = argument(registers, 0)? as u32;
+        }
         report::send(slot, label, finding);
         return Ok(());
     }
