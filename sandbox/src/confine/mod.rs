@@ -36,7 +36,7 @@ mod user;
 
 pub use cgroup::{Cgroup, CgroupPlace};
 pub use error::Error;
-pub use fallback::NOT_STOPPED as NOT_STOPPED_BY_FALLBACK;
+pub use fallback::{Act, Kept, NOT_STOPPED as NOT_STOPPED_BY_FALLBACK};
 pub use launch::Launched;
 pub use plan::{Plan, Request};
 pub use probe::{Namespaces, Probe};

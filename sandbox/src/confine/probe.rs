@@ -9,6 +9,7 @@ use super::act;
 use super::capabilities;
 use super::cgroup::CgroupPlace;
 use super::error::Error;
+use super::fallback::OwnProc;
 use super::fallback::mounts::MountPlan;
 use super::step::{Step, UserMap};
 
@@ -21,6 +22,8 @@ pub struct Probe {
     pub seccomp: bool,
     /// Which mount namespaces can be had.
     pub namespaces: Namespaces,
+    /// Whether tasks can be given a process file system that shows themselves.
+    pub own_proc: bool,
     /// Whether programs on the fence's cgroup judge addresses: the kernel room knows, and its answer is put in here.
     pub cgroup_programs: bool,
     /// Where cgroups can be made, if anywhere.
@@ -53,10 +56,12 @@ impl Probe {
     pub fn new() -> Result<Self, Error> {
         let uid = nix::unistd::geteuid().as_raw();
         let gid = nix::unistd::getegid().as_raw();
+        let namespaces = namespaces(uid, gid)?;
         Ok(Self {
             landlock_abi: landlock_abi(),
             seccomp: seccomp(),
-            namespaces: namespaces(uid, gid)?,
+            own_proc: namespaces == Namespaces::Mount && own_proc()?,
+            namespaces,
             cgroup_programs: false,
             cgroup: CgroupPlace::find()?,
             uid,
@@ -110,6 +115,20 @@ fn namespaces(uid: u32, gid: u32) -> Result<Namespaces, Error> {
         errno if answer == libc::EPERM => Ok(Namespaces::None { errno }),
         _ => Ok(Namespaces::None { errno: answer }),
     }
+}
+
+/// Whether the kernel lets links be covered, besides making such a file system.
+fn own_proc() -> Result<bool, Error> {
+    let Ok(own_proc) = OwnProc::new() else {
+        return Ok(false);
+    };
+    let mut plan = MountPlan::everything_closed();
+    plan.show_own(own_proc);
+    let steps = [
+        Step::MountNamespace { ipc: false },
+        Step::Mounts(Box::new(plan)),
+    ];
+    Ok(attempt(&steps)? == 0)
 }
 
 fn everything() -> Step {

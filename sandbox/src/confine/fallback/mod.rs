@@ -7,7 +7,9 @@
 mod carve;
 mod found;
 mod interfaces;
+mod kept;
 pub(super) mod mounts;
+mod own_proc;
 mod reach;
 mod ruleset;
 mod walk;
@@ -15,19 +17,24 @@ mod walk;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use ringfence_abi::rights::READ;
 use ringfence_abi::surface::IPC;
 
 use super::error::Error;
 use super::probe::{Namespaces, Probe};
 use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
+pub use kept::{Act, Kept};
 use mounts::MountPlan;
+pub(super) use own_proc::OwnProc;
 
 /// What this engine does not stop, and what no protection promises: Landlock has no right for it, and to close the calls
 /// would break most programs. The escape suite shows each.
 pub const NOT_STOPPED: &[&str] = &[
     "where a symbolic link leads can be read, of any link that mode bits let the user reach",
     "inotify tells of changes in any directory that mode bits let the user read",
+    "where a profile lets tasks read something of themselves in /proc and denies nothing there, root's read all that stands there of \
+     them and of other tasks of the fence",
 ];
 
 /// What the fallback engine makes of a policy on this machine.
@@ -43,6 +50,8 @@ pub(super) struct Derived {
     pub(super) own_ipc: bool,
     /// Whether mounts were left out because there would be too many.
     pub(super) too_many_mounts: bool,
+    /// Whether tasks can read of themselves in `/proc`, by `self` and `thread-self`.
+    pub(super) own_proc: bool,
 }
 
 /// Spells the policy out against the file system as it is now, for a command that starts in `directory`.
@@ -59,6 +68,7 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
         gaps: None,
         own_ipc,
         too_many_mounts: false,
+        own_proc: false,
     };
     if probe.landlock_abi == 0 && files {
         return Err(Error::NoLandlock);
@@ -68,8 +78,16 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
             let found = walk::walk(&policy.files.automaton, possible, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
+            let own_proc = own_proc(policy, probe).filter(|_| derived.mounts.is_some());
             derived.gaps = Some(found.gaps);
-            ruleset::build(probe.landlock_abi, policy.kernel, &found.grants)?
+            let own_root = own_proc.as_ref().map(OwnProc::root);
+            let ruleset =
+                ruleset::build(probe.landlock_abi, policy.kernel, &found.grants, own_root)?;
+            if let (Some(plan), Some(own_proc)) = (&mut derived.mounts, own_proc) {
+                plan.show_own(own_proc);
+                derived.own_proc = true;
+            }
+            ruleset
         } else {
             ruleset::without_files(probe.landlock_abi, policy.kernel)?
         });
@@ -78,6 +96,16 @@ pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result
         interfaces::close(plan, policy.kernel)?;
     }
     Ok(derived)
+}
+
+/// A process file system of the fence's own, if the policy lets tasks read something of themselves, and here one can be had.
+fn own_proc(policy: &Policy, probe: &Probe) -> Option<OwnProc> {
+    let automaton = &policy.files.automaton;
+    // Where all of /proc may be read, nothing has to be done; where the place may be, it is not to be covered.
+    let wanted = automaton.below(b"/proc/1") & READ != 0
+        && automaton.below(own_proc::PLACE.as_bytes()) & READ == 0
+        && policy.files.shows_own_tasks;
+    (wanted && probe.own_proc).then(OwnProc::new)?.ok()
 }
 
 /// Whether this Landlock judges connections to Unix sockets by path: from ABI 9 on.

@@ -28,7 +28,7 @@ const MOST_TIME: Duration = Duration::from_secs(10);
 /// Most places to mount: each takes a descriptor for a moment.
 const MOST_MOUNTS: usize = 512;
 /// Most directories to hide so that the ones around them can be listed.
-const MOST_HIDDEN: usize = 256;
+const MOST_HIDDEN: usize = 2048;
 
 /// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
 /// have no right at all by a mount; one that `stay` is in is not hidden.
@@ -66,6 +66,14 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     } else if let Some(grant) = walk.listed.pop() {
         walk.gaps.unlisted.get_or_insert(grant.path);
     }
+    let covered = walk
+        .hidden
+        .iter()
+        .chain(walk.carved.iter().map(|(path, _)| path));
+    let covered = covered
+        .filter(|_| fits)
+        .map(|path| OsStr::from_bytes(path.to_bytes()).into())
+        .collect();
     let mounts = fits.then(|| {
         let mut plan = MountPlan::new(root.writable, root.executable);
         for path in walk.hidden {
@@ -82,6 +90,7 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     Ok(Found {
         grants: walk.grants,
         mounts,
+        hidden: covered,
         gaps: walk.gaps,
     })
 }
@@ -249,27 +258,19 @@ impl Walk<'_> {
         let mut summary = Summary::default();
         let missing = Self::wanted(&self.reach.ahead(inside), here.rights);
         let names = self.names(inside, here.rights);
-        if names.is_none() {
+        let all_there = |names: &Vec<Vec<u8>>| names.iter().all(|name| exists(path, name));
+        if !names.as_ref().is_some_and(all_there) {
             self.note_later(path, missing);
         }
         if let Some(names) = names
-            && (!every || names.iter().any(|name| !exists(path, name)))
+            && !every
         {
             // Not all of the directory was looked at.
             summary.private = true;
             for name in names {
                 let child = path.join(OsStr::from_bytes(&name));
-                match fs::symlink_metadata(&child) {
-                    Ok(metadata) => {
-                        summary.add(self.child(
-                            &child,
-                            &name,
-                            inside,
-                            metadata.file_type(),
-                            here,
-                        )?);
-                    }
-                    Err(_) => self.note_later(path, missing),
+                if let Ok(metadata) = fs::symlink_metadata(&child) {
+                    summary.add(self.child(&child, &name, inside, metadata.file_type(), here)?);
                 }
             }
             return Ok(summary);
