@@ -10,6 +10,7 @@
 
 mod escape;
 mod exec;
+mod export;
 mod files;
 mod kit;
 mod launch;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     network::register(&mut suite);
     resolver::register(&mut suite);
     exec::register(&mut suite);
+    export::register(&mut suite);
     untrusted::register(&mut suite);
     outside::register(&mut suite);
     launch::register(&mut suite);

@@ -5,6 +5,7 @@ mod engines;
 mod runtimes;
 
 use crate::kit::{Need, Suite};
+pub(crate) use bundle::Bundle;
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
