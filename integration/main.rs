@@ -20,6 +20,7 @@ mod names;
 mod network;
 mod oci;
 mod outside;
+mod processes;
 mod programs;
 mod refusal;
 mod resolver;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     stress::register(&mut suite);
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
+    processes::register(&mut suite);
     programs::register(&mut suite);
     oci::register(&mut suite);
     escape::register(&mut suite);
