@@ -33,6 +33,7 @@ fn policy(rules: &[Rule]) -> Policy {
         files: FilePolicy {
             mode: Mode::Enforce,
             automaton: automaton(rules),
+            ..FilePolicy::default()
         },
         network: NetworkPolicy::none(),
         capabilities: Vec::new(),
@@ -428,6 +429,7 @@ fn programs_that_the_fallback_does_not_tell_apart_are_graded() {
         files: FilePolicy {
             mode: Mode::Enforce,
             automaton: automaton(rules),
+            ..FilePolicy::default()
         },
         network,
         kernel: Surfaces::NONE,

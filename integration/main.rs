@@ -11,6 +11,7 @@
 mod clients;
 mod escape;
 mod exec;
+mod export;
 mod faults;
 mod files;
 mod kit;
@@ -21,6 +22,7 @@ mod names;
 mod network;
 mod oci;
 mod outside;
+mod processes;
 mod programs;
 mod refusal;
 mod register;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     resolver::register(&mut suite);
     clients::register(&mut suite);
     exec::register(&mut suite);
+    export::register(&mut suite);
     faults::register(&mut suite);
     untrusted::register(&mut suite);
     outside::register(&mut suite);
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     stress::register(&mut suite);
     surfaces::register(&mut suite);
     terminal::register(&mut suite);
+    processes::register(&mut suite);
     programs::register(&mut suite);
     oci::register(&mut suite);
     escape::register(&mut suite);

@@ -107,6 +107,7 @@ fn policy(folder: &Path) -> Policy {
     let files = |rules: &[(&str, u8)]| FilePolicy {
         mode: Mode::Enforce,
         automaton: prefixes(&[system.as_slice(), rules].concat()),
+        ..FilePolicy::default()
     };
     Policy {
         profile: "rights".to_owned(),

@@ -164,6 +164,7 @@ fn what_a_profile_opens_is_open_but_the_fences_own_maps() -> Verdict {
         files: FilePolicy {
             mode: Mode::Off,
             automaton: Automaton::deny_all(),
+            ..FilePolicy::default()
         },
         network: NetworkPolicy::off(),
         capabilities: capability::NAMES.map(str::to_owned).to_vec(),

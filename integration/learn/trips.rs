@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use libtest_mimic::Failed;
+
 use super::{RECORDING, Workshop};
 use crate::kit::{Need, PYTHON, Suite, Verdict};
 
@@ -36,6 +38,17 @@ pub(super) fn register(suite: &mut Suite) {
         "learn::tight_allows_what_was_seen_and_not_its_neighbour",
         RECORDING,
         tight_allows_what_was_seen_and_not_its_neighbour,
+    );
+    suite.test(
+        "learn::two_runs_of_a_build_learn_the_same",
+        &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("make"),
+            Need::Program("gcc"),
+        ],
+        two_runs_of_a_build_learn_the_same,
     );
     suite.test(
         "learn::a_secret_is_asked_about_and_not_allowed",
@@ -82,15 +95,7 @@ fn git_goes_there_and_back() -> Verdict {
 }
 
 fn make_goes_there_and_back() -> Verdict {
-    let shop = Workshop::new()?;
-    for number in 0..5 {
-        let text = format!("int f{number}(void) {{ return {number}; }}\n");
-        shop.work.file(&format!("f{number}.c"), &text)?;
-    }
-    shop.work.file("main.c", "int main(void) { return 0; }\n")?;
-    let text = "OBJECTS = f0.o f1.o f2.o f3.o f4.o main.o\ncheck: prog\n\t./prog\nprog: $(OBJECTS)\n\
-                \t$(CC) -o $@ $(OBJECTS)\nclean:\n\trm -f prog *.o\n";
-    shop.work.file("Makefile", text)?;
+    let shop = project()?;
     shop.learn(&[], &["make", "-s", "-j2", "check"])?;
     for object in ["prog", "main.o", "f0.o", "f3.o"] {
         fs::remove_file(shop.work.at(object))?;
@@ -100,6 +105,46 @@ fn make_goes_there_and_back() -> Verdict {
     let (finished, _) = shop.enforce(&["make", "-s", "CC=false", "-B", "prog"])?;
     finished.fails()?;
     Ok(())
+}
+
+fn two_runs_of_a_build_learn_the_same() -> Verdict {
+    let shop = project()?;
+    let build = ["sh", "-c", "make -s -j2 check && make -s clean"];
+    shop.learn(&[], &build)?;
+    let first = shop.aside.at("first.toml");
+    fs::rename(shop.profile(), &first)?;
+    shop.learn(&[], &build)?;
+    let compare = |other: &std::path::Path| {
+        let both = [
+            "profile".into(),
+            "diff".into(),
+            first.clone(),
+            other.to_owned(),
+        ];
+        shop.ringfence(both).run()
+    };
+    compare(&shop.profile())?.succeeds()?;
+    // Another build differs.
+    fs::remove_file(shop.profile())?;
+    shop.learn(&[], &["sh", "-c", "make -s -j2 check && cat /etc/fstab"])?;
+    compare(&shop.profile())?
+        .exits_with(1)?
+        .says("/etc/fstab")?;
+    Ok(())
+}
+
+/// A program of C, in several files.
+fn project() -> Result<Workshop, Failed> {
+    let shop = Workshop::new()?;
+    for number in 0..5 {
+        let text = format!("int f{number}(void) {{ return {number}; }}\n");
+        shop.work.file(&format!("f{number}.c"), &text)?;
+    }
+    shop.work.file("main.c", "int main(void) { return 0; }\n")?;
+    let text = "OBJECTS = f0.o f1.o f2.o f3.o f4.o main.o\ncheck: prog\n\t./prog\nprog: $(OBJECTS)\n\
+                \t$(CC) -o $@ $(OBJECTS)\nclean:\n\trm -f prog *.o\n";
+    shop.work.file("Makefile", text)?;
+    Ok(shop)
 }
 
 fn python_goes_there_and_back() -> Verdict {

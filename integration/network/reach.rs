@@ -51,6 +51,7 @@ fn of_a_program() -> Verdict {
     let marks = FilePolicy {
         mode: Mode::Off,
         automaton: prefixes(&[(tool.as_os_str().as_encoded_bytes(), 1 << 3)]),
+        ..FilePolicy::default()
     };
     policy.files = marks.clone();
     policy.programs = vec![ProgramPolicy {

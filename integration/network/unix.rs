@@ -89,6 +89,7 @@ fn by_rules() -> Verdict {
     policy.files = FilePolicy {
         mode: Mode::Off,
         automaton: prefixes(&[(at("write"), WRITE)]),
+        ..FilePolicy::default()
     };
     let listeners = ["open", "shut", "write", "write-denied"]
         .map(|name| UnixListener::bind(scene_folder.at(name)));
@@ -139,6 +140,7 @@ fn by_mode() -> Verdict {
         policy.files = FilePolicy {
             mode: Mode::Audit,
             automaton: prefixes(&[("/", !WRITE & 7)]),
+            ..FilePolicy::default()
         };
         let scene = Scene::new(Judge::Hooks, &policy)?;
         scene.tries(&[(format!("unix {}", path.display()), end)])?;

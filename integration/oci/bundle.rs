@@ -223,6 +223,14 @@ impl Ended {
         self.claim(self.code() == Some(0) && self.out() == text, text)
     }
 
+    /// It succeeded, and this holds of what it said.
+    pub(crate) fn claim_out(&self, holds: impl FnOnce(&str) -> bool) -> Result<(), Failed> {
+        self.claim(
+            self.code() == Some(0) && holds(&self.out()),
+            "another output",
+        )
+    }
+
     /// It failed, and its complaint holds this.
     pub(crate) fn complains(&self, text: &str) -> Result<(), Failed> {
         self.claim(self.code() != Some(0) && self.err().contains(text), text)

@@ -9,6 +9,7 @@ mod names;
 mod runtimes;
 
 use crate::kit::{Need, Suite};
+pub(crate) use bundle::Bundle;
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {

@@ -212,6 +212,18 @@ fn an_address_is_bound_only_where_listen_says_so() {
 }
 
 #[test]
+fn the_name_of_nobody_is_denied_and_no_other() {
+    let policy = policy(&network(
+        "unix = [\"@**\"]\ndeny = [{ address = \"@\", expected = true }]",
+    ));
+    let named = |name: &[u8]| policy.network.answer(&NetworkQuestion::Abstract(name));
+    assert_eq!(named(b""), DENY);
+    assert_eq!(named(b"x"), ALLOW);
+    let socket = NetworkQuestion::Socket(b"/x");
+    assert_eq!(policy.network.answer(&socket), 0);
+}
+
+#[test]
 fn unix_sockets_are_path_patterns_and_abstract_names() {
     let policy = policy(&network(
         "unix = [\"/run/postgresql/.s.PGSQL.*\", \"${TMP}/**\", \"@/tmp/.X11-unix/X[0-9]\", \"@dbus-**\"]\n\

@@ -10,6 +10,72 @@ use super::section::Section;
 use crate::policy::Mode;
 use crate::profile::{Origin, Right, pattern};
 
+/// What stands in a task's directory in `/proc` (fs/proc/base.c, 6.18: `tgid_base_stuff`, `tid_base_stuff`).
+const TOLD_OF_TASKS: &[&str] = &[
+    "arch_status",
+    "attr",
+    "autogroup",
+    "auxv",
+    "cgroup",
+    "children",
+    "clear_refs",
+    "cmdline",
+    "comm",
+    "coredump_filter",
+    "cpuset",
+    "cwd",
+    "environ",
+    "exe",
+    "fail-nth",
+    "fd",
+    "fd/0",
+    "fdinfo",
+    "fdinfo/0",
+    "gid_map",
+    "io",
+    "ksm_merging_pages",
+    "ksm_stat",
+    "latency",
+    "limits",
+    "loginuid",
+    "make-it-fail",
+    "map_files",
+    "maps",
+    "mem",
+    "mountinfo",
+    "mounts",
+    "mountstats",
+    "net",
+    "ns",
+    "numa_maps",
+    "oom_adj",
+    "oom_score",
+    "oom_score_adj",
+    "pagemap",
+    "patch_state",
+    "personality",
+    "projid_map",
+    "root",
+    "sched",
+    "schedstat",
+    "seccomp_cache",
+    "sessionid",
+    "setgroups",
+    "smaps",
+    "smaps_rollup",
+    "stack",
+    "stat",
+    "statm",
+    "status",
+    "syscall",
+    "task",
+    "timens_offsets",
+    "timers",
+    "timerslack_ns",
+    "uid_map",
+    "wchan",
+];
+
 /// The rules of one run, to be asked.
 #[derive(Debug)]
 pub struct Explainer {
@@ -216,6 +282,17 @@ impl Explainer {
                 expected: bound.rule.expected,
             })
         })
+    }
+
+    /// Whether no deny rule is about what `/proc` tells a task of itself.
+    pub(super) fn shows_own_tasks(&self, section: &Section) -> bool {
+        let places = [b"/proc/1/".as_slice(), b"/proc/1/task/1/"];
+        let mut all = places.iter().flat_map(|place| {
+            TOLD_OF_TASKS
+                .iter()
+                .map(|name| [place, name.as_bytes()].concat())
+        });
+        all.all(|path| self.first(section, &path, Right::Deny).is_none())
     }
 
     /// What a rule that does not cover `path` would have to be like.

@@ -58,7 +58,12 @@ pub fn compile(
         .zip(automata)
         .map(|(section, automaton)| {
             let mode = section.mode;
-            FilePolicy { mode, automaton }
+            let shows_own_tasks = explainer.shows_own_tasks(section);
+            FilePolicy {
+                mode,
+                automaton,
+                shows_own_tasks,
+            }
         });
     let policy = Policy {
         profile: effective.name.clone(),

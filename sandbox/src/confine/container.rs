@@ -82,6 +82,8 @@ impl Container {
         let probe = Probe {
             // By privilege, and from outside.
             namespaces: Namespaces::Mount,
+            // It would be laid over what the runtime has made.
+            own_proc: false,
             uid: around.uid,
             ..probe.clone()
         };

@@ -43,7 +43,7 @@ mod user;
 pub use cgroup::{Cgroup, CgroupPlace};
 pub use container::{Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace, in_network_of};
 pub use error::Error;
-pub use fallback::NOT_STOPPED as NOT_STOPPED_BY_FALLBACK;
+pub use fallback::{Act, Kept, NOT_STOPPED as NOT_STOPPED_BY_FALLBACK};
 pub use launch::Launched;
 pub use onlooker::{Onlooker, cgroups_of};
 pub use plan::{Plan, Request};

@@ -10,6 +10,7 @@ use super::act;
 use super::capabilities;
 use super::cgroup::CgroupPlace;
 use super::error::Error;
+use super::fallback::OwnProc;
 use super::fallback::mounts::MountPlan;
 use super::step::{Step, UserMap};
 
@@ -22,6 +23,8 @@ pub struct Probe {
     pub seccomp: bool,
     /// Which mount namespaces can be had.
     pub namespaces: Namespaces,
+    /// Whether tasks can be given a process file system that shows themselves.
+    pub own_proc: bool,
     /// Whether programs on the fence's cgroup judge addresses: the kernel room knows, and its answer is put in here.
     pub cgroup_programs: bool,
     /// Where cgroups can be made, if anywhere.
@@ -53,7 +56,7 @@ impl Probe {
     /// If /proc cannot be read or no process can be started.
     pub fn new() -> Result<Self, Error> {
         let mut probe = Self::without_namespaces()?;
-        probe.namespaces = probe.try_namespaces()?.end()?;
+        probe.try_namespaces()?.end(&mut probe)?;
         Ok(probe)
     }
 
@@ -66,6 +69,7 @@ impl Probe {
             landlock_abi: landlock_abi(),
             seccomp: seccomp(),
             namespaces: Namespaces::None { errno: 0 },
+            own_proc: false,
             cgroup_programs: false,
             cgroup: CgroupPlace::find()?,
             uid: nix::unistd::geteuid().as_raw(),
@@ -82,7 +86,7 @@ impl Probe {
     }
 }
 
-/// A child that tries namespaces, since one that was entered is not left again. The kernel takes its time to take one down:
+/// Children that try namespaces, since one that was entered is not left again. The kernel takes its time to take one down:
 /// meanwhile there is other work to do.
 #[derive(Debug)]
 #[must_use = "its answer is what it is for"]
@@ -90,6 +94,7 @@ pub struct Trial {
     child: Pid,
     by_privilege: bool,
     user_steps: [Step; 2],
+    own_proc: Option<Pid>,
 }
 
 impl Trial {
@@ -109,24 +114,31 @@ impl Trial {
             child,
             by_privilege,
             user_steps,
+            own_proc: match by_privilege {
+                true => try_own_proc()?,
+                false => None,
+            },
         })
     }
 
-    /// Waits for the answer.
+    /// Waits for the answers, and puts them into `probe`.
     ///
     /// # Errors
-    /// If the child cannot be waited for, or another one not be started.
-    pub fn end(self) -> Result<Namespaces, Error> {
-        match (answer(self.child)?, self.by_privilege) {
-            (0, true) => Ok(Namespaces::Mount),
-            (0, false) => Ok(Namespaces::User),
-            (errno, false) => Ok(Namespaces::None { errno }),
-            (first, true) => Ok(match answer(start(&self.user_steps)?)? {
+    /// If a child cannot be waited for, or another one not be started.
+    pub fn end(self, probe: &mut Probe) -> Result<(), Error> {
+        let own_proc = self.own_proc.map(answer).transpose()? == Some(0);
+        probe.namespaces = match (answer(self.child)?, self.by_privilege) {
+            (0, true) => Namespaces::Mount,
+            (0, false) => Namespaces::User,
+            (errno, false) => Namespaces::None { errno },
+            (first, true) => match answer(start(&self.user_steps)?)? {
                 0 => Namespaces::User,
                 errno if first == libc::EPERM => Namespaces::None { errno },
                 _ => Namespaces::None { errno: first },
-            }),
-        }
+            },
+        };
+        probe.own_proc = own_proc && probe.namespaces == Namespaces::Mount;
+        Ok(())
     }
 }
 
@@ -156,6 +168,20 @@ fn seccomp() -> bool {
         )
     };
     answer == 0
+}
+
+/// Tries whether the kernel lets links be covered, where it makes such a file system.
+fn try_own_proc() -> Result<Option<Pid>, Error> {
+    let Ok(own_proc) = OwnProc::new() else {
+        return Ok(None);
+    };
+    let mut plan = MountPlan::everything_closed();
+    plan.show_own(own_proc);
+    let steps = [
+        Step::MountNamespace { ipc: false },
+        Step::Mounts(Box::new(plan)),
+    ];
+    start(&steps).map(Some)
 }
 
 fn everything() -> Step {

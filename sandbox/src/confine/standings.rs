@@ -74,7 +74,7 @@ fn files(protection: Protection, policy: &Policy, probe: &Probe, derived: &Deriv
         ),
         (Mode::Enforce, None) => absent(protection, "this kernel has no Landlock"),
         (Mode::Enforce, Some(gaps)) => match protection {
-            Protection::FilesRead => reading(gaps),
+            Protection::FilesRead => reading(gaps, derived.own_proc),
             Protection::FilesWrite => writing(gaps, probe, derived),
             Protection::FilesMetadata => metadata(gaps, probe, derived),
             _ => executing(gaps, probe, derived),
@@ -82,7 +82,7 @@ fn files(protection: Protection, policy: &Policy, probe: &Probe, derived: &Deriv
     }
 }
 
-fn reading(gaps: &Gaps) -> Standing {
+fn reading(gaps: &Gaps, own_proc: bool) -> Standing {
     let protection = Protection::FilesRead;
     let backends = [Backend::Landlock, Backend::Seccomp];
     if let Some(path) = &gaps.unreadable_program {
@@ -98,9 +98,13 @@ fn reading(gaps: &Gaps) -> Standing {
     }
     let mut reasons = later(gaps, READ, "read");
     if gaps.processes {
-        reasons.push(
-            "/proc/self and what is listed of other processes in /proc cannot be read".to_owned(),
-        );
+        let what = if own_proc {
+            "what is listed of processes in /proc can be read of the fence's own tasks, and as /proc/self and \
+             /proc/thread-self only"
+        } else {
+            "/proc/self and what is listed of other processes in /proc cannot be read"
+        };
+        reasons.push(what.to_owned());
     }
     // The calls that [`super::syscalls::CLOSED_IN_FALLBACK`] closes.
     reasons.push("extended attributes cannot be read by path".to_owned());

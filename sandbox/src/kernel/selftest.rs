@@ -84,6 +84,7 @@ fn policy() -> Policy {
         files: FilePolicy {
             mode: Mode::Enforce,
             automaton: only_the_root(),
+            ..FilePolicy::default()
         },
         network: NetworkPolicy::none(),
         capabilities: Vec::new(),

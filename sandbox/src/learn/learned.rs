@@ -5,8 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Level, evidence::Evidence, needs::Need, peers, place::Places};
 use crate::{
     profile::{NetworkRight, Right, syscall},
-    trace::{Text, Trace},
+    trace::{Record, Text, Trace},
 };
+
+/// A Unix socket that reaches nobody, as a rule writes it.
+const NOBODY: &str = "@";
+const NOBODY_BECAUSE: &str =
+    "C libraries make a Unix socket to look for services that are not there; none was reached";
 
 /// A profile with the evidence of its rules. What was written by hand has none, and stays.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,6 +119,16 @@ impl Learned {
         self.peers = reached.rules;
         self.network = reached.open;
         let end = &trace.end;
+        if self.network.is_none() && makes_sockets_for_nobody(trace) {
+            let rule = (NetworkRight::Deny, NOBODY.to_owned());
+            let words = [
+                ("because", toml::Value::from(NOBODY_BECAUSE)),
+                ("expected", toml::Value::from(true)),
+            ];
+            let words = words.map(|(key, value)| (key.to_owned(), value));
+            self.peer_words.insert(rule.clone(), words.into());
+            self.peers.insert(rule, once(BTreeSet::new()));
+        }
         for capability in &end.capabilities {
             self.capabilities
                 .insert(capability.clone(), once(BTreeSet::new()));
@@ -127,5 +142,44 @@ impl Learned {
             let known = |name: &&String| syscall::check(name).is_ok();
             self.system_calls = Some(end.system_calls.iter().filter(known).cloned().collect());
         }
+    }
+}
+
+/// Whether sockets were made, and no Unix socket was reached. Recorders tell of Unix sockets only who is reached.
+fn makes_sockets_for_nobody(trace: &Trace) -> bool {
+    let reached = |record: &Record| record.what == "connect-unix";
+    trace.end.system_calls.iter().any(|name| name == "socket") && !trace.records.iter().any(reached)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied(calls: &[&str], acts: &[&str]) -> bool {
+        let mut trace = Trace::default();
+        trace.end.system_calls = calls.iter().map(|&name| name.to_owned()).collect();
+        let act = |what: &&str| Record {
+            what: (*what).to_owned(),
+            ..Record::default()
+        };
+        trace.records = acts.iter().map(act).collect();
+        let mut learned = Learned::default();
+        learned.add_rest(&trace, Level::Default);
+        let rule = (NetworkRight::Deny, NOBODY.to_owned());
+        assert_eq!(
+            learned.peers.contains_key(&rule),
+            learned.peer_words.contains_key(&rule)
+        );
+        learned.peers.contains_key(&rule)
+    }
+
+    #[test]
+    fn sockets_that_reach_nobody_are_expected_to_be_denied() {
+        assert!(denied(&["read", "socket"], &["open"]));
+        assert!(!denied(&["read"], &["open"]));
+        assert!(
+            !denied(&["socket"], &["connect-unix"]),
+            "somebody was reached"
+        );
     }
 }

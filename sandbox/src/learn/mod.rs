@@ -27,6 +27,7 @@ mod volatile;
 pub use evidence::Evidence;
 pub use learned::{Learned, Question, Run};
 pub use merge::Conflict;
+pub use needs::is_making;
 pub use read::{Unreadable, read};
 pub use render::render;
 
@@ -129,8 +130,42 @@ pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
             learned.rules.insert((right, text), evidence);
         }
     }
+    if surroundings.level != Level::Tight {
+        read_what_is_written_and_listed(&mut learned);
+    }
     learned.add_rest(trace, surroundings.level);
     learned
+}
+
+/// A directory that is listed, and below which everything may be written, may be read: what a program makes there it finds by
+/// listing, and an engine that gives the right to list for a whole tree has no other way to give it.
+fn read_what_is_written_and_listed(learned: &mut Learned) {
+    let trees: Vec<_> = learned
+        .rules
+        .keys()
+        .filter(|(right, _)| *right == Right::Write)
+        .filter_map(|(_, text)| text.strip_suffix("/**").map(str::to_owned))
+        .filter(|directory| {
+            learned
+                .rules
+                .contains_key(&(Right::Read, directory.clone()))
+        })
+        .collect();
+    for directory in trees {
+        let inside = format!("{directory}/");
+        let mut all = Evidence::default();
+        learned.rules.retain(|(right, text), evidence| {
+            let covered =
+                *right == Right::Read && (*text == directory || text.starts_with(&inside));
+            if covered {
+                all.add(evidence);
+            }
+            !covered
+        });
+        learned
+            .rules
+            .insert((Right::Read, format!("{directory}/**")), all);
+    }
 }
 
 /// The shipped profiles to extend, with what they allow.
@@ -175,4 +210,32 @@ fn short(program: &Text) -> String {
         .chars()
         .filter(|character| !character.is_control() && !",;()".contains(*character))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_and_listed_is_read() {
+        let mut learned = Learned::default();
+        for (right, text) in [
+            (Right::Write, "${CWD}/**"),
+            (Right::Read, "${CWD}"),
+            (Right::Read, "${CWD}/x"),
+            (Right::Write, "/only/written/**"),
+            (Right::Read, "/only/read"),
+        ] {
+            let rule = (right, text.to_owned());
+            learned.rules.insert(rule, Evidence::default());
+        }
+        read_what_is_written_and_listed(&mut learned);
+        let read: Vec<_> = learned
+            .rules
+            .keys()
+            .filter(|(right, _)| *right == Right::Read)
+            .map(|(_, text)| text.as_str())
+            .collect();
+        assert_eq!(read, ["${CWD}/**", "/only/read"]);
+    }
 }

@@ -53,6 +53,12 @@ const MAKING: [&str; 8] = [
     "create", "mkdir", "mknod", "symlink", "link", "rename", "unlink", "rmdir",
 ];
 
+/// Whether a directory's entry comes or goes by it.
+#[must_use]
+pub fn is_making(what: &str) -> bool {
+    MAKING.contains(&what)
+}
+
 /// What `trace` needs, by path.
 pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
     let mut needs: BTreeMap<Vec<u8>, Need> = BTreeMap::new();
@@ -70,7 +76,7 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
             }
             let need = needs.entry(path.bytes().to_vec()).or_default();
             need.add(rights, &evidence);
-            need.made |= MAKING.contains(&record.what.as_str());
+            need.made |= is_making(&record.what);
         }
     }
     join_names(trace, &mut needs);

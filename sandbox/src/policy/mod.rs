@@ -88,6 +88,8 @@ pub struct FilePolicy {
     pub mode: Mode,
     /// Path to rights.
     pub automaton: Automaton,
+    /// Whether no rule denies a task to read what `/proc` tells of itself.
+    pub shows_own_tasks: bool,
 }
 
 /// Which system calls there are: what a fence closes it closes under either.

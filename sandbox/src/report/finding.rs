@@ -64,7 +64,7 @@ impl Finding {
 }
 
 /// Without control characters, which may steer a terminal or end a line.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
             let plain = !character.is_control();

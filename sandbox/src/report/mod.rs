@@ -6,6 +6,6 @@ mod finding;
 mod formats;
 mod page;
 
-pub use finding::{Finding, Findings};
+pub use finding::{Finding, Findings, printable};
 pub use formats::{Format, write};
 pub use page::{Judged, page};

@@ -3,12 +3,16 @@
 //! The page is one file without references to others, and what was recorded is text in it: the template escapes all of it, and
 //! its policy loads nothing.
 
+mod time;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::{Environment, Value, context, value::Serde};
-use ringfence_abi::network::{ICMP, ICMP6, TCP, UDP};
+use ringfence_abi::{
+    network::{ICMP, ICMP6, TCP, UDP},
+    rights::{EXEC, READ, WRITE},
+};
 use serde::Serialize;
 
 use super::{Finding, finding::printable};
@@ -16,8 +20,6 @@ use crate::trace::{Peer, Record, Text, Trace};
 
 /// The page, as a template.
 const PAGE: &str = include_str!("page.html");
-/// Slots of the time line.
-const SLOTS: usize = 120;
 
 /// What a run is held against.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ pub struct Judged<'a> {
 /// If the template cannot be filled, with the reason.
 pub fn page(trace: &Trace, judged: &Judged<'_>) -> Result<String, String> {
     let words: Vec<_> = trace.facts.command.iter().map(Text::to_string).collect();
-    let (bars, highest, span) = bars(&trace.records);
+    let time = time::line(&trace.records);
     let end = &trace.end;
     let lost: Vec<_> = end
         .lost
@@ -62,10 +64,8 @@ pub fn page(trace: &Trace, judged: &Judged<'_>) -> Result<String, String> {
             files => Value::from(Serde(tree::files(&trace.records))),
             network => Value::from(Serde(network(&trace.records))),
             names => Value::from(Serde(&end.names)),
-            span => span,
-            slots => SLOTS,
-            bars => Value::from(Serde(&bars)),
-            highest => highest,
+            time => Value::from(Serde(&time)),
+            totals => Value::from(Serde(&totals(&trace.records))),
             judged => judged.by,
             findings => Value::from(Serde(judged.findings)),
             privileges => Value::from(Serde(&privileges)),
@@ -79,35 +79,48 @@ fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
+/// A host, and what was done with it.
+#[derive(Serialize)]
+struct Host {
+    name: String,
+    times: u64,
+    lines: Vec<Line>,
+}
+
 /// One line about a peer.
 #[derive(Serialize)]
 struct Line {
-    host: String,
     what: String,
     address: String,
     program: String,
     times: u64,
 }
 
-/// By host, the names before the addresses.
-fn network(records: &[Record]) -> Vec<Line> {
-    let line = |record: &Record| {
-        let peer = record.peer.as_ref()?;
+/// By host: its names, or its address.
+fn network(records: &[Record]) -> Vec<Host> {
+    let mut hosts: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+    for record in records {
+        let Some(peer) = &record.peer else {
+            continue;
+        };
         let names: Vec<_> = peer.names.iter().map(String::as_str).collect();
-        Some(Line {
-            host: match names.is_empty() {
-                true => peer.address.to_string(),
-                false => names.join(", "),
-            },
+        let name = match names.is_empty() {
+            true => peer.address.to_string(),
+            false => names.join(", "),
+        };
+        hosts.entry(name).or_default().push(Line {
             what: record.what.clone(),
             address: address(peer),
             program: tree::program(record),
             times: record.count,
-        })
+        });
+    }
+    let host = |(name, mut lines): (String, Vec<Line>)| {
+        lines.sort_by(|one, other| (&one.address, &one.what).cmp(&(&other.address, &other.what)));
+        let times = lines.iter().map(|line| line.times).sum();
+        Host { name, times, lines }
     };
-    let mut lines: Vec<_> = records.iter().filter_map(line).collect();
-    lines.sort_by(|one, other| (&one.host, &one.address).cmp(&(&other.host, &other.address)));
-    lines
+    hosts.into_iter().map(host).collect()
 }
 
 fn address(peer: &Peer) -> String {
@@ -120,49 +133,33 @@ fn address(peer: &Peer) -> String {
     }
 }
 
-/// One slot of the time line.
-#[derive(Serialize)]
-struct Bar {
-    at: usize,
-    /// Of 100.
-    height: usize,
-    acts: usize,
-    after: String,
+/// How many different things were used.
+#[derive(Default, Serialize)]
+struct Totals {
+    programs: usize,
+    read: usize,
+    written: usize,
+    executed: usize,
+    hosts: usize,
 }
 
-/// The bars, the highest one's acts, and the time that all of them take.
-fn bars(records: &[Record]) -> (Vec<Bar>, usize, String) {
-    let times = || records.iter().map(|record| record.first);
-    let (Some(first), Some(last)) = (times().min(), times().max()) else {
-        return (Vec::new(), 0, seconds(0));
+fn totals(records: &[Record]) -> Totals {
+    let with = |right: u8| {
+        let of = records.iter().filter(|record| record.rights.0 & right != 0);
+        let paths: BTreeSet<_> = of
+            .flat_map(|record| [&record.path, &record.other])
+            .flatten()
+            .collect();
+        paths.len()
     };
-    let slot = (last - first) / SLOTS as u64 + 1;
-    let mut acts = [0; SLOTS];
-    for time in times() {
-        let at = usize::try_from((time - first) / slot).unwrap_or(SLOTS - 1);
-        acts[at.min(SLOTS - 1)] += 1;
+    let programs: BTreeSet<_> = records.iter().map(|record| &record.program).collect();
+    Totals {
+        programs: programs.len(),
+        read: with(READ),
+        written: with(WRITE),
+        executed: with(EXEC),
+        hosts: network(records).len(),
     }
-    let highest = acts.iter().copied().max().unwrap_or(0);
-    let bar = |(at, &acts): (usize, &usize)| Bar {
-        at,
-        height: (acts * 100).div_ceil(highest.max(1)),
-        acts,
-        after: seconds(slot * at as u64),
-    };
-    let bars = acts
-        .iter()
-        .enumerate()
-        .filter(|(_, acts)| **acts != 0)
-        .map(bar);
-    (bars.collect(), highest, seconds(last - first))
-}
-
-fn seconds(nanoseconds: u64) -> String {
-    format!(
-        "{}.{:03} s",
-        nanoseconds / 1_000_000_000,
-        nanoseconds / 1_000_000 % 1000
-    )
 }
 
 #[cfg(test)]

@@ -89,6 +89,15 @@ const CLIENTS: [Need; 5] = [
     need(&["go"], "golang-go"),
     need(&["javac"], "default-jdk-headless"),
 ];
+/// Programs that are learned and enforced, and tools that are to take what is made of it; on this host only.
+const LEARNED: [Need; 6] = [
+    need(&["apparmor_parser"], "apparmor"),
+    need(&["chromium"], "chromium"),
+    need(&["nginx"], "nginx-light"),
+    need(&["pg_ctlcluster"], "postgresql"),
+    need(&["pytest-3"], "python3-pytest"),
+    need(&["redis-server"], "redis-server"),
+];
 /// What the tests of containers take, on this host and in machines, which see its files.
 const CONTAINERS: [Need; 7] = [
     need(&["runc"], "runc"),
@@ -124,6 +133,7 @@ pub(crate) fn verb(ask: &Ask) -> Result<ExitCode> {
         if is_root() {
             ensure(&CONTAINERS, true, "the tests of containers")?;
             ensure(&CLIENTS, true, "the tests of names")?;
+            ensure(&LEARNED, true, "the tests of learned programs")?;
         }
         let (tally, object) = object(floors.contains(&Floor::Ebpf));
         tallies.extend(tally);

@@ -5,8 +5,9 @@ mod compare;
 pub(super) use compare::new as findings;
 
 use std::{
+    env,
     ffi::OsString,
-    fs,
+    fs::{self, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -23,6 +24,8 @@ use crate::{
 
 /// The exit code for new behaviour.
 pub const NEW: u8 = 1;
+/// The variable that names the file which GitHub shows as a step's summary.
+const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -109,6 +112,15 @@ pub fn check(
 
 fn tell(options: &Options, findings: &Findings, out: &mut dyn Write) -> Result<(), Failure> {
     let text = report::write(findings, options.format).map_err(Failure::Argument)?;
+    if options.format == Format::Github
+        && let Some(path) = env::var_os(STEP_SUMMARY).map(PathBuf::from)
+    {
+        let table = report::write(findings, Format::Markdown).map_err(Failure::Argument)?;
+        // Other steps' words stay.
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        file.and_then(|mut file| file.write_all(table.as_bytes()))
+            .map_err(|source| failed(&path, source))?;
+    }
     match &options.output {
         Some(path) => fs::write(path, text).map_err(|source| failed(path, source)),
         None => out

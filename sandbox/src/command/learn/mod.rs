@@ -1,6 +1,7 @@
 //! `ringfence learn`: runs a command as it is, records what it does, and writes the profile that allows just that.
 
 mod file;
+mod keep;
 mod lookup;
 mod observe;
 mod progress;
@@ -97,7 +98,11 @@ pub fn learn(
                 source,
             })?,
     }
-    let told = summary(&seen, &learned, options);
+    let not_kept = match output {
+        Some(path) => keep::not_kept(&seen, path)?,
+        None => Vec::new(),
+    };
+    let told = summary(&seen, &learned, options, &not_kept);
     // Where stderr is gone, the profile is there all the same.
     stderr.write_all(told.as_bytes()).ok();
     Ok(if lost { LOST } else { seen.trace.end.exit })
@@ -155,7 +160,12 @@ pub fn read_trace(path: &PathBuf) -> Result<Trace, Failure> {
 }
 
 /// What the profile came to, what it asks, and what was lost.
-fn summary(seen: &Observation, learned: &Learned, options: &Options) -> String {
+fn summary(
+    seen: &Observation,
+    learned: &Learned,
+    options: &Options,
+    not_kept: &[String],
+) -> String {
     let mut text = String::new();
     let mut say = |line: std::fmt::Arguments<'_>| {
         writeln!(text, "ringfence: {line}").expect("a string takes everything");
@@ -184,7 +194,7 @@ fn summary(seen: &Observation, learned: &Learned, options: &Options) -> String {
             "the recording is not whole: {count} acts {reason}"
         ));
     }
-    for note in &seen.notes {
+    for note in seen.notes.iter().chain(not_kept) {
         say(format_args!("{note}"));
     }
     text

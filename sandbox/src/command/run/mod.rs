@@ -82,7 +82,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let events = narrator::open(options)?;
     let prepared = prepare::prepare(options, &place)?;
     if let Some(trial) = trial {
-        probe.namespaces = trial.end()?;
+        trial.end(&mut probe)?;
     }
     let request = prepare::request(options, &place);
     let plan = Plan::new(&request, &prepared.policy, enforcer.engine(), &probe)?;

@@ -1,6 +1,10 @@
 //! A system call that failed behind the fallback engine: whether that was the fence, and on which path.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
 use ringfence_abi::event::operation;
 
@@ -29,6 +33,7 @@ pub(in crate::command) fn resolved_by(
     }
     let base = event.other.take().unwrap_or_default();
     let passed = Path::new(OsStr::from_bytes(&base)).join(OsStr::from_bytes(&event.path));
+    let passed = by_number(&passed, &event);
     event.path = if is_about_the_name(event.operation) {
         with_parent_followed(&passed, look)
     } else {
@@ -39,6 +44,18 @@ pub(in crate::command) fn resolved_by(
         event.cause = Cause::Other;
     }
     event
+}
+
+/// `/proc/self` is another for each task: the path as it was for the one that passed it.
+fn by_number(path: &Path, event: &Event) -> PathBuf {
+    let own = ["/proc/self", "/proc/thread-self"];
+    let rest = own.iter().find_map(|own| path.strip_prefix(own).ok());
+    match (rest, event.chain.first()) {
+        (Some(rest), Some(task)) if !rest.as_os_str().is_empty() => {
+            Path::new("/proc").join(task.pid.to_string()).join(rest)
+        }
+        _ => path.to_path_buf(),
+    }
 }
 
 /// Whether the operation is about a directory's entry, which may be a link, and not about what a link leads to.

@@ -17,6 +17,8 @@ pub(super) struct Found {
     pub(super) grants: Vec<Grant>,
     /// What to mount; `None` if it would be too many places.
     pub(super) mounts: Option<MountPlan>,
+    /// What the mounts hide.
+    pub(super) hidden: Vec<PathBuf>,
     /// Where and how this is not what the policy says.
     pub(super) gaps: Gaps,
 }

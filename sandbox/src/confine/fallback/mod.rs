@@ -7,7 +7,9 @@
 mod carve;
 mod found;
 mod interfaces;
+mod kept;
 pub(super) mod mounts;
+mod own_proc;
 mod ports;
 mod reach;
 mod ruleset;
@@ -16,6 +18,7 @@ mod walk;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use ringfence_abi::rights::READ;
 use ringfence_abi::surface::IPC;
 
 use super::error::Error;
@@ -24,7 +27,9 @@ use super::probe::{Namespaces, Probe};
 use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
 use found::Grant;
+pub use kept::{Act, Kept};
 use mounts::MountPlan;
+pub(super) use own_proc::OwnProc;
 pub(super) use ports::Ports;
 pub(super) use ruleset::Domain;
 
@@ -33,6 +38,8 @@ pub(super) use ruleset::Domain;
 pub const NOT_STOPPED: &[&str] = &[
     "where a symbolic link leads can be read, of any link that mode bits let the user reach",
     "inotify tells of changes in any directory that mode bits let the user read",
+    "where a profile lets tasks read something of themselves in /proc and denies nothing there, root's read all that stands there of \
+     them and of other tasks of the fence",
 ];
 
 /// What the fallback engine makes of a policy on this machine.
@@ -50,6 +57,8 @@ pub(super) struct Derived {
     pub(super) own_ipc: bool,
     /// Whether mounts were left out because there would be too many.
     pub(super) too_many_mounts: bool,
+    /// Whether tasks can read of themselves in `/proc`, by `self` and `thread-self`.
+    pub(super) own_proc: bool,
     /// What the ruleset lists, for who builds it elsewhere.
     grants: Vec<Grant>,
 }
@@ -90,6 +99,7 @@ pub(super) fn derive_among(
         gaps: None,
         own_ipc,
         too_many_mounts: false,
+        own_proc: false,
         grants: Vec::new(),
     };
     if probe.landlock_abi == 0 && files {
@@ -101,9 +111,17 @@ pub(super) fn derive_among(
             let found = walk::walk(&policy.files.automaton, possible, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
+            let own_proc = own_proc(policy, probe).filter(|_| derived.mounts.is_some());
             derived.gaps = Some(found.gaps);
             derived.grants = found.grants;
-            ruleset::build(probe.landlock_abi, policy.kernel, &derived.grants, ports)?
+            let own_root = own_proc.as_ref().map(OwnProc::root);
+            let (abi, surfaces) = (probe.landlock_abi, policy.kernel);
+            let ruleset = ruleset::build(abi, surfaces, &derived.grants, ports, own_root)?;
+            if let (Some(plan), Some(own_proc)) = (&mut derived.mounts, own_proc) {
+                plan.show_own(own_proc);
+                derived.own_proc = true;
+            }
+            ruleset
         } else {
             ruleset::without_files(probe.landlock_abi, policy.kernel, ports)?
         });
@@ -112,6 +130,16 @@ pub(super) fn derive_among(
         interfaces::close(plan, policy.kernel, &mounts()?)?;
     }
     Ok(derived)
+}
+
+/// A process file system of the fence's own, if the policy lets tasks read something of themselves, and here one can be had.
+fn own_proc(policy: &Policy, probe: &Probe) -> Option<OwnProc> {
+    let automaton = &policy.files.automaton;
+    // Where all of /proc may be read, nothing has to be done; where the place may be, it is not to be covered.
+    let wanted = automaton.below(b"/proc/1") & READ != 0
+        && automaton.below(own_proc::PLACE.as_bytes()) & READ == 0
+        && policy.files.shows_own_tasks;
+    (wanted && probe.own_proc).then(OwnProc::new)?.ok()
 }
 
 /// Whether this Landlock judges connections to Unix sockets by path: from ABI 9 on.

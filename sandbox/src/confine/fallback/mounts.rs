@@ -10,12 +10,14 @@ use std::fmt;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::own_proc::OwnProc;
 use crate::confine::act::check;
 
 // include/uapi/linux/mount.h
-const RDONLY: u64 = 1;
-const NODEV: u64 = 4;
-const NOEXEC: u64 = 8;
+pub(super) const RDONLY: u64 = 1;
+pub(super) const NOSUID: u64 = 2;
+pub(super) const NODEV: u64 = 4;
+pub(super) const NOEXEC: u64 = 8;
 const OPEN_TREE_CLONE: c_int = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
 /// No clone in this slot.
@@ -37,6 +39,7 @@ pub(crate) struct MountPlan {
     places: Vec<Place>,
     hidden: Vec<Hidden>,
     frozen: Vec<CString>,
+    own_proc: Option<OwnProc>,
 }
 
 #[derive(Debug)]
@@ -80,6 +83,7 @@ impl MountPlan {
             places: Vec::new(),
             hidden: Vec::new(),
             frozen: Vec::new(),
+            own_proc: None,
         }
     }
 
@@ -130,6 +134,11 @@ impl MountPlan {
         self.push(path, true, false, Need::IfPresent);
     }
 
+    /// Lets tasks of the fence look at themselves.
+    pub(crate) fn show_own(&mut self, own_proc: OwnProc) {
+        self.own_proc = Some(own_proc);
+    }
+
     /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.
     pub(crate) fn enter(&self) -> Result<(), c_int> {
         for place in &self.places {
@@ -163,7 +172,10 @@ impl MountPlan {
                 Err(errno) => return Err(errno),
             }
         }
-        Ok(())
+        match &self.own_proc {
+            Some(own_proc) => own_proc.attach(),
+            None => Ok(()),
+        }
     }
 
     fn cover(&self) -> Result<(), c_int> {
@@ -207,6 +219,9 @@ impl fmt::Display for MountPlan {
         for path in &self.frozen {
             write!(out, ", {} ro", path.to_string_lossy())?;
         }
+        if self.own_proc.is_some() {
+            write!(out, ", /proc/self of its own")?;
+        }
         Ok(())
     }
 }
@@ -226,14 +241,19 @@ const fn words(set: u64) -> &'static str {
 
 /// A detached copy of what is mounted at `path`; [`NONE`] if there is nothing any more, which denies more, not less.
 fn clone(path: &CStr) -> Result<i32, c_int> {
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW;
-    // SAFETY: a C string that the plan owns, and flags.
-    let clone = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    match check(clone) {
-        Ok(()) => Ok(i32::try_from(clone).unwrap_or(NONE)),
+    match clone_at(libc::AT_FDCWD, path) {
         Err(libc::ENOENT | libc::ENOTDIR) => Ok(NONE),
-        Err(errno) => Err(errno),
+        other => other,
     }
+}
+
+/// The same of a path below a descriptor, of which there has to be something.
+pub(super) fn clone_at(directory: i32, path: &CStr) -> Result<i32, c_int> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: a C string that the caller owns, and flags.
+    let clone = unsafe { libc::syscall(libc::SYS_open_tree, directory, path.as_ptr(), flags) };
+    check(clone)?;
+    Ok(i32::try_from(clone).unwrap_or(NONE))
 }
 
 /// Adds flags to a mount, and takes it out of every peer group.
@@ -257,7 +277,7 @@ fn set(at: i32, path: *const libc::c_char, flags: c_int, set: u64) -> Result<(),
     })
 }
 
-fn attach(clone: i32, path: &CString) -> Result<(), c_int> {
+pub(super) fn attach(clone: i32, path: &CStr) -> Result<(), c_int> {
     // SAFETY: C strings that live for ever and that the plan owns, a descriptor and flags.
     check(unsafe {
         libc::syscall(
@@ -289,30 +309,51 @@ fn closed_file() -> Result<i32, c_int> {
 
 /// A detached mount of an empty directory that stays empty, and that nobody may enter or list: denied, not gone.
 fn empty() -> Result<i32, c_int> {
-    const CREATE: c_int = 6;
+    new(c"tmpfs", &[(c"mode", c"0")], RDONLY | NOEXEC)
+}
+
+/// A detached mount of a new file system.
+pub(super) fn new(kind: &CStr, options: &[(&CStr, &CStr)], flags: u64) -> Result<i32, c_int> {
+    const CLOSE_ON_EXEC: c_int = 1;
     const FSCONFIG_SET_STRING: c_int = 1;
-    // SAFETY: a C string that lives for ever, and flags (1: close on exec).
-    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 1) };
+    const FSCONFIG_CMD_CREATE: c_int = 6;
+    // SAFETY: a C string that the caller owns, and flags.
+    let context = unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOSE_ON_EXEC) };
     check(context)?;
-    // SAFETY: C strings that live for ever.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_fsconfig,
-            context,
-            FSCONFIG_SET_STRING,
-            c"mode".as_ptr(),
-            c"0".as_ptr(),
-            0,
-        )
-    })?;
-    let none = std::ptr::null::<libc::c_void>();
-    // SAFETY: a command without arguments.
-    check(unsafe { libc::syscall(libc::SYS_fsconfig, context, CREATE, none, none, 0) })?;
-    // SAFETY: numbers only; the attributes of fsmount are those of mount_setattr.
-    let mount = unsafe { libc::syscall(libc::SYS_fsmount, context, 1, RDONLY | NOEXEC) };
-    check(mount)?;
+    let made = (|| {
+        for (key, value) in options {
+            let (key, value) = (key.as_ptr(), value.as_ptr());
+            // SAFETY: C strings that the caller owns.
+            check(unsafe {
+                libc::syscall(
+                    libc::SYS_fsconfig,
+                    context,
+                    FSCONFIG_SET_STRING,
+                    key,
+                    value,
+                    0,
+                )
+            })?;
+        }
+        let none = std::ptr::null::<libc::c_void>();
+        // SAFETY: a command without arguments.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_fsconfig,
+                context,
+                FSCONFIG_CMD_CREATE,
+                none,
+                none,
+                0,
+            )
+        })?;
+        // SAFETY: numbers only; the attributes of fsmount are those of mount_setattr.
+        let mount = unsafe { libc::syscall(libc::SYS_fsmount, context, CLOSE_ON_EXEC, flags) };
+        check(mount)?;
+        Ok(i32::try_from(mount).unwrap_or(NONE))
+    })();
     let context = i32::try_from(context).unwrap_or(NONE);
     // SAFETY: a descriptor that was opened above.
     unsafe { libc::close(context) };
-    Ok(i32::try_from(mount).unwrap_or(NONE))
+    made
 }

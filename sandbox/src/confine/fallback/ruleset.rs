@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -38,6 +38,7 @@ pub(super) fn build(
     surfaces: Surfaces,
     grants: &[Grant],
     ports: Option<&Ports>,
+    own_proc: Option<BorrowedFd<'_>>,
 ) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
     let mut ruleset = create(version, surfaces, AccessFs::from_all(version), ports)?;
@@ -55,6 +56,12 @@ pub(super) fn build(
             .add_rule(PathBeneath::new(file, access))
             .map_err(|source| Error::Ruleset { source })?;
         paths += 1;
+    }
+    if let Some(root) = own_proc {
+        let access = AccessFs::ReadFile | AccessFs::ReadDir;
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(root, access))
+            .map_err(|source| Error::Ruleset { source })?;
     }
     Ok((descriptor(ruleset)?, paths))
 }

@@ -28,7 +28,7 @@ const MOST_TIME: Duration = Duration::from_secs(10);
 /// Most places to mount: each takes a descriptor for a moment.
 const MOST_MOUNTS: usize = 512;
 /// Most directories to hide so that the ones around them can be listed.
-const MOST_HIDDEN: usize = 256;
+const MOST_HIDDEN: usize = 2048;
 
 /// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
 /// have no right at all by a mount; one that `stay` is in is not hidden.
@@ -66,6 +66,14 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     } else if let Some(grant) = walk.listed.pop() {
         walk.gaps.unlisted.get_or_insert(grant.path);
     }
+    let covered = walk
+        .hidden
+        .iter()
+        .chain(walk.carved.iter().map(|(path, _)| path));
+    let covered = covered
+        .filter(|_| fits)
+        .map(|path| OsStr::from_bytes(path.to_bytes()).into())
+        .collect();
     let mounts = fits.then(|| {
         let mut plan = MountPlan::new(root.writable, root.executable);
         for path in walk.hidden {
@@ -82,6 +90,7 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     Ok(Found {
         grants: walk.grants,
         mounts,
+        hidden: covered,
         gaps: walk.gaps,
     })
 }
@@ -256,18 +265,18 @@ impl Walk<'_> {
             };
             names.into_iter().map(look).collect::<Vec<_>>()
         });
-        if names.is_none() {
+        let is_there = |(.., kind): &(_, _, Option<fs::FileType>)| kind.is_some();
+        if !names.as_ref().is_some_and(|names| names.iter().all(is_there)) {
             self.note_later(path, missing);
         }
         if let Some(names) = names
-            && (!every || names.iter().any(|(.., kind)| kind.is_none()))
+            && !every
         {
             // Not all of the directory was looked at.
             summary.private = true;
             for (child, name, kind) in names {
-                match kind {
-                    Some(kind) => summary.add(self.child(&child, &name, inside, kind, here)?),
-                    None => self.note_later(path, missing),
+                if let Some(kind) = kind {
+                    summary.add(self.child(&child, &name, inside, kind, here)?);
                 }
             }
             return Ok(summary);

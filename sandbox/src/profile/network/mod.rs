@@ -114,7 +114,7 @@ impl NetworkRule {
         let about = match kind(right, text.as_bytes()) {
             Kind::Peer => About::Peer(Peer::parse(right, text).map_err(fault)?),
             Kind::Abstract => {
-                let patterns = abstract_names(text.as_bytes()).map_err(fault)?;
+                let patterns = abstract_names(right, text.as_bytes()).map_err(fault)?;
                 let rule = Rule::new(file_right(right), text.as_bytes(), patterns, origin.clone());
                 About::Abstract(rule)
             }
@@ -146,7 +146,7 @@ impl NetworkRule {
                 About::Peer(Peer::parse(right, &argument.to_string_lossy()).map_err(fault)?)
             }
             Kind::Abstract => {
-                let patterns = abstract_names(text).map_err(fault)?;
+                let patterns = abstract_names(right, text).map_err(fault)?;
                 About::Abstract(Rule::new(
                     file_right(right),
                     text,
@@ -226,7 +226,11 @@ const fn file_right(right: NetworkRight) -> Right {
 }
 
 /// The patterns behind the `@` of `text`.
-fn abstract_names(text: &[u8]) -> Result<Vec<Pattern>, PatternFault> {
+fn abstract_names(right: NetworkRight, text: &[u8]) -> Result<Vec<Pattern>, PatternFault> {
+    // The name of nobody: there is no such socket to reach, but one that reaches nobody is made.
+    if right == NetworkRight::Deny && text == b"@" {
+        return Ok(vec![Pattern { tokens: Vec::new() }]);
+    }
     let shifted = |mut fault: PatternFault| {
         fault.at = fault.at.start + 1..fault.at.end + 1;
         fault

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ringfence_abi::rights::{EXEC, WRITE};
 use serde::Serialize;
 
 use super::printable;
 use crate::trace::Record;
+
+/// Kinds of acts, by the letter that the page's style knows: reading, writing, executing, and what has no path.
+pub(super) const CLASSES: [&str; 4] = ["r", "w", "x", "n"];
 
 /// A program, what it did, and whom it executed.
 #[derive(Serialize)]
@@ -14,6 +18,8 @@ pub(super) struct Program {
     acts: usize,
     times: u64,
     open: bool,
+    /// How many acts of each kind.
+    counts: Vec<(&'static str, usize)>,
     did: Vec<Did>,
     children: Vec<Program>,
 }
@@ -96,12 +102,21 @@ fn grow(
     }
     let own = acts.get(path).map(Vec::as_slice).unwrap_or_default();
     let executed = children.get(path).into_iter().flatten();
+    let of = |class: &&'static str| {
+        own.iter()
+            .filter(|record| self::class(record) == *class)
+            .count()
+    };
+    let counts = CLASSES.iter().map(|class| (*class, of(class)));
+    let mut did: Vec<_> = own.iter().map(|record| did(record)).collect();
+    did.sort_by(|one, other| (one.class, &one.subject).cmp(&(other.class, &other.subject)));
     Some(Program {
+        counts: counts.filter(|(_, count)| *count > 0).collect(),
         path: path.to_owned(),
         acts: own.len(),
         times: own.iter().map(|record| record.count).sum(),
         open: false,
-        did: own.iter().map(|record| did(record)).collect(),
+        did,
         children: executed
             .filter_map(|one| grow(one, acts, children, left))
             .collect(),
@@ -116,17 +131,21 @@ fn did(record: &Record) -> Did {
         subject.extend(names.map(str::to_owned));
         subject.push(super::address(peer));
     }
-    let class = match record.rights.0 {
-        rights if rights & ringfence_abi::rights::WRITE != 0 => "w",
-        rights if rights & ringfence_abi::rights::EXEC != 0 => "x",
-        0 => "n",
-        _ => "r",
-    };
     Did {
         what: record.what.clone(),
         subject: subject.join(", "),
-        class,
+        class: class(record),
         times: record.count,
+    }
+}
+
+/// Which of [`CLASSES`] an act is of.
+pub(super) fn class(record: &Record) -> &'static str {
+    match record.rights.0 {
+        rights if rights & WRITE != 0 => "w",
+        rights if rights & EXEC != 0 => "x",
+        0 => "n",
+        _ => "r",
     }
 }
 

@@ -88,3 +88,41 @@ fn a_listed_file_that_is_not_there_is_a_gap() {
         Some(place.path())
     );
 }
+
+#[test]
+fn a_directory_is_listed_although_something_named_in_it_is_not_there() {
+    let place = tempfile::tempdir().unwrap();
+    for name in ["closed", "seen"] {
+        fs::create_dir(place.path().join(name)).unwrap();
+    }
+    let rules = [
+        file(place.path(), READ),
+        tree(place.path().join("seen"), READ),
+        tree(place.path().join("later"), READ),
+    ];
+    let found = found(&rules);
+    assert_eq!(granted(&found, place.path()), Some(LIST));
+    assert!(found.gaps.unlisted.is_none(), "{:?}", found.gaps);
+    assert_eq!(found.hidden, [place.path().join("closed")]);
+    // What is not there cannot be granted, and is said.
+    assert_eq!(
+        found.gaps.later.get(&READ).map(PathBuf::as_path),
+        Some(place.path())
+    );
+}
+
+#[test]
+fn a_directory_with_a_partly_open_one_is_not_listed_although_something_is_not_there() {
+    let place = tempfile::tempdir().unwrap();
+    let inner = place.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("open"), "").unwrap();
+    let rules = [
+        file(place.path(), READ),
+        file(inner.join("open"), READ),
+        tree(place.path().join("later"), READ),
+    ];
+    let found = found(&rules);
+    assert_eq!(granted(&found, place.path()), None);
+    assert_eq!(found.gaps.unlisted.as_deref(), Some(place.path()));
+}

@@ -1,0 +1,184 @@
+//! Programs of real life go there and back: builds, test runners, servers, a database. What they do is alike on every kernel, and on
+//! an emulated processor it would take minutes.
+
+use std::process::Command;
+
+use super::Workshop;
+use crate::kit::{Need, Suite, Verdict};
+
+/// One program: what lies there before, the command that is learned and enforced, and one beside it that is denied.
+struct Trip {
+    name: &'static str,
+    needs: &'static [Need],
+    files: &'static [(&'static str, &'static str)],
+    /// Runs before the enforced run: what the first has made goes.
+    reset: &'static str,
+    command: &'static str,
+    beside: &'static str,
+}
+
+const TRIPS: &[Trip] = &[
+    Trip {
+        name: "learn::cargo_goes_there_and_back",
+        needs: &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("cargo"),
+        ],
+        files: &[
+            (
+                "Cargo.toml",
+                "[package]\nname = \"small\"\nversion = \"0.1.0\"\nedition = \"2021\"\n",
+            ),
+            ("src/main.rs", "mod part;\nfn main() { part::say() }\n"),
+            ("src/part.rs", "pub fn say() { println!(\"built\") }\n"),
+        ],
+        reset: "rm -rf target",
+        command: "cargo build -q --offline && target/debug/small",
+        beside: "cargo build -q --offline --target-dir \"$HOME/elsewhere\"",
+    },
+    Trip {
+        name: "learn::pytest_goes_there_and_back",
+        needs: &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("pytest-3"),
+        ],
+        files: &[(
+            "test_a.py",
+            "def test_a(tmp_path):\n    (tmp_path / 'x').write_text('built')\n    print((tmp_path / 'x').read_text())\n",
+        )],
+        reset: "rm -rf .pytest_cache __pycache__",
+        command: "pytest-3 -q -s",
+        beside: "pytest-3 -q -s --basetemp=\"$HOME/elsewhere\"",
+    },
+    Trip {
+        name: "learn::nginx_goes_there_and_back",
+        needs: &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("nginx"),
+            Need::Program("curl"),
+            Need::Program("unshare"),
+        ],
+        files: &[
+            ("html/index.html", "built\n"),
+            ("html/other.html", "beside\n"),
+            (
+                "nginx.conf",
+                "daemon off; error_log stderr; pid nginx.pid; worker_processes 2; events { }\nhttp { access_log off; \
+                 client_body_temp_path t; proxy_temp_path t; fastcgi_temp_path t; uwsgi_temp_path t; scgi_temp_path t;\n\
+                 server { listen 127.0.0.1:8099; root html; } }\n",
+            ),
+            (
+                "serve.sh",
+                "nginx -p . -c nginx.conf & server=$!\n\
+                 curl -sS --retry 40 --retry-delay 1 --retry-all-errors http://127.0.0.1:8099/; answer=$?\n\
+                 kill $server; wait; exit $answer\n",
+            ),
+        ],
+        reset: "",
+        command: "sh serve.sh",
+        beside: "cp /etc/fstab html/fstab",
+    },
+    Trip {
+        name: "learn::redis_goes_there_and_back",
+        needs: &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("redis-server"),
+            Need::Program("unshare"),
+        ],
+        files: &[(
+            "serve.sh",
+            "redis-server --port 7799 --bind 127.0.0.1 --save '' --daemonize no >redis.log & \n\
+             until redis-cli -p 7799 set key built 2>/dev/null >&2; do sleep 0.1; done\n\
+             redis-cli -p 7799 get key; redis-cli -p 7799 save; redis-cli -p 7799 shutdown nosave; wait\n",
+        )],
+        reset: "rm -f dump.rdb redis.log",
+        command: "sh serve.sh",
+        beside: "redis-server --port 7798 --bind 127.0.0.1 --save ''",
+    },
+    Trip {
+        name: "learn::everyday_tools_go_there_and_back",
+        needs: &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("perl"),
+        ],
+        files: &[("d/f", "built\n")],
+        reset: "rm -rf k k.pub d.tgz",
+        // Each of them asks for the name of a user, and so makes a socket; none of them reaches anybody.
+        command: "set -e; tar czf d.tgz d; tar xzOf d.tgz; id -un; ls -l /usr/share >list; \
+                  perl -e 'open F, q(</proc/self/status) or die; print scalar getpwuid $<'; ssh-keygen -q -t ed25519 -N '' -f k",
+        beside: "tar czf d.tgz /etc/ssh",
+    },
+];
+
+/// What this subject promises.
+pub(super) fn register(suite: &mut Suite) {
+    for trip in TRIPS {
+        suite.test(trip.name, trip.needs, || there_and_back(trip));
+    }
+    suite.test(
+        "learn::postgres_goes_there_and_back",
+        &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("unshare"),
+            Need::Program("setpriv"),
+            Need::Program("pg_ctlcluster"),
+        ],
+        || there_and_back(&POSTGRES),
+    );
+}
+
+/// As a user of its own, which it insists on, and by TCP: one engine closes Unix sockets.
+const POSTGRES: Trip = Trip {
+    name: "learn::postgres_goes_there_and_back",
+    needs: &[],
+    files: &[(
+        "serve.sh",
+        "set -e; PATH=$PATH:$(echo /usr/lib/postgresql/*/bin); initdb -D data -U bench -A trust --no-sync >log\n\
+         pg_ctl -D data -w -l server.log -o \"-c listen_addresses=127.0.0.1 -c port=7797 -c unix_socket_directories=''\" start >>log\n\
+         pgbench -h 127.0.0.1 -p 7797 -U bench -i -q postgres >>log 2>&1\n\
+         pgbench -h 127.0.0.1 -p 7797 -U bench -c 2 -t 20 postgres | grep processed\n\
+         pg_ctl -D data -w stop >>log; echo built\n",
+    )],
+    reset: "rm -rf data log server.log; chmod 755 .; chown -R 65534:65534 .",
+    command: "setpriv --reuid 65534 --regid 65534 --clear-groups sh serve.sh",
+    beside: "setpriv --reuid 65533 --regid 65533 --clear-groups cat /etc/fstab",
+};
+
+fn there_and_back(trip: &Trip) -> Verdict {
+    let shop = Workshop::new()?;
+    for (name, text) in trip.files {
+        shop.work.file(name, text)?;
+    }
+    let command = ["sh", "-c", trip.command];
+    reset(&shop, trip)?;
+    shop.learn(&[], &command)?.says("built")?;
+    reset(&shop, trip)?;
+    shop.works(&command)?.says("built")?;
+    reset(&shop, trip)?;
+    let (finished, _) = shop.enforce(&["sh", "-c", trip.beside])?;
+    finished.fails()?.complains("ringfence: denied")?;
+    Ok(())
+}
+
+fn reset(shop: &Workshop, trip: &Trip) -> Verdict {
+    let done = Command::new("sh")
+        .args(["-c", trip.reset])
+        .current_dir(shop.work.path())
+        .status()?;
+    match done.success() {
+        true => Ok(()),
+        false => Err(format!("`{}` failed", trip.reset).into()),
+    }
+}

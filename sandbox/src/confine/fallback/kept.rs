@@ -1,0 +1,170 @@
+//! Which acts a launch under this engine would let pass: what was derived, asked act by act.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use ringfence_abi::rights::{READ, WRITE};
+use ringfence_abi::surface::KERNEL_FILES;
+
+use super::carve::Unmade;
+use super::found::{Found, LIST};
+use super::{judges_unix_sockets, own_proc, walk};
+use crate::confine::error::Error;
+use crate::confine::probe::{Namespaces, Probe};
+use crate::confine::standings;
+use crate::policy::Policy;
+
+/// An act that a policy allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Act<'a> {
+    /// On which path.
+    pub path: &'a Path,
+    /// With which rights ([`ringfence_abi::rights`]).
+    pub rights: u8,
+    /// Whether a directory was listed.
+    pub lists: bool,
+    /// Whether a name came or went.
+    pub makes: bool,
+}
+
+/// What the fallback engine lets pass under a policy.
+#[derive(Debug)]
+pub struct Kept {
+    rights: HashMap<PathBuf, u8>,
+    hidden: Vec<PathBuf>,
+    own_proc: bool,
+    kernel_files: bool,
+    unix_sockets: bool,
+}
+
+impl Kept {
+    /// Derives it as a launch in `directory` would.
+    ///
+    /// # Errors
+    /// If the engine cannot hold the policy at all.
+    pub fn new(policy: &Policy, probe: &Probe, directory: &Path) -> Result<Self, Error> {
+        let possible = !matches!(probe.namespaces, Namespaces::None { .. });
+        let Found { grants, hidden, .. } =
+            walk::walk(&policy.files.automaton, possible, directory)?;
+        let mut rights: HashMap<PathBuf, u8> = HashMap::new();
+        for grant in grants {
+            // Where not everything can be made, what is made may be what cannot.
+            let held = match grant.unmade {
+                Unmade::Nothing => grant.rights,
+                Unmade::Directories | Unmade::Anything => grant.rights & !WRITE,
+            };
+            *rights.entry(grant.path).or_default() |= held;
+        }
+        Ok(Self {
+            rights,
+            hidden,
+            own_proc: own_proc(policy, probe).is_some(),
+            kernel_files: policy.kernel.contains(KERNEL_FILES),
+            unix_sockets: judges_unix_sockets(probe.landlock_abi)
+                || standings::tolerates_unix_sockets(policy),
+        })
+    }
+
+    /// Whether Unix sockets can be made.
+    #[must_use]
+    pub fn unix_sockets(&self) -> bool {
+        self.unix_sockets
+    }
+
+    /// Whether an act that the policy allows passes.
+    #[must_use]
+    pub fn passes(&self, act: Act<'_>) -> bool {
+        let mut needed = act.rights;
+        if let Ok(inside) = act.path.strip_prefix("/proc")
+            && let Some(first) = inside.components().next()
+        {
+            if needed & WRITE != 0 && !self.kernel_files {
+                return false;
+            }
+            let name = first.as_os_str().as_bytes();
+            if self.own_proc && !name.is_empty() && name.iter().all(u8::is_ascii_digit) {
+                return true;
+            }
+        }
+        if act.lists {
+            needed = needed & !READ | LIST;
+        }
+        if self
+            .hidden
+            .iter()
+            .any(|hidden| act.path.starts_with(hidden))
+        {
+            return false;
+        }
+        // A name that comes or goes is its directory's; what it has itself was listed for what is there now.
+        let own = self.rights.get(act.path).filter(|_| !act.makes);
+        let above = act.path.ancestors().skip(1);
+        let held = above
+            .filter_map(|directory| self.rights.get(directory))
+            .chain(own)
+            .fold(0, |held, rights| held | rights);
+        needed & !held == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn act(path: &str, rights: u8) -> Act<'_> {
+        Act {
+            path: Path::new(path),
+            rights,
+            lists: false,
+            makes: false,
+        }
+    }
+
+    fn kept(rights: &[(&str, u8)], own_proc: bool) -> Kept {
+        let rights = rights.iter().map(|&(path, rights)| (path.into(), rights));
+        Kept {
+            rights: rights.collect(),
+            hidden: vec!["/a/hidden".into()],
+            own_proc,
+            kernel_files: false,
+            unix_sockets: false,
+        }
+    }
+
+    #[test]
+    fn what_a_directory_has_holds_for_all_below_but_what_is_hidden() {
+        let kept = kept(&[("/a", READ | LIST), ("/b/file", READ | WRITE)], false);
+        assert!(kept.passes(act("/a/x/y", READ)));
+        assert!(!kept.passes(act("/a/x/y", WRITE)));
+        assert!(!kept.passes(act("/a/hidden/y", READ)));
+        assert!(!kept.passes(act("/ab", READ)));
+        assert!(kept.passes(act("/b/file", WRITE)));
+    }
+
+    #[test]
+    fn a_name_that_comes_or_goes_needs_its_directory_and_listing_a_right_of_its_own() {
+        let kept = kept(&[("/a", READ), ("/b/file", WRITE), ("/c", WRITE)], false);
+        let makes = |path| Act {
+            makes: true,
+            ..act(path, WRITE)
+        };
+        assert!(!kept.passes(makes("/b/file")));
+        assert!(kept.passes(makes("/c/file")));
+        let lists = Act {
+            lists: true,
+            ..act("/a", READ)
+        };
+        assert!(!kept.passes(lists));
+    }
+
+    #[test]
+    fn of_processes_only_reading_oneself_passes() {
+        for own_proc in [false, true] {
+            let kept = kept(&[("/proc/cpuinfo", READ)], own_proc);
+            assert_eq!(kept.passes(act("/proc/12/maps", READ)), own_proc);
+            assert!(!kept.passes(act("/proc/12/oom_score_adj", WRITE)));
+            assert!(kept.passes(act("/proc/cpuinfo", READ)));
+        }
+    }
+}
