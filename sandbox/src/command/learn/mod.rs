@@ -99,7 +99,12 @@ pub fn learn(
             })?,
     }
     let not_kept = match output {
-        Some(path) => keep::not_kept(&seen, path)?,
+        // The profile is written, and good elsewhere.
+        Some(path) => keep::not_kept(&seen, path).unwrap_or_else(|failure| {
+            vec![format!(
+                "the fallback engine, which this machine has, cannot hold this profile: {failure}"
+            )]
+        }),
         None => Vec::new(),
     };
     let told = summary(&seen, &learned, options, &not_kept);
