@@ -13,7 +13,7 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("tar of 2,000 files", "tar -C @ -cf @/out.tar tree"),
     ("git status", "git -C @/tree status --short"),
     ("C build, -j2", "make -C @ -B -s -j2"),
-    ("python start", "python3 -c pass"),
+    ("python start", "/usr/bin/python3 -c pass"),
 ];
 
 /// Every program by every contestant.
@@ -67,7 +67,7 @@ fn prepare(place: &Path) {
 fn profile(place: &Path) -> PathBuf {
     let here = place.display();
     let text = format!(
-        "version = 1\nextends = [\"base\"]\n[files]\nread = [\"{here}/**\", \"/usr/**\", \"/etc/**\"]\n\
+        "version = 1\nextends = [\"base\"]\n[files]\nread = [\"{here}/**\", \"${{TMP}}/**\", \"/usr/**\", \"/etc/**\"]\n\
          write = [\"{here}/**\", \"${{TMP}}/**\"]\nexec = [\"/usr/**\"]\n"
     );
     let path = place.join("profile.toml");

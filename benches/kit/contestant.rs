@@ -67,6 +67,8 @@ impl Contestant {
     pub(crate) fn time(&self, words: &[OsString], directory: &Path) -> Result<f64, String> {
         let mut command = self.command(words);
         command.current_dir(directory).stdout(Stdio::null());
+        // Where each may read and write.
+        command.env("HOME", directory).env("TMPDIR", directory);
         let began = Instant::now();
         let output = command.output().map_err(|error| error.to_string())?;
         let took = began.elapsed().as_secs_f64() * 1e3;

@@ -36,8 +36,9 @@ pub(crate) fn with_results(page: &str, rows: &[Row], circumstances: &str) -> Res
 fn section(name: &str, rows: &[Row], circumstances: &str) -> String {
     let own: Vec<_> = rows.iter().filter(|row| row.section == name).collect();
     let contestants = distinct(own.iter().map(|row| row.contestant.as_str()));
+    let places = distinct(own.iter().map(|row| row.place.as_str())).join("; ");
     let mut text = format!(
-        "### {name}\n\n{circumstances}\n\n| | {} |\n",
+        "### {name}\n\n{places}, {circumstances}.\n\n| | {} |\n",
         contestants.join(" | ")
     );
     text.push_str(&format!("|---|{}\n", "---|".repeat(contestants.len())));
