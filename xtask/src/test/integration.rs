@@ -24,7 +24,7 @@ const PROCESSORS: u32 = 2;
 const WHOLE: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on [`WHOLE`]: where a processor is emulated, each takes minutes.
-const ALIKE: [&str; 17] = [
+const ALIKE: [&str; 21] = [
     "launch::",
     "learn::git_",
     "learn::python_",
@@ -33,11 +33,15 @@ const ALIKE: [&str; 17] = [
     "load::",
     "network::cgroup::",
     "oci::a_bundle_",
+    "oci::a_container_ends_",
     "oci::a_hook_",
+    "oci::a_life_",
+    "oci::a_profiles_limits_",
     "oci::containerd_",
     "oci::nothing_is_left_behind",
     "oci::podman_",
     "oci::the_answers_",
+    "oci::twenty_",
     "programs::",
     "resolver::",
     "terminal::",
