@@ -24,7 +24,8 @@ const PROCESSORS: u32 = 2;
 const WHOLE: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on [`WHOLE`]: where a processor is emulated, each takes minutes.
-const ALIKE: [&str; 17] = [
+const ALIKE: [&str; 20] = [
+    "faults::",
     "launch::",
     "learn::git_",
     "learn::python_",
@@ -39,7 +40,9 @@ const ALIKE: [&str; 17] = [
     "oci::podman_",
     "oci::the_answers_",
     "programs::",
+    "register::",
     "resolver::",
+    "soak::",
     "terminal::",
     "version::",
 ];
