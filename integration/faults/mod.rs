@@ -3,6 +3,7 @@
 
 mod kernel;
 mod place;
+mod soak;
 mod supervisor;
 
 use crate::kit::{Need, Suite, Verdict, told_by};
@@ -19,6 +20,7 @@ pub(crate) fn register(suite: &mut Suite) {
     supervisor::register(suite);
     place::register(suite);
     kernel::register(suite);
+    soak::register(suite);
 }
 
 /// For scripts of this subject: claims about a fence that stands, and about nothing being left.

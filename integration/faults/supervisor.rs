@@ -32,12 +32,12 @@ pub(super) fn register(suite: &mut Suite) {
 }
 
 const WARM: &str = "
-python3 -IS sweep.py 40
+python3 -IS sweep.py 30
 until_ nothing_is_left
 ";
 
 const COLD: &str = "
-python3 -IS sweep.py 12 cold
+python3 -IS sweep.py 10 cold
 until_ nothing_is_left
 $R unload
 [ -z \"$(find /run/ringfence/bpf -mindepth 1 -type d)\" ]

@@ -10,7 +10,7 @@ mount -t tmpfs none /run
 # Waits until a command succeeds.
 until_() {
     set +x
-    for _ in $(seq 600); do if "$@" > waited 2>&1; then set -x; return 0; fi; sleep 0.05; done
+    for _ in $(seq 2400); do if "$@" > waited 2>&1; then set -x; return 0; fi; sleep 0.05; done
     echo "never: $*" >&2; cat waited >&2; exit 1
 }
 # A claim in Python about what a file holds in JSON: `j` is the value, or the list of values, one a line.

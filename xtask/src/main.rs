@@ -6,6 +6,7 @@ mod packages;
 mod place;
 mod run;
 mod security;
+mod soak;
 mod test;
 mod tool;
 mod vm;
@@ -37,6 +38,8 @@ enum Verb {
     Run(run::Ask),
     /// Write docs/security.md from what the escape suite found on the floors that were run
     Security,
+    /// Run many fences for a long time, and say what grew and what was lost
+    Soak(soak::Ask),
     /// Run the benchmarks
     Bench(bench::Ask),
 }
@@ -57,6 +60,7 @@ fn act(verb: Verb) -> Result<ExitCode> {
         Verb::Vm(ask) => vm::verb(ask),
         Verb::Test(ask) => test::verb(&ask),
         Verb::Security => security::verb().map(|()| ExitCode::SUCCESS),
+        Verb::Soak(ask) => soak::verb(&ask).map(|()| ExitCode::SUCCESS),
         Verb::Bench(ask) => bench::verb(&ask).map(|()| ExitCode::SUCCESS),
         Verb::Run(ask) => run::verb(&ask).map(|never| match never {}),
     }

@@ -23,16 +23,22 @@ use tempfile::TempDir;
 use super::{cgroup::SETTLED, error::Error, user::User};
 
 const PREFIX: &str = "ringfence-";
+/// The command's user passes through it.
+const MODE: u32 = 0o711;
 const MARK: &str = "ringfence";
 const INSIDE: &str = "tmp";
 
 /// A directory that only the command's user may enter, removed with the value.
 #[derive(Debug)]
 pub struct Temporary {
-    path: PathBuf,
+    inside: Inside,
     _outside: TempDir,
     _lock: Flock<File>,
 }
+
+/// The command's part. It goes before the mark does, by which it would be found.
+#[derive(Debug)]
+struct Inside(PathBuf);
 
 impl Temporary {
     /// Makes one for `user`, the caller if `None`, and removes those that killed supervisors of the caller's have left.
@@ -54,20 +60,18 @@ impl Temporary {
     fn make(above: &Path, user: Option<&User>) -> io::Result<Self> {
         let outside = tempfile::Builder::new()
             .prefix(PREFIX)
-            // The command's user passes through it.
-            .permissions(fs::Permissions::from_mode(0o711))
+            .permissions(fs::Permissions::from_mode(MODE))
             .tempdir_in(above)?;
         let lock = lock(outside.path())?;
+        File::create_new(outside.path().join(MARK))?;
         let path = outside.path().join(INSIDE);
         fs::create_dir(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
         if let Some(user) = user {
             chown(&path, Some(user.uid), Some(user.gid))?;
         }
-        // Last: before, it may be anybody's.
-        File::create_new(outside.path().join(MARK))?;
         Ok(Self {
-            path,
+            inside: Inside(path),
             _outside: outside,
             _lock: lock,
         })
@@ -76,11 +80,18 @@ impl Temporary {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.inside.0
     }
 }
 
-/// Removes what is the caller's own, has the mark, is no link, and is held by nobody. What cannot be removed stays.
+impl Drop for Inside {
+    fn drop(&mut self) {
+        // What stays is collected by a later run.
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// Removes what is the caller's own, is no link, is held by nobody, and has the mark or nothing at all in it.
 fn collect(above: &Path) {
     let Ok(listing) = fs::read_dir(above) else {
         return;
@@ -90,22 +101,33 @@ fn collect(above: &Path) {
             .file_name()
             .as_encoded_bytes()
             .starts_with(PREFIX.as_bytes());
-        if named && is_left(&entry.path()).unwrap_or(false) {
-            fs::remove_dir_all(entry.path()).ok();
+        let path = entry.path();
+        if !named || !is_left(&path).unwrap_or(false) {
+            continue;
         }
+        if is_marked(&path) {
+            drop(Inside(path.join(INSIDE)));
+            fs::remove_file(path.join(MARK)).ok();
+        }
+        // Without a mark only if there is nothing in it: its supervisor was killed before it made the mark, or after it took it away.
+        fs::remove_dir(&path).ok();
     }
 }
 
 fn is_left(path: &Path) -> io::Result<bool> {
     let found = fs::symlink_metadata(path)?;
-    let own = |found: &fs::Metadata| found.uid() == geteuid().as_raw();
-    let mark = fs::symlink_metadata(path.join(MARK))?;
-    if !found.is_dir() || !own(&found) || !mark.is_file() || !own(&mark) || mark.len() != 0 {
+    let made = found.is_dir() && found.mode() & 0o7777 == MODE;
+    if !made || found.uid() != geteuid().as_raw() {
         return Ok(false);
     }
     // So young that its maker may not hold it yet, or may be removing it.
     let settled = found.modified()?.elapsed().is_ok_and(|age| age > SETTLED);
     Ok(settled && lock(path).is_ok())
+}
+
+fn is_marked(path: &Path) -> bool {
+    let mark = fs::symlink_metadata(path.join(MARK));
+    mark.is_ok_and(|mark| mark.is_file() && mark.uid() == geteuid().as_raw() && mark.len() == 0)
 }
 
 fn lock(directory: &Path) -> io::Result<Flock<File>> {
@@ -127,11 +149,12 @@ mod tests {
     /// One whose supervisor was killed.
     fn left(above: &Path) -> PathBuf {
         let Temporary {
-            path,
+            inside,
             _outside,
             _lock,
         } = Temporary::make(above, None).unwrap();
-        fs::write(path.join("file"), "content").unwrap();
+        fs::write(inside.0.join("file"), "content").unwrap();
+        std::mem::forget(inside);
         let kept = _outside.keep();
         age(&kept);
         kept
@@ -141,8 +164,14 @@ mod tests {
     fn one_that_was_left_is_removed_by_the_next() {
         let above = tempfile::tempdir().unwrap();
         let left = left(above.path());
+        // Killed before it made the mark, or after it took it away.
+        let bare = self::left(above.path());
+        fs::remove_dir_all(bare.join(INSIDE)).unwrap();
+        fs::remove_file(bare.join(MARK)).unwrap();
+        age(&bare);
         let next = Temporary::below(above.path(), None).unwrap();
         assert!(!left.exists());
+        assert!(!bare.exists());
         assert!(next.path().exists());
     }
 
@@ -158,6 +187,8 @@ mod tests {
             .unwrap();
         let only_named = above.path().join("ringfence-sources");
         fs::create_dir(&only_named).unwrap();
+        fs::set_permissions(&only_named, fs::Permissions::from_mode(MODE)).unwrap();
+        fs::write(only_named.join("source"), "mine").unwrap();
         age(&only_named);
         let elsewhere = tempfile::tempdir().unwrap();
         let meant = left(elsewhere.path());

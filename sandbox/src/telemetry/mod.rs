@@ -75,6 +75,10 @@ mod tests {
         let mut all = Following::open(folder.path(), None).unwrap();
         let mut one = Following::open(folder.path(), Some(1)).unwrap();
         let mut other = Following::open(folder.path(), Some(2)).unwrap();
+        // Each has looked whether those before it are still there, by a connection that says nothing.
+        for before in [&mut all, &mut one, &mut other] {
+            hear(before);
+        }
         let mut followers = Followers::of(folder.path(), 1, b"hello".to_vec());
         followers.look();
         followers.tell(b"first");

@@ -24,7 +24,8 @@ const PROCESSORS: u32 = 2;
 const WHOLE: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on [`WHOLE`]: where a processor is emulated, each takes minutes.
-const ALIKE: [&str; 21] = [
+const ALIKE: [&str; 24] = [
+    "faults::",
     "launch::",
     "learn::git_",
     "learn::python_",
@@ -43,7 +44,9 @@ const ALIKE: [&str; 21] = [
     "oci::the_answers_",
     "oci::twenty_",
     "programs::",
+    "register::",
     "resolver::",
+    "soak::",
     "terminal::",
     "version::",
 ];
