@@ -176,6 +176,7 @@ fn two_names(port: u16, tool: &str, mode: Mode, sni: Sni) -> Result<Scene, Faile
     let marks = FilePolicy {
         mode: Mode::Off,
         automaton: prefixes(&[(tool.as_bytes(), 1 << 3)]),
+        ..FilePolicy::default()
     };
     policy.files = marks.clone();
     let mut network = rules("own.test");

@@ -55,8 +55,21 @@ pub const OPEN_AT_2: u64 = 437;
 pub fn is_of_interest(number: u64) -> bool {
     matches!(
         number,
-        OPEN | MAP | CONTROL | SOCKET | CONNECT | SEND_TO | SEND_MESSAGE | BIND | LISTEN | CREATE
-            | OPEN_AT | OPEN_BY_HANDLE | OPEN_AT_2 | CLONE | UNSHARE | CLONE_3
+        OPEN | MAP
+            | CONTROL
+            | SOCKET
+            | CONNECT
+            | SEND_TO
+            | SEND_MESSAGE
+            | BIND
+            | LISTEN
+            | CREATE
+            | OPEN_AT
+            | OPEN_BY_HANDLE
+            | OPEN_AT_2
+            | CLONE
+            | UNSHARE
+            | CLONE_3
     ) || on_descriptor(number).is_some()
         || shape(number).is_some()
 }
@@ -149,22 +162,40 @@ pub fn shape(number: u64) -> Option<Shape> {
         76 => followed(operation::TRUNCATE, NONE, 0),
         90 => followed(operation::CHMOD, NONE, 0),
         268 => followed(operation::CHMOD, 0, 1),
-        452 => Shape { flags: 3, ..followed(operation::CHMOD, 0, 1) },
+        452 => Shape {
+            flags: 3,
+            ..followed(operation::CHMOD, 0, 1)
+        },
         92 => followed(operation::CHOWN, NONE, 0),
         94 => entry(operation::CHOWN, NONE, 0),
-        260 => Shape { flags: 4, ..followed(operation::CHOWN, 0, 1) },
-        280 => Shape { flags: 3, ..followed(operation::SET_TIMES, 0, 1) },
+        260 => Shape {
+            flags: 4,
+            ..followed(operation::CHOWN, 0, 1)
+        },
+        280 => Shape {
+            flags: 3,
+            ..followed(operation::SET_TIMES, 0, 1)
+        },
         261 => followed(operation::SET_TIMES, 0, 1),
         132 | 235 => followed(operation::SET_TIMES, NONE, 0),
         188 => followed(operation::SET_XATTR, NONE, 0),
         189 => entry(operation::SET_XATTR, NONE, 0),
-        463 => Shape { flags: 2, ..followed(operation::SET_XATTR, 0, 1) },
+        463 => Shape {
+            flags: 2,
+            ..followed(operation::SET_XATTR, 0, 1)
+        },
         197 => followed(operation::REMOVE_XATTR, NONE, 0),
         198 => entry(operation::REMOVE_XATTR, NONE, 0),
-        466 => Shape { flags: 2, ..followed(operation::REMOVE_XATTR, 0, 1) },
+        466 => Shape {
+            flags: 2,
+            ..followed(operation::REMOVE_XATTR, 0, 1)
+        },
         89 => read(operation::READ_LINK, NONE, 0),
         267 => read(operation::READ_LINK, 0, 1),
-        254 => Shape { follows: true, ..read(operation::WATCH, NONE, 1) },
+        254 => Shape {
+            follows: true,
+            ..read(operation::WATCH, NONE, 1)
+        },
         _ => return None,
     })
 }

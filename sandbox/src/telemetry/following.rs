@@ -28,7 +28,7 @@ use super::{Error, MOST};
 const TURN: usize = 256;
 
 /// What was heard, and of which connection: numbers are not given twice.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Heard<'a> {
     /// A message.
     Message(u64, &'a [u8]),

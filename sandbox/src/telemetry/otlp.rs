@@ -241,10 +241,11 @@ mod tests {
         (head, body)
     }
 
+    /// Heads and bodies of requests.
+    type Requests = Vec<(String, Vec<u8>)>;
+
     /// A collector that answers each of `answers` once; gives what it was sent.
-    fn collector(
-        answers: Vec<&'static str>,
-    ) -> (String, thread::JoinHandle<Vec<(String, Vec<u8>)>>) {
+    fn collector(answers: Vec<&'static str>) -> (String, thread::JoinHandle<Requests>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let served = thread::spawn(move || {

@@ -98,17 +98,18 @@ impl Enclosure {
         };
         let log = Log::begin(&record, cgroup.id(), &standings, blind.as_deref())?;
         let gate = contained.map(confine::Container::place).transpose()?;
-        let judge = engine
-            .take()
-            .map(|engine| {
-                Judge::install(engine, &prepared.policy, &cgroup, &container.id, || {
-                    match request.fallback {
-                        false => open(&probe),
-                        true => Ok(kernel::Engine::open_watch()?),
-                    }
+        let judge =
+            engine
+                .take()
+                .map(|engine| {
+                    Judge::install(engine, &prepared.policy, &cgroup, &container.id, || {
+                        match request.fallback {
+                            false => open(&probe),
+                            true => Ok(kernel::Engine::open_watch()?),
+                        }
+                    })
                 })
-            })
-            .transpose()?;
+                .transpose()?;
         let mut enclosure = Self {
             judge,
             gate,

@@ -266,7 +266,10 @@ impl Walk<'_> {
             names.into_iter().map(look).collect::<Vec<_>>()
         });
         let is_there = |(.., kind): &(_, _, Option<fs::FileType>)| kind.is_some();
-        if !names.as_ref().is_some_and(|names| names.iter().all(is_there)) {
+        if !names
+            .as_ref()
+            .is_some_and(|names| names.iter().all(is_there))
+        {
             self.note_later(path, missing);
         }
         if let Some(names) = names
