@@ -60,7 +60,7 @@ write = ["$PWD/**"]
 [network]
 connect = ["allowed.test:1-65535"]
 END
-$R run -p ./profile.toml -- python3 -IS resolved.py & run=$!
+$R run -p ./profile.toml -- /usr/bin/python3 -IS resolved.py & run=$!
 until_ [ -s asked ]
 kill -9 $run
 : > killed
