@@ -70,7 +70,12 @@ fn rules_about_addresses_are_refused_where_nobody_keeps_them() {
     let policy = reaching(1);
     for engine in [Engine::Fallback, Engine::BpfLsm] {
         let plan = Plan::new(&request("true", &[]), &policy, engine, &probe).unwrap();
-        assert_eq!(network(plan.standings()).grade, Grade::Absent);
+        let grade = network(plan.standings()).grade;
+        match engine {
+            Engine::BpfLsm => assert_eq!(grade, Grade::Absent),
+            // Landlock may judge ports, which is less than addresses.
+            Engine::Fallback => assert!(grade >= Grade::Weaker, "{grade:?}"),
+        }
         assert_eq!(policy.degradation.refused(plan.standings()).len(), 1);
     }
 }

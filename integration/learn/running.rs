@@ -40,7 +40,8 @@ def wait(name):
 def act():
     wait('go')
     open('by-thread', 'w').close()
-child = subprocess.Popen(['sh', '-c', 'until [ -e go ]; do sleep 0.05; done; : > by-child'])
+open('here', 'w').close()
+child = subprocess.Popen(['sh', '-c', 'until [ -e go ]; do [ -e here ] || exit; sleep 0.05; done; : > by-child'])
 thread = threading.Thread(target=act)
 thread.start()
 open('ready', 'w').close()

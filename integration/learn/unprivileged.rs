@@ -100,7 +100,7 @@ fn without_root_acts_are_told_once_and_counted() -> Verdict {
             return Err(format!("not one {what} of {name}: {told:#?}").into());
         }
     }
-    if shop.traced("nothing-there")?.is_empty() {
+    if shop.traced(&path("nothing-there"))?.is_empty() {
         return Ok(());
     }
     Err("a failed look-up is told".into())
