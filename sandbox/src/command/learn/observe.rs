@@ -178,7 +178,7 @@ fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Obs
     .ok();
     let (stream, bell) = recording.descriptors()?;
     onlooker.wait(seconds, &[stream.as_fd(), bell.as_fd()], || {
-        recording.take()
+        recording.take();
     })?;
     let mut notes = vec![
         "what the process opened, mapped or connected before is not in it, nor the libraries that it began with: learn from a \
