@@ -171,6 +171,8 @@ fn on_host(binary: &Path, filter: &[OsString]) -> Result<Tally> {
     command
         .args(filter)
         .current_dir(place::root())
+        // Cargo's, for the compiler's own libraries: with it, every program under test would look for its libraries there first.
+        .env_remove("LD_LIBRARY_PATH")
         .envs(variables("host"));
     let mut tally = Tally::of("host");
     let succeeded = lines(command, |line| tally.read(line))?;
