@@ -4,12 +4,14 @@ mod file;
 mod keep;
 mod lookup;
 mod observe;
+mod outline;
 mod progress;
 mod surroundings;
 
 pub use file::{read_profile, write_profile};
 pub(super) use lookup::Lookup;
 pub use observe::{Observation, Subject, observe};
+pub(super) use outline::{end, facts, not_told};
 pub use surroundings::{Known, known};
 
 use std::{

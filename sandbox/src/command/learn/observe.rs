@@ -1,9 +1,7 @@
 //! One command, recorded.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    hash::{BuildHasher as _, RandomState},
     io::Write,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
@@ -12,7 +10,11 @@ use std::{
 
 use ringfence_abi::surface::{ALL, Surfaces};
 
-use super::{lookup::Lookup, progress::Progress};
+use super::{
+    lookup::Lookup,
+    outline::{NOT_TOLD, end, facts, not_told},
+    progress::Progress,
+};
 use crate::{
     command::{Failure, Place},
     confine::{self, Engine, Onlooker, Peak, Plan, Probe, Request},
@@ -20,7 +22,7 @@ use crate::{
     policy::{FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls},
     profile::Variables,
     record::Collector,
-    trace::{End, Facts, Tally, Text, Trace},
+    trace::{Facts, Text, Trace},
 };
 
 /// What was seen of one run.
@@ -110,7 +112,12 @@ fn command(
         _ => exit.code,
     };
     let words = words.iter().map(|word| word.as_encoded_bytes().into());
-    let facts = facts(words.collect(), &place, recording.recorder.name(), began);
+    let facts = facts(
+        words.collect(),
+        &place.variables(),
+        recording.recorder.name(),
+        began,
+    );
     recording.finish(facts, &place, (code, exit.peak), notes)
 }
 
@@ -141,7 +148,7 @@ fn traced(
     };
     let words = words.iter().map(|word| word.as_encoded_bytes().into());
     let trace = Trace {
-        facts: facts(words.collect(), &place, "ptrace", began),
+        facts: facts(words.collect(), &place.variables(), "ptrace", began),
         records: collector.records(&traced.counts),
         end: end(
             (code, traced.exit.peak),
@@ -191,7 +198,7 @@ fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Obs
                 .to_owned(),
         );
     }
-    let facts = facts(words, &place, recording.recorder.name(), began);
+    let facts = facts(words, &place.variables(), recording.recorder.name(), began);
     recording.finish(facts, &place, (0, Peak::default()), notes)
 }
 
@@ -271,11 +278,7 @@ impl Recording {
                 tally.unlisted
             ));
         }
-        let not_told = if self.recorder.tells_questions_apart() {
-            0
-        } else {
-            NOT_TOLD
-        };
+        let not_told = not_told(&self.recorder);
         let mut trace = Trace {
             facts,
             records: self.collector.records(&self.recorder.counts()?),
@@ -341,60 +344,3 @@ fn request(command: &[OsString], place: &Place) -> Request {
         wait_all: false,
     }
 }
-
-fn facts(command: Vec<Text>, place: &Place, recorder: &'static str, began: SystemTime) -> Facts {
-    let variables = place.variables();
-    let values = Variables::KNOWN
-        .iter()
-        .filter_map(|(name, _)| Some(((*name).to_owned(), variables.get(name)?.into())))
-        .collect::<BTreeMap<String, Text>>();
-    let since = began
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    // Random: two runs that begin in the same moment are two runs.
-    let run = RandomState::new().hash_one(since) & 0xffff_ffff;
-    Facts {
-        run: format!("{run:08x}"),
-        command,
-        variables: values,
-        recorder: recorder.to_owned(),
-        kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        began: since.as_secs(),
-    }
-}
-
-fn end((exit, peak): (u8, Peak), tally: &Tally, collector: &Collector, not_told: u64) -> End {
-    let names = |numbers: &[u32]| -> Vec<String> {
-        let names = numbers
-            .iter()
-            .map(|&number| confine::system_call_name(number));
-        names.collect()
-    };
-    let surfaces = confine::surfaces_of(&names(&tally.succeeded))
-        .union(confine::surfaces_of_namespaces(collector.namespaces()))
-        .union(collector.surfaces());
-    let losses = collector.losses(tally).into_iter();
-    End {
-        exit,
-        lost: losses
-            .map(|(reason, count)| (reason.to_owned(), count))
-            .collect(),
-        capabilities: confine::capability_names(tally.capabilities & !not_told),
-        surfaces: confine::surface_names(surfaces),
-        system_calls: names(&tally.made),
-        names: BTreeSet::new(),
-        unlisted_calls: tally.unlisted,
-        peak_memory: peak.memory,
-        peak_tasks: peak.tasks,
-        peaks_sampled: peak.sampled,
-    }
-}
-
-/// `CAP_SYS_ADMIN`: asked for whenever memory grows, to know whether the reserve may be used (mm/util.c,
-/// `__vm_enough_memory`). The tracepoint does not tell such a question from a use; what needs the capability is mostly
-/// closed by name, and seen as a part of the kernel.
-const NOT_TOLD: u64 = 1 << 21;

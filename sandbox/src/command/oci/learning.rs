@@ -4,9 +4,8 @@
 //! its mount namespace: there links lead where they lead for the container, for as long as somebody is in it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::HashMap,
     fs::File,
-    hash::{BuildHasher as _, RandomState},
     os::fd::AsFd as _,
     path::PathBuf,
     sync::mpsc::{self, Receiver, Sender},
@@ -22,19 +21,15 @@ use crate::{
         Failure,
         learn::{self, Lookup, Observation},
     },
-    confine::{self, Namespace, Probe},
+    confine::{Namespace, Peak, Probe},
     kernel::Recorder,
     learn::render,
     oci::{Bundle, Container, Held, Left, OwnCgroup, Process, Record},
     policy::{Mode, NetworkPolicy},
     profile::Variables,
     record::Collector,
-    trace::{Act, End, Facts, Tally, Text, Trace},
+    trace::{Act, Facts, Tally, Text, Trace},
 };
-
-/// `CAP_SYS_ADMIN`: asked for whenever memory grows (mm/util.c, `__vm_enough_memory`), which a tracepoint does not tell from a
-/// use.
-const ASKED_WHENEVER_MEMORY_GROWS: u64 = 1 << 21;
 
 /// A container that is recorded.
 pub(super) struct Learning {
@@ -93,7 +88,12 @@ impl Learning {
         let inside = thread::spawn(move || wait_inside(&namespace, told));
         let variables = prepare::variables(&process);
         Ok(Some(Self {
-            facts: facts(&process, &variables, recorder.name()),
+            facts: learn::facts(
+                words_of(&process),
+                &variables,
+                recorder.name(),
+                SystemTime::now(),
+            ),
             recorder,
             lookup: Lookup::by(resolver),
             cgroup,
@@ -111,10 +111,7 @@ impl Learning {
         loop {
             // Asked before acts are read: those of the last task are read, too.
             let empty = self.cgroup.is_empty();
-            while let Some(act) = self.recorder.next_act() {
-                // A thread that has ended says why when it is joined.
-                self.words.send(Word::Act(Box::new(act))).ok();
-            }
+            self.drain();
             self.lookup.take();
             if empty {
                 return self.finish();
@@ -124,7 +121,16 @@ impl Learning {
         }
     }
 
-    fn finish(self) -> Result<(), Failure> {
+    fn drain(&mut self) {
+        while let Some(act) = self.recorder.next_act() {
+            // A thread that has ended says why when it is joined.
+            self.words.send(Word::Act(Box::new(act))).ok();
+        }
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        self.recorder.end()?;
+        self.drain();
         let mut notes = Vec::new();
         if !self.recorder.sees_capabilities() {
             notes.push("this kernel does not tell which capabilities are used".to_owned());
@@ -135,10 +141,7 @@ impl Learning {
             lookup: self.lookup,
             facts: self.facts,
             variables: self.variables,
-            not_told: match self.recorder.tells_questions_apart() {
-                true => 0,
-                false => ASKED_WHENEVER_MEMORY_GROWS,
-            },
+            not_told: learn::not_told(&self.recorder),
             notes,
         };
         self.words.send(Word::End(Box::new(ending))).ok();
@@ -170,7 +173,8 @@ impl Ending {
     fn profile(self, collector: &Collector) -> Result<String, Failure> {
         let mut trace = Trace {
             records: collector.records(&self.counts),
-            end: end(&self.tally, collector, self.not_told),
+            // The exit code is its engine's to know.
+            end: learn::end((0, Peak::default()), &self.tally, collector, self.not_told),
             facts: self.facts,
         };
         self.lookup.finish(&mut trace);
@@ -200,54 +204,7 @@ fn record(container: &Container, cgroup: &OwnCgroup) -> Record {
     }
 }
 
-fn facts(process: &Process, variables: &Variables, recorder: &str) -> Facts {
-    let values = Variables::KNOWN
-        .iter()
-        .filter_map(|(name, _)| Some(((*name).to_owned(), variables.get(name)?.into())))
-        .collect::<BTreeMap<String, Text>>();
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let run = RandomState::new().hash_one(since) & 0xffff_ffff;
-    Facts {
-        run: format!("{run:08x}"),
-        command: process
-            .arguments
-            .iter()
-            .map(|word| word.as_bytes().into())
-            .collect(),
-        variables: values,
-        recorder: recorder.to_owned(),
-        kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        began: since.as_secs(),
-    }
-}
-
-/// The exit code is its engine's to know.
-fn end(tally: &Tally, collector: &Collector, not_told: u64) -> End {
-    let names = |numbers: &[u32]| -> Vec<String> {
-        let names = numbers
-            .iter()
-            .map(|&number| confine::system_call_name(number));
-        names.collect()
-    };
-    let surfaces = confine::surfaces_of(&names(&tally.succeeded))
-        .union(confine::surfaces_of_namespaces(collector.namespaces()))
-        .union(collector.surfaces());
-    let losses = collector.losses(tally).into_iter();
-    End {
-        lost: losses
-            .map(|(reason, count)| (reason.to_owned(), count))
-            .collect(),
-        capabilities: confine::capability_names(tally.capabilities & !not_told),
-        surfaces: confine::surface_names(surfaces),
-        system_calls: names(&tally.made),
-        names: BTreeSet::new(),
-        unlisted_calls: tally.unlisted,
-        ..End::default()
-    }
+fn words_of(process: &Process) -> Vec<Text> {
+    let words = process.arguments.iter();
+    words.map(|word| word.as_bytes().into()).collect()
 }
