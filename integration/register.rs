@@ -9,6 +9,15 @@ const NEEDS: &[Need] = &[
     Need::Program("python3"),
 ];
 
+/// Programs are loaded anew in each `/run`: half a minute where a processor is emulated.
+const ON_HOSTS: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Processor,
+    Need::Program("unshare"),
+    Need::Program("python3"),
+];
+
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
     suite.test("register::a_fence_is_listed_while_it_stands", NEEDS, || {
@@ -16,7 +25,7 @@ pub(crate) fn register(suite: &mut Suite) {
     });
     suite.test(
         "register::a_fence_whose_supervisor_was_killed_is_listed_as_such_and_collected",
-        NEEDS,
+        ON_HOSTS,
         || script(ABANDONED),
     );
     suite.test("register::what_is_stopped_is_asked_first", NEEDS, || {
@@ -24,28 +33,34 @@ pub(crate) fn register(suite: &mut Suite) {
     });
     suite.test(
         "register::what_does_not_end_is_killed_and_nobody_else",
-        NEEDS,
+        ON_HOSTS,
         || script(KILLED),
     );
     suite.test(
         "register::whoever_follows_hears_of_fences_that_start_later",
-        NEEDS,
+        ON_HOSTS,
         || script(FOLLOWED),
     );
     suite.test(
         "register::whoever_follows_one_fence_hears_of_no_other",
-        NEEDS,
+        ON_HOSTS,
         || script(FOLLOWED_ALONE),
     );
-    suite.test("register::what_happens_reaches_a_collector", NEEDS, || {
-        script(COLLECTED)
-    });
-    suite.test("register::the_metrics_count_what_was_denied", NEEDS, || {
-        script(COUNTED)
-    });
-    suite.test("register::nobody_but_root_sees_the_fences", NEEDS, || {
-        script(HIDDEN)
-    });
+    suite.test(
+        "register::what_happens_reaches_a_collector",
+        ON_HOSTS,
+        || script(COLLECTED),
+    );
+    suite.test(
+        "register::the_metrics_count_what_was_denied",
+        ON_HOSTS,
+        || script(COUNTED),
+    );
+    suite.test(
+        "register::nobody_but_root_sees_the_fences",
+        ON_HOSTS,
+        || script(HIDDEN),
+    );
 }
 
 const LISTED: &str = r#"

@@ -1,6 +1,6 @@
 //! The kernel refuses, and two versions of the programs stand side by side.
 
-use super::{NEEDS, script};
+use super::{LOADED_OFTEN, script};
 use crate::kit::Suite;
 
 const REFUSED: &str = include_str!("refused.py");
@@ -8,25 +8,23 @@ const OTHER: &str = include_str!("other.py");
 pub(super) fn register(suite: &mut Suite) {
     suite.test(
         "faults::whatever_bpf_refuses_a_fence_stands_or_nothing_starts",
-        NEEDS,
+        LOADED_OFTEN,
         || script(SWEEP, &[("refused.py", REFUSED)]),
     );
-    suite.test("faults::two_versions_stand_side_by_side", NEEDS, || {
-        script(SKEW, &[("other.py", OTHER)])
-    });
+    suite.test(
+        "faults::two_versions_stand_side_by_side",
+        LOADED_OFTEN,
+        || script(SKEW, &[("other.py", OTHER)]),
+    );
 }
 
 /// Every command of bpf(2) that is used (include/uapi/linux/bpf.h, `enum bpf_cmd`), refused with one error before the programs are loaded,
-/// and with the other one after. Where a processor is emulated, each load takes half a minute: one of them, and after it those that make and find
-/// what a fence stands on.
+/// and with the other one after.
 const SWEEP: &str = r#"
-every='0 1 2 3 4 5 6 7 8 9 15 17 18 28'
-before=$every after=$every
-if grep -q 'QEMU TCG' /proc/cpuinfo; then before=5 after='0 2 5 7 28'; fi
+commands='0 1 2 3 4 5 6 7 8 9 15 17 18 28'
 errors='EPERM ENOMEM'
 tried=0
 for loaded in no yes; do
-    if [ $loaded = yes ]; then commands=$after; else commands=$before; fi
     for command in $commands; do
         set -- $errors; error=$1; errors="$2 $1"
         if [ $loaded = yes ]; then $R run -q -- true; else rm -f /run/ringfence/refused-*; $R unload > /dev/null; fi

@@ -15,6 +15,15 @@ const NEEDS: &[Need] = &[
     Need::Program("python3"),
 ];
 
+/// Programs are loaded anew in each `/run`: half a minute where a processor is emulated.
+const LOADED_OFTEN: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Processor,
+    Need::Program("unshare"),
+    Need::Program("python3"),
+];
+
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
     supervisor::register(suite);

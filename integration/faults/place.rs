@@ -1,14 +1,15 @@
 //! The places that a fence uses go away, are full, or cannot be written.
 
-use super::{NEEDS, script};
+use super::{LOADED_OFTEN, NEEDS, script};
 use crate::kit::Suite;
 
 pub(super) fn register(suite: &mut Suite) {
+    suite.test(
+        "faults::a_fence_stands_without_its_bpf_filesystem",
+        NEEDS,
+        || script(UNMOUNTED, &[]),
+    );
     for (name, text) in [
-        (
-            "faults::a_fence_stands_without_its_bpf_filesystem",
-            UNMOUNTED,
-        ),
         (
             "faults::a_cgroup_that_somebody_removes_is_nobodys_error",
             REMOVED,
@@ -23,7 +24,7 @@ pub(super) fn register(suite: &mut Suite) {
         ),
         ("faults::the_hosts_bpf_filesystem_is_not_needed", WITHOUT),
     ] {
-        suite.test(name, NEEDS, move || script(text, &[]));
+        suite.test(name, LOADED_OFTEN, move || script(text, &[]));
     }
 }
 

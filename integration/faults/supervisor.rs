@@ -1,18 +1,10 @@
 //! A supervisor is killed, wherever it is.
 
-use super::script;
+use super::{LOADED_OFTEN, script};
 use crate::kit::{Need, Suite};
 
 const SWEEP: &str = include_str!("sweep.py");
 const RESOLVED: &str = include_str!("resolved.py");
-/// Dozens of starts, some of which load the programs.
-const SWEPT: &[Need] = &[
-    Need::Root,
-    Need::Cgroup,
-    Need::Processor,
-    Need::Program("unshare"),
-    Need::Program("python3"),
-];
 const IN_NETWORK: &[Need] = &[
     Need::Root,
     Need::Cgroup,
@@ -24,12 +16,12 @@ const IN_NETWORK: &[Need] = &[
 pub(super) fn register(suite: &mut Suite) {
     suite.test(
         "faults::a_supervisor_that_is_killed_at_any_moment_leaves_a_fence_or_nothing",
-        SWEPT,
+        LOADED_OFTEN,
         || script(WARM, &[("sweep.py", SWEEP)]),
     );
     suite.test(
         "faults::a_loader_that_is_killed_at_any_moment_leaves_a_fence_or_nothing",
-        SWEPT,
+        LOADED_OFTEN,
         || script(COLD, &[("sweep.py", SWEEP)]),
     );
     suite.test(
