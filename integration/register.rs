@@ -1,64 +1,50 @@
 //! The fences of a host, seen from outside: listed, followed, counted and ended.
 
-use crate::kit::{Need, Suite, script};
-
-const NEEDS: &[Need] = &[
-    Need::Root,
-    Need::Cgroup,
-    Need::Program("unshare"),
-    Need::Program("python3"),
-];
-
-/// Programs are loaded anew in each `/run`: half a minute where a processor is emulated.
-const ON_HOSTS: &[Need] = &[
-    Need::Root,
-    Need::Cgroup,
-    Need::Processor,
-    Need::Program("unshare"),
-    Need::Program("python3"),
-];
+use crate::kit::{OWN_RUN, OWN_RUN_ON_HOSTS, Suite, script};
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
-    suite.test("register::a_fence_is_listed_while_it_stands", NEEDS, || {
-        script(LISTED)
-    });
+    suite.test(
+        "register::a_fence_is_listed_while_it_stands",
+        OWN_RUN,
+        || script(LISTED),
+    );
     suite.test(
         "register::a_fence_whose_supervisor_was_killed_is_listed_as_such_and_collected",
-        ON_HOSTS,
+        OWN_RUN_ON_HOSTS,
         || script(ABANDONED),
     );
-    suite.test("register::what_is_stopped_is_asked_first", NEEDS, || {
+    suite.test("register::what_is_stopped_is_asked_first", OWN_RUN, || {
         script(ASKED)
     });
     suite.test(
         "register::what_does_not_end_is_killed_and_nobody_else",
-        ON_HOSTS,
+        OWN_RUN_ON_HOSTS,
         || script(KILLED),
     );
     suite.test(
         "register::whoever_follows_hears_of_fences_that_start_later",
-        ON_HOSTS,
+        OWN_RUN_ON_HOSTS,
         || script(FOLLOWED),
     );
     suite.test(
         "register::whoever_follows_one_fence_hears_of_no_other",
-        ON_HOSTS,
+        OWN_RUN_ON_HOSTS,
         || script(FOLLOWED_ALONE),
     );
     suite.test(
         "register::what_happens_reaches_a_collector",
-        ON_HOSTS,
+        OWN_RUN_ON_HOSTS,
         || script(COLLECTED),
     );
     suite.test(
         "register::the_metrics_count_what_was_denied",
-        ON_HOSTS,
+        OWN_RUN_ON_HOSTS,
         || script(COUNTED),
     );
     suite.test(
         "register::nobody_but_root_sees_the_fences",
-        ON_HOSTS,
+        OWN_RUN_ON_HOSTS,
         || script(HIDDEN),
     );
 }

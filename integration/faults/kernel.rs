@@ -1,19 +1,19 @@
 //! The kernel refuses, and two versions of the programs stand side by side.
 
-use super::{LOADED_OFTEN, script};
-use crate::kit::Suite;
+use super::script;
+use crate::kit::{OWN_RUN_ON_HOSTS, Suite};
 
 const REFUSED: &str = include_str!("refused.py");
 const OTHER: &str = include_str!("other.py");
 pub(super) fn register(suite: &mut Suite) {
     suite.test(
         "faults::whatever_bpf_refuses_a_fence_stands_or_nothing_starts",
-        LOADED_OFTEN,
+        OWN_RUN_ON_HOSTS,
         || script(SWEEP, &[("refused.py", REFUSED)]),
     );
     suite.test(
         "faults::two_versions_stand_side_by_side",
-        LOADED_OFTEN,
+        OWN_RUN_ON_HOSTS,
         || script(SKEW, &[("other.py", OTHER)]),
     );
 }

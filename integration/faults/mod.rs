@@ -6,23 +6,7 @@ mod place;
 mod soak;
 mod supervisor;
 
-use crate::kit::{Need, Suite, Verdict, told_by};
-
-const NEEDS: &[Need] = &[
-    Need::Root,
-    Need::Cgroup,
-    Need::Program("unshare"),
-    Need::Program("python3"),
-];
-
-/// Programs are loaded anew in each `/run`: half a minute where a processor is emulated.
-const LOADED_OFTEN: &[Need] = &[
-    Need::Root,
-    Need::Cgroup,
-    Need::Processor,
-    Need::Program("unshare"),
-    Need::Program("python3"),
-];
+use crate::kit::{Suite, Verdict, told_by};
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {

@@ -1,12 +1,12 @@
 //! The places that a fence uses go away, are full, or cannot be written.
 
-use super::{LOADED_OFTEN, NEEDS, script};
-use crate::kit::Suite;
+use super::script;
+use crate::kit::{OWN_RUN, OWN_RUN_ON_HOSTS, Suite};
 
 pub(super) fn register(suite: &mut Suite) {
     suite.test(
         "faults::a_fence_stands_without_its_bpf_filesystem",
-        NEEDS,
+        OWN_RUN,
         || script(UNMOUNTED, &[]),
     );
     for (name, text) in [
@@ -24,7 +24,7 @@ pub(super) fn register(suite: &mut Suite) {
         ),
         ("faults::the_hosts_bpf_filesystem_is_not_needed", WITHOUT),
     ] {
-        suite.test(name, LOADED_OFTEN, move || script(text, &[]));
+        suite.test(name, OWN_RUN_ON_HOSTS, move || script(text, &[]));
     }
 }
 

@@ -2,26 +2,23 @@
 //! (`cargo xtask soak`).
 
 use super::script;
-use crate::kit::{Need, Suite};
+use crate::kit::{OWN_RUN_ON_HOSTS, Suite};
 
 const SOAK: &str = include_str!("soak.py");
-const NEEDS: &[Need] = &[
-    Need::Root,
-    Need::Cgroup,
-    Need::Program("unshare"),
-    Need::Program("python3"),
-    Need::Processor,
-];
 
 pub(super) fn register(suite: &mut Suite) {
-    suite.test("soak::nothing_grows_and_nothing_is_lost", NEEDS, || {
-        let seconds = std::env::var("RINGFENCE_SOAK").unwrap_or_else(|_| "0".to_owned());
-        let seconds: u32 = seconds
-            .parse()
-            .map_err(|error| format!("RINGFENCE_SOAK is `{seconds}`: {error}"))?;
-        script(
-            &format!("python3 -IS soak.py {seconds}\nuntil_ nothing_is_left"),
-            &[("soak.py", SOAK)],
-        )
-    });
+    suite.test(
+        "soak::nothing_grows_and_nothing_is_lost",
+        OWN_RUN_ON_HOSTS,
+        || {
+            let seconds = std::env::var("RINGFENCE_SOAK").unwrap_or_else(|_| "0".to_owned());
+            let seconds: u32 = seconds
+                .parse()
+                .map_err(|error| format!("RINGFENCE_SOAK is `{seconds}`: {error}"))?;
+            script(
+                &format!("python3 -IS soak.py {seconds}\nuntil_ nothing_is_left"),
+                &[("soak.py", SOAK)],
+            )
+        },
+    );
 }

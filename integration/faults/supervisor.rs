@@ -1,7 +1,7 @@
 //! A supervisor is killed, wherever it is.
 
-use super::{LOADED_OFTEN, script};
-use crate::kit::{Need, Suite};
+use super::script;
+use crate::kit::{Need, OWN_RUN_ON_HOSTS, Suite};
 
 const SWEEP: &str = include_str!("sweep.py");
 const RESOLVED: &str = include_str!("resolved.py");
@@ -16,12 +16,12 @@ const IN_NETWORK: &[Need] = &[
 pub(super) fn register(suite: &mut Suite) {
     suite.test(
         "faults::a_supervisor_that_is_killed_at_any_moment_leaves_a_fence_or_nothing",
-        LOADED_OFTEN,
+        OWN_RUN_ON_HOSTS,
         || script(WARM, &[("sweep.py", SWEEP)]),
     );
     suite.test(
         "faults::a_loader_that_is_killed_at_any_moment_leaves_a_fence_or_nothing",
-        LOADED_OFTEN,
+        OWN_RUN_ON_HOSTS,
         || script(COLD, &[("sweep.py", SWEEP)]),
     );
     suite.test(

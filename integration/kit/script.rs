@@ -2,7 +2,23 @@
 
 use std::process::Command;
 
-use super::{Folder, Verdict, binary};
+use super::{Folder, Need, Verdict, binary};
+
+/// What such a script takes.
+pub(crate) const OWN_RUN: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("python3"),
+];
+/// The same, for what is tried on hosts only: programs are loaded anew in each `/run`, half a minute where a processor is emulated.
+pub(crate) const OWN_RUN_ON_HOSTS: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Processor,
+    Need::Program("unshare"),
+    Need::Program("python3"),
+];
 
 /// For every script: the binary is `$R`, and these are at hand.
 const PRELUDE: &str = r#"

@@ -91,8 +91,11 @@ pub(super) fn leave(pins: &Pins, maps: &mut Maps, id: u32) -> Result<(), Error> 
             matches!(program, Some(Ok(program)) if program <= PROGRAMS && !stays(id, program, class))
         };
         let tables = &mut maps.tables[class];
-        let keys: Vec<u32> = tables.keys().filter_map(Result::ok).filter(goes).collect();
-        for key in keys {
+        let all: Vec<u32> = tables
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::map("read", name, spell(&error)))?;
+        for key in all.into_iter().filter(goes) {
             absent_is_fine(name, tables.remove(&key))?;
         }
     }
