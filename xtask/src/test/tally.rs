@@ -118,17 +118,18 @@ impl Tally {
         &self.findings
     }
 
-    /// Skips and failures by name, as they go below the table.
-    pub(crate) fn names(&self) -> String {
-        let mut text = String::new();
-        for name in &self.failed {
-            // Writing to a String cannot fail.
-            writeln!(text, "  failed   {} {name}", self.floor).unwrap_or_default();
-        }
-        for (name, reason) in &self.skipped {
-            writeln!(text, "  skipped  {} {name}: {reason}", self.floor).unwrap_or_default();
-        }
-        text
+    /// What was skipped, by name and reason, a line each.
+    fn skips(&self) -> String {
+        let line = |(name, reason): &(String, String)| {
+            format!("  skipped  {} {name}: {reason}\n", self.floor)
+        };
+        self.skipped.iter().map(line).collect()
+    }
+
+    /// What failed, by name, a line each.
+    fn failures(&self) -> String {
+        let line = |name: &String| format!("  failed   {} {name}\n", self.floor);
+        self.failed.iter().map(line).collect()
     }
 }
 
@@ -153,7 +154,9 @@ pub(crate) fn report(tallies: &[Tally]) -> String {
         }
     }
     text.push('\n');
-    text.extend(tallies.iter().map(Tally::names));
+    // What failed stands last: who looks at the end of a long log sees it.
+    text.extend(tallies.iter().map(Tally::skips));
+    text.extend(tallies.iter().map(Tally::failures));
     let [passed, failed, skipped] = total;
     writeln!(text, "{passed} passed, {failed} failed, {skipped} skipped").unwrap_or_default();
     text
@@ -176,9 +179,10 @@ mod tests {
              test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out\n",
         );
         assert_eq!(tally.counts(), [2, 1, 2]);
+        assert_eq!(tally.failures(), "  failed   host b::c\n");
         assert_eq!(
-            tally.names(),
-            "  failed   host b::c\n  skipped  host d: needs root\n  skipped  host f: no runc\n"
+            tally.skips(),
+            "  skipped  host d: needs root\n  skipped  host f: no runc\n"
         );
     }
 
