@@ -166,9 +166,13 @@ fn suffix(version: &Path) -> Option<&str> {
     name.split_once('-').map(|(_, version)| version)
 }
 
-/// Whether a version's task map is empty. One that cannot be asked is left alone.
+/// Whether a version's task map is empty, or its loader was killed before anybody could stand under it. One that cannot be
+/// asked is left alone.
 fn is_idle(version: &Path) -> bool {
     use aya::maps::{HashMap, Map, MapData};
+    if !pins::is_complete(version) {
+        return true;
+    }
     let tasks = MapData::from_pin(version.join("map_TASKS"))
         .and_then(Map::from_map_data)
         .and_then(HashMap::<_, u64, [u32; 2]>::try_from);

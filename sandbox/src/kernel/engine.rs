@@ -107,11 +107,7 @@ impl Engine {
     /// Whether an earlier run has left the programs in place, so that [`Engine::open`] takes milliseconds.
     #[must_use]
     pub fn is_warm() -> bool {
-        Path::new(pins::STATE)
-            .join("bpf")
-            .join(digest(JUDGE))
-            .join("complete")
-            .exists()
+        Pins::of(&digest(JUDGE)).is_complete()
     }
 
     /// Finds the programs of an earlier run, if there are any.

@@ -21,6 +21,8 @@ use super::Error;
 pub const STATE: &str = "/run/ringfence";
 /// What the names of programs' pins begin with.
 const PROGRAM: &str = "program_";
+/// See [`Pins::complete`].
+const COMPLETE: &str = "complete";
 
 /// The directories of run-time state, set up and locked.
 #[derive(Debug)]
@@ -109,7 +111,7 @@ impl Pins {
 
     /// Made last: a version without it was not finished.
     pub(super) fn complete(&self) -> PathBuf {
-        self.version.join("complete")
+        self.version.join(COMPLETE)
     }
 
     /// Tells apart versions that were loaded one after the other: numbers of inodes are not given twice
@@ -122,8 +124,13 @@ impl Pins {
 
     /// Whether all of this version is in place.
     pub(super) fn is_complete(&self) -> bool {
-        self.complete().exists()
+        is_complete(&self.version)
     }
+}
+
+/// Whether the version in this directory was finished. Whoever has the turn finds none that somebody still makes.
+pub(super) fn is_complete(version: &Path) -> bool {
+    version.join(COMPLETE).exists()
 }
 
 /// The name of the program that is pinned at `path`, if one is.

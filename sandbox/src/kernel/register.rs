@@ -16,7 +16,7 @@ use super::{
     Error, Fence,
     collect::{self, is_held},
     misses,
-    pins::{Pins, STATE},
+    pins::{self, Pins, STATE},
 };
 
 /// What a fence is for, as its supervisor wrote it down.
@@ -190,7 +190,7 @@ pub fn register() -> Result<Register, Error> {
     let filesystem = state.join("bpf");
     for folder in entries(&filesystem)? {
         // Some kernels show files of their own in a BPF filesystem (kernel/bpf/inode.c, `populate_bpffs`).
-        if !folder.join("complete").exists() {
+        if !pins::is_complete(&folder) {
             continue;
         }
         if let Some(name) = file_name(&folder).map(str::to_owned) {
