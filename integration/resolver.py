@@ -3,6 +3,7 @@
 resolver.py DIRECTORY: serves the files of DIRECTORY on port 8080 of every address, by TLS on
 port 8443 if there is a cert.pem, and names on 127.0.0.53:53. What it is
 asked is written to DIRECTORY/asked, and DIRECTORY/ready is there once both listen.
+Where a directory for them is there, the sockets of services that look up names are too: who comes there, and where, is written to DIRECTORY/called.
 """
 
 import base64
@@ -102,7 +103,30 @@ def mirror(directory):
     put(directory, "debian/Packages", "\n".join(fields).encode() + b"\n")
 
 
+def serve_names_locally(path, log):
+    """A service that answers nothing, but says which program has come."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(path)
+    server.listen()
+    while True:
+        friend, _ = server.accept()
+        process, _, _ = struct.unpack("=iII", friend.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        try:
+            with open(f"/proc/{process}/comm") as name:
+                program = name.read().strip()
+        except OSError:
+            program = "gone"
+        if process != os.getpid():
+            log.write(f"{program} {path}\n")
+            log.flush()
+        friend.close()
+
+
 def main(directory):
+    called = open(os.path.join(directory, "called"), "w")
+    for path in ("/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve"):
+        if os.path.isdir(os.path.dirname(path)) and not os.path.exists(path):
+            threading.Thread(target=serve_names_locally, args=(path, called), daemon=True).start()
     files(directory)
     registry(directory)
     mirror(directory)

@@ -16,6 +16,14 @@ const NEEDS: &[Need] = &[
     Need::Program("curl"),
 ];
 
+const NEEDS_DEPUTIES: &[Need] = &[
+    Need::Root,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("getent"),
+];
+
 /// Where the filter alone closes sockets.
 const NEEDS_FILTER: &[Need] = &[
     Need::Root,
@@ -69,6 +77,11 @@ pub(crate) fn register(suite: &mut Suite) {
     ] {
         suite.test(name, NEEDS, body);
     }
+    suite.test(
+        "resolver::services_that_look_up_names_are_not_asked",
+        NEEDS_DEPUTIES,
+        services_that_look_up_names_are_not_asked,
+    );
     suite.test(
         "resolver::a_socket_that_is_closed_is_told_with_what_opens_it",
         NEEDS_FILTER,
@@ -128,6 +141,8 @@ const NEEDS_TLS: &[Need] = &[
 /// A network of the test's own.
 pub(crate) struct Network {
     pub(crate) folder: Folder,
+    /// What is set up there besides, in the language of the shell.
+    besides: &'static str,
 }
 
 /// What became of one run.
@@ -145,7 +160,10 @@ impl Network {
             "nameserver 127.0.0.53\noptions timeout:10 attempts:2\n",
         )?;
         folder.file("hosts", "127.0.0.1 localhost\n10.0.0.82 hosted.test\n")?;
-        Ok(Self { folder })
+        Ok(Self {
+            folder,
+            besides: "",
+        })
     }
 
     /// Lets it speak TLS as well.
@@ -170,10 +188,12 @@ impl Network {
             "set -e; cd {here}; ip link set lo up\n\
              for address in 93.184.215.80 93.184.215.81 10.0.0.82 169.254.169.254; do ip address add $address/32 dev lo; done\n\
              mount --bind resolv.conf /etc/resolv.conf; mount --bind hosts /etc/hosts\n\
+             {}\n\
              rm -rf out; mkdir out; {PYTHON} -I outside.py out >log 2>&1 & server=$!\n\
              trap 'kill $server' EXIT\n\
              tries=0; until [ -e out/ready ] || [ $tries = 900 ]; do sleep 0.1; tries=$((tries + 1)); done\n\
-             set +e; \"$@\""
+             set +e; \"$@\"",
+            self.besides
         );
         let mut start = Command::new("unshare");
         start.args(["--net", "--mount", "--", "sh", "-c", &script, "sh"]);
@@ -277,6 +297,45 @@ fn a_denied_name_is_asked_of_nobody() -> Verdict {
     match asked.contains("other.test") {
         true => Err(format!("the server was asked: {asked}").into()),
         false => Ok(()),
+    }
+}
+
+/// They would resolve any name, and in the name of somebody outside: the C library's cache, which it asks by itself, and
+/// systemd's resolver.
+fn services_that_look_up_names_are_not_asked() -> Verdict {
+    let network = Network {
+        // A `/run` in which they are, and where the fence finds what it keeps of its own.
+        besides: "mkdir -p run; mount --rbind /run run; mount -t tmpfs -o mode=755 none /run\n\
+                  if [ -d run/ringfence ]; then mkdir -m 700 /run/ringfence; mount --rbind run/ringfence /run/ringfence; fi\n\
+                  mkdir -p /run/nscd /run/systemd/resolve",
+        ..Network::new()?
+    };
+    let asks_cache = ["getent", "ahostsv4", "web.test"];
+    let asks_service = "import socket\n\
+                        service = socket.socket(socket.AF_UNIX)\n\
+                        service.connect('/run/systemd/resolve/io.systemd.Resolve')\n\
+                        service.recv(1)";
+    let asks_service = [PYTHON, "-I", "-c", asks_service];
+    let called = || fs::read_to_string(network.folder.at("out/called"));
+    network.unfenced(&asks_cache)?;
+    let mut without = called()?;
+    network.unfenced(&asks_service)?;
+    without += &called()?;
+    if !without.contains("getent /run/nscd") || !without.contains("python3 /run/systemd") {
+        return Err(format!("without a fence only these were asked: {without:?}").into());
+    }
+    let rule = ["--connect", "web.test:8080"];
+    network
+        .fenced(&rule, &asks_cache)?
+        .claim(true, &["93.184.215.80"])?;
+    let mut inside = called()?;
+    network.fenced(&rule, &asks_service)?.claim(false, &[])?;
+    inside += &called()?;
+    // The supervisor, outside, looks up users, which the C library asks the same cache.
+    let others = inside.lines().any(|line| !line.starts_with("ringfence "));
+    match others {
+        false => Ok(()),
+        true => Err(format!("asked from inside: {inside}").into()),
     }
 }
 

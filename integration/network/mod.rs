@@ -2,6 +2,7 @@
 //! are no hooks. Every act is tried without a fence as well, where it has to work.
 
 mod greeting;
+mod link;
 mod outside;
 mod policy;
 mod ports;
@@ -47,6 +48,7 @@ pub(crate) fn register(suite: &mut Suite) {
     resolver::register(&mut both);
     reach::register_by_hooks(suite);
     greeting::register_by_hooks(suite);
+    link::register(suite);
     unix::register(suite);
     ports::register(suite);
 }

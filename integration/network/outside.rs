@@ -2,13 +2,14 @@
 //! came.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
+use nix::net::if_::if_nametoindex;
 
 /// How often a server looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -52,7 +53,26 @@ impl Server {
 
     /// Of UDP; says `answer` instead of what it got if there is one.
     pub(super) fn udp(address: &str, answer: Option<&'static [u8]>) -> Result<Self, Failed> {
-        let socket = UdpSocket::bind((address.parse::<IpAddr>()?, 0))?;
+        Self::of_udp(UdpSocket::bind((address.parse::<IpAddr>()?, 0))?, answer)
+    }
+
+    /// Of UDP, at every address and in these groups on the link with `own` address.
+    pub(super) fn groups(groups: &[Ipv4Addr], own: &Ipv4Addr) -> Result<Self, Failed> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        for group in groups {
+            socket.join_multicast_v4(group, own)?;
+        }
+        Self::of_udp(socket, None)
+    }
+
+    /// The same with a group of IPv6 and the link's name.
+    pub(super) fn group6(group: &Ipv6Addr, link: &str) -> Result<Self, Failed> {
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        socket.join_multicast_v6(group, if_nametoindex(link)?)?;
+        Self::of_udp(socket, None)
+    }
+
+    fn of_udp(socket: UdpSocket, answer: Option<&'static [u8]>) -> Result<Self, Failed> {
         socket.set_read_timeout(Some(LOOK))?;
         let address = socket.local_addr()?;
         Ok(Self::start(address, move |came, over| {

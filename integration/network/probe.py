@@ -105,6 +105,22 @@ def udp(address, port):
     echoed(datagram(family_of(address)), address, port)
 
 
+def group(address, port):
+    """Whoever listens to that group on the link, and answers in his own name."""
+    made = datagram(family_of(address))
+    index = socket.if_nametoindex("near")
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+    else:
+        made.setsockopt(socket.SOL_IP, socket.IP_MULTICAST_IF, struct.pack("=IIi", 0, 0, index))
+    echoed(made, address, port)
+
+
+def says(address, port):
+    """To whom need not be there."""
+    datagram(family_of(address)).sendto(b"x", (address, int(port)))
+
+
 def udp_mapped(address, port):
     echoed(datagram(socket.AF_INET6), "::ffff:" + address, port)
 

@@ -13,7 +13,7 @@ use super::stream::{Reader, lines};
 use super::tally::Tally;
 use crate::place;
 use crate::tool::{is_root, say, shown};
-use crate::vm::{self, DEFAULT_LSM, Ending, Job, Machine, Release, Sink};
+use crate::vm::{self, Clock, DEFAULT_LSM, Ending, Job, Machine, Release, Sink};
 
 /// All tests of one kernel, emulated on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(55 * 60);
@@ -259,6 +259,7 @@ fn on_kernel(
         timeout: PATIENCE,
         lsm: DEFAULT_LSM.to_owned(),
         console: false,
+        clock: Clock::Host,
     };
     let reader = Reader::of(&floor);
     let ending = machine.run(&job, &Sink::of(reader.clone()), &Sink::of(reader.beside()))?;

@@ -40,6 +40,17 @@ pub(crate) struct Machine {
     pub(crate) lsm: String,
     /// Whether the console is shown.
     pub(crate) console: bool,
+    /// What its clock goes by.
+    pub(crate) clock: Clock,
+}
+
+/// What a machine's clock goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// This host's clock.
+    Host,
+    /// A nanosecond for each instruction that its one processor has done; where it has nothing to do, it goes on to when it has.
+    Instructions,
 }
 
 /// How a machine ended.
@@ -65,7 +76,10 @@ const BOOTS: u32 = 3;
 impl Machine {
     /// Boots, runs the job, carries its output. A machine that dies before the job starts is given another chance.
     pub(crate) fn run(&self, job: &Job, out: &Sink, err: &Sink) -> Result<Ending> {
-        let accelerator = Accelerator::choose(&self.kernel)?;
+        let accelerator = match self.clock {
+            Clock::Host => Accelerator::choose(&self.kernel)?,
+            Clock::Instructions => Accelerator::Tcg,
+        };
         let mut attempt = 1;
         loop {
             match self.boot(accelerator, job, out, err)? {
@@ -140,25 +154,28 @@ impl Machine {
         channels: &[Channel],
     ) -> Command {
         let mut qemu = dying_with_us("qemu-system-x86_64");
-        qemu.args(accelerator.options())
-            .args([
-                "-M",
-                "q35",
-                "-nodefaults",
-                "-no-user-config",
-                "-display",
-                "none",
-                "-no-reboot",
-            ])
-            .args([
-                "-smp",
-                &self.cpus.to_string(),
-                "-m",
-                &self.memory.to_string(),
-            ])
-            .arg("-serial")
-            .arg(format!("file:{}", console.display()))
-            .args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]);
+        qemu.args(accelerator.options());
+        if self.clock == Clock::Instructions {
+            qemu.args(["-icount", "shift=0,sleep=off"]);
+        }
+        qemu.args([
+            "-M",
+            "q35",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
+        .args([
+            "-smp",
+            &self.cpus.to_string(),
+            "-m",
+            &self.memory.to_string(),
+        ])
+        .arg("-serial")
+        .arg(format!("file:{}", console.display()))
+        .args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]);
         for channel in channels {
             let (name, socket) = (channel.name, channel.socket.display());
             qemu.args(["-chardev", &format!("socket,id={name},path={socket}")])

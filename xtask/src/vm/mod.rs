@@ -23,7 +23,7 @@ use crate::tool::is_root;
 pub(crate) use channel::Sink;
 pub(crate) use job::Job;
 pub(crate) use kernel::{Release, get as kernel};
-pub(crate) use machine::{DEFAULT_LSM, Ending, Machine};
+pub(crate) use machine::{Clock, DEFAULT_LSM, Ending, Machine};
 
 /// What the verb was asked to do.
 #[derive(clap::Args)]
@@ -49,6 +49,9 @@ pub(crate) struct Ask {
     /// Security modules in the order of the kernel's `lsm=`; the default has bpf, last
     #[arg(long, value_name = "LIST", default_value = machine::DEFAULT_LSM)]
     lsm: String,
+    /// Let the machine's clock count instructions, a nanosecond each, whatever else this host does; emulated, one processor
+    #[arg(long, conflicts_with = "cpus")]
+    count: bool,
     /// Show the machine's console on standard error
     #[arg(long)]
     console: bool,
@@ -72,13 +75,18 @@ pub(crate) fn verb(ask: Ask) -> Result<ExitCode> {
     let job = Job::here(ask.command)?
         .with_binds(ask.bind)?
         .with_variables(ask.env);
+    let (clock, cpus) = match ask.count {
+        true => (Clock::Instructions, 1),
+        false => (Clock::Host, ask.cpus),
+    };
     let machine = Machine {
         kernel: kernel(ask.kernel, ask.refresh)?,
         memory: ask.memory,
-        cpus: ask.cpus,
+        cpus,
         timeout: Duration::from_secs(ask.timeout),
         lsm: ask.lsm,
         console: ask.console,
+        clock,
     };
     match machine.run(&job, &Sink::stdout(), &Sink::stderr())? {
         Ending::Exited(code) => Ok(ExitCode::from(code)),
