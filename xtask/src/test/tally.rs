@@ -1,6 +1,6 @@
 //! What became of the tests of one floor, read from the output of libtest and of harnesses that write like it.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::time::{Duration, Instant};
 
 /// Results of one floor.
@@ -133,29 +133,31 @@ impl Tally {
     }
 }
 
-/// The table, the names, and the closing line that is alone on its line.
+/// What was skipped, the table, what failed, and the closing line that is alone on its line: what matters most stands last, where
+/// who looks at the end of a long log sees it.
 pub(crate) fn report(tallies: &[Tally]) -> String {
-    let mut text = format!(
-        "\n{:<12} {:>7} {:>7} {:>7} {:>8}\n",
-        "floor", "passed", "failed", "skipped", "seconds"
-    );
+    let mut text: String = tallies.iter().map(Tally::skips).collect();
+    text.push('\n');
     let mut total = [0; 3];
-    for tally in tallies {
-        let [passed, failed, skipped] = tally.counts();
+    let mut row = |cells: [&dyn Display; 5]| {
+        let [floor, passed, failed, skipped, seconds] = cells;
+        // Writing to a String cannot fail.
         writeln!(
             text,
-            "{:<12} {passed:>7} {failed:>7} {skipped:>7} {:>8}",
-            tally.floor,
-            tally.lasted.as_secs()
+            "{floor:<12} {passed:>7} {failed:>7} {skipped:>7} {seconds:>8}"
         )
         .unwrap_or_default();
+    };
+    row([&"floor", &"passed", &"failed", &"skipped", &"seconds"]);
+    for tally in tallies {
+        let [passed, failed, skipped] = tally.counts();
+        let seconds = tally.lasted.as_secs();
+        row([&tally.floor, &passed, &failed, &skipped, &seconds]);
         for (sum, count) in total.iter_mut().zip(tally.counts()) {
             *sum += count;
         }
     }
     text.push('\n');
-    // What failed stands last: who looks at the end of a long log sees it.
-    text.extend(tallies.iter().map(Tally::skips));
     text.extend(tallies.iter().map(Tally::failures));
     let [passed, failed, skipped] = total;
     writeln!(text, "{passed} passed, {failed} failed, {skipped} skipped").unwrap_or_default();
