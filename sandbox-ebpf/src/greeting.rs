@@ -461,7 +461,7 @@ fn take_name(skb: *mut __sk_buff, reading: *const Reading, name: *mut Path, port
     const TAIL: usize = 4;
     // SAFETY: map values; the offsets are below the buffer's size.
     unsafe {
-        let length = bounded(
+        let length = bounded!(
             u64::from(core::ptr::read_volatile(&raw const (*reading).length)).wrapping_sub(1),
             NAME_BYTES as u64,
         );
@@ -469,7 +469,7 @@ fn take_name(skb: *mut __sk_buff, reading: *const Reading, name: *mut Path, port
         let at = core::ptr::read_volatile(&raw const (*reading).at);
         let start = PATH_END as u32 - TAIL as u32 - length;
         let bytes = (&raw mut (*name).bytes).cast::<u8>();
-        let target = bytes.add(bounded(u64::from(start), PATH_END as u64 - 1) as usize);
+        let target = bytes.add(bounded!(u64::from(start), PATH_END as u64 - 1) as usize);
         if bpf_skb_load_bytes(skb.cast(), at, target.cast::<c_void>(), length) != 0 {
             return false;
         }
@@ -502,7 +502,7 @@ extern "C" fn lower(index: u64, context: *mut Lowering) -> i64 {
     unsafe {
         let name = (*context).name;
         let start = u64::from(core::ptr::read_volatile(&raw const (*name).start));
-        let at = bounded(start + index, PATH_END as u64 - 1);
+        let at = bounded!(start + index, PATH_END as u64 - 1);
         let byte = (&raw mut (*name).bytes).cast::<u8>().add(at as usize);
         let letter = byte.read();
         if letter.is_ascii_uppercase() {

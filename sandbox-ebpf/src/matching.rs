@@ -115,11 +115,16 @@ unsafe fn to_the_end<const WORDS: usize>(
     part: Part,
 ) -> Result<u32, Outcome> {
     let mut context = Context { path, table, part };
+    // The files' part is a constant in a callback of its own: most of what is matched is theirs, and each byte takes fewer instructions.
+    let callback = match part.classes {
+        0 => round::<WORDS, true> as *const (),
+        _ => round::<WORDS, false> as *const (),
+    };
     // SAFETY: by contract; the callback gets the address of a value on this frame's stack.
     unsafe {
         bpf_loop(
             ROUNDS,
-            round::<WORDS> as *const () as *mut c_void,
+            callback as *mut c_void,
             (&raw mut context).cast::<c_void>(),
             0,
         );
@@ -283,17 +288,20 @@ unsafe fn accepted<const WORDS: usize>(
 }
 
 /// Up to [`BYTES_A_ROUND`] bytes; returns 1 at the end of the path.
-extern "C" fn round<const WORDS: usize>(_index: u64, context: *mut Context<WORDS>) -> i64 {
+extern "C" fn round<const WORDS: usize, const OF_FILES: bool>(
+    _index: u64,
+    context: *mut Context<WORDS>,
+) -> i64 {
     // SAFETY: `context` is the one that `in_table` passed, and both pointers are map values.
     unsafe {
         let path = (*context).path;
         let table = (*context).table;
-        let part = (*context).part;
+        let part = if OF_FILES { FILES } else { (*context).part };
         let mut position = u64::from(core::ptr::read_volatile(&raw const (*path).position));
         let mut state = core::ptr::read_volatile(&raw const (*path).state);
         let mut left = BYTES_A_ROUND;
         while left > 0 && position < PATH_END as u64 {
-            let at = bounded(position, PATH_END as u64 - 1);
+            let at = bounded!(position, PATH_END as u64 - 1);
             let byte = (&raw const (*path).bytes).cast::<u8>().add(at as usize).read();
             state = advance(table, part, state, byte);
             position += 1;
@@ -317,7 +325,7 @@ unsafe fn advance<const WORDS: usize>(
     byte: u8,
 ) -> u32 {
     // The classes of the network lie behind those of the files.
-    let at = bounded(part.classes + u64::from(byte), 511);
+    let at = bounded!(part.classes + u64::from(byte), 511);
     // SAFETY: `table` is a map value, and the index is below that of the end of both arrays.
     let class = unsafe {
         (&raw const (*table).header.classes)
@@ -338,7 +346,7 @@ unsafe fn advance<const WORDS: usize>(
 /// `table` is a map value.
 #[inline(always)]
 unsafe fn word<const WORDS: usize>(table: *const Table<WORDS>, index: u64) -> u64 {
-    let offset = bounded(index * 8, (WORDS as u64 - 1) * 8);
+    let offset = bounded!(index * 8, (WORDS as u64 - 1) * 8);
     // SAFETY: the offset is a multiple of eight below the array's size.
     unsafe {
         (&raw const (*table).words)
@@ -394,7 +402,7 @@ pub fn capabilities(label: Label) -> u64 {
 /// The size class of a program's table; `NO_TABLE` if there is none.
 #[inline(always)]
 pub fn size_class_of(label: Label, program: u8) -> u8 {
-    let index = bounded(u64::from(program), rights::PROGRAMS as u64);
+    let index = bounded!(u64::from(program), rights::PROGRAMS as u64);
     with_header(label, NO_TABLE, |header| {
         let classes = (&raw const header.programs).cast::<u8>();
         // SAFETY: the index is at most that of the array's last element.

@@ -414,9 +414,9 @@ unsafe fn append(record: &bpf_dynptr, at: u32, path: *const Path, extent: Extent
     if extent.end == 0 {
         return 0;
     }
-    let start = bounded(u64::from(extent.start), MASK);
-    let kernel = bounded(PATH_END as u64 - start, MASK);
-    let passed = bounded(u64::from(extent.end) - PATH_END as u64, MASK);
+    let start = bounded!(u64::from(extent.start), MASK);
+    let kernel = bounded!(PATH_END as u64 - start, MASK);
+    let passed = bounded!(u64::from(extent.end) - PATH_END as u64, MASK);
     // SAFETY: start and length are below half of the buffer each, and the second half is as long as the mask allows.
     unsafe {
         let bytes = (&raw const (*path).bytes).cast_mut().cast::<u8>();

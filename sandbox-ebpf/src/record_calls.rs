@@ -86,7 +86,7 @@ pub fn enter(context: &RawTracePointContext) {
 #[inline(always)]
 fn mark(recording: *mut Recording, number: u64, offset: usize) {
     if number < SYSTEM_CALLS as u64 {
-        let word = bounded(number >> 6, SYSTEM_CALLS as u64 / 64 - 1);
+        let word = bounded!(number >> 6, SYSTEM_CALLS as u64 / 64 - 1);
         record::mark(recording, offset + 8 * word as usize, 1 << (number & 63));
     }
 }

@@ -88,19 +88,19 @@ impl Span {
         // SAFETY: `path` is in a map value.
         let start = unsafe { core::ptr::read_volatile(&raw const (*path).start) };
         let length = PATH_END as u32 - start;
-        Self { start, length: bounded(u64::from(length), PATH_END as u64 - 1) as u32 }
+        Self { start, length: bounded!(u64::from(length), PATH_END as u64 - 1) as u32 }
     }
 
     /// Bytes of a buffer from `start` on.
     #[inline(always)]
     pub fn of(start: u32, length: u32) -> Self {
-        Self { start, length: bounded(u64::from(length), PATH_END as u64 - 1) as u32 }
+        Self { start, length: bounded!(u64::from(length), PATH_END as u64 - 1) as u32 }
     }
 
     /// The first bytes of a buffer.
     #[inline(always)]
     pub fn first(length: u32) -> Self {
-        Self { start: 0, length: bounded(u64::from(length), PATH_END as u64 - 1) as u32 }
+        Self { start: 0, length: bounded!(u64::from(length), PATH_END as u64 - 1) as u32 }
     }
 }
 
@@ -240,7 +240,7 @@ extern "C" fn ancestor(index: u64, ancestry: *mut Ancestry) -> i64 {
     let Some((found, parent)) = describe(ancestry.task) else {
         return 1;
     };
-    let index = bounded(index, limits::CHAIN as u64 - 1);
+    let index = bounded!(index, limits::CHAIN as u64 - 1);
     // SAFETY: the index is below the array's length, `header` by contract.
     unsafe {
         (&raw mut (*ancestry.header).chain).cast::<Ancestor>().add(index as usize).write(found);
@@ -297,8 +297,8 @@ unsafe fn append(record: &bpf_dynptr, at: u32, path: *mut Path, span: Span) -> i
     if span.length == 0 {
         return 0;
     }
-    let start = bounded(u64::from(span.start), PATH_END as u64 - 1);
-    let length = bounded(u64::from(span.length), PATH_END as u64 - 1);
+    let start = bounded!(u64::from(span.start), PATH_END as u64 - 1);
+    let length = bounded!(u64::from(span.length), PATH_END as u64 - 1);
     // SAFETY: start and length are below half of the buffer each.
     unsafe {
         let source = (&raw mut (*path).bytes).cast::<u8>().add(start as usize);

@@ -108,7 +108,7 @@ extern "C" fn round(_index: u64, context: *mut Context) -> i64 {
 /// takes unaligned access to map values on x86-64 and arm64 (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`).
 #[inline(always)]
 fn word(path: *const Path, position: u32) -> u64 {
-    let at = bounded(u64::from(position), BUFFER_MASK);
+    let at = bounded!(u64::from(position), BUFFER_MASK);
     let found: u64;
     // SAFETY: more than eight bytes of the same map value follow each of the two buffers.
     unsafe {

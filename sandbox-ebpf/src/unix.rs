@@ -101,13 +101,13 @@ fn with_name(path: *mut Path, label: Label, address: u64) -> Result<Found, Outco
     if length < BEFORE_NAME || u64::from(length - BEFORE_NAME) > NAME_BYTES {
         return Err(Outcome::INTERNAL);
     }
-    let length = bounded(u64::from(length - BEFORE_NAME), NAME_BYTES);
+    let length = bounded!(u64::from(length - BEFORE_NAME), NAME_BYTES);
     let start = PATH_END as u64 - length;
     let name = address + offset!(unix_address_name) + u64::from(BEFORE_NAME);
     // SAFETY: the name ends with the path and is at most NAME_BYTES long.
     unsafe {
         let bytes = (&raw mut (*path).bytes).cast::<u8>();
-        let at = bounded(start, PATH_END as u64 * 2 - 1);
+        let at = bounded!(start, PATH_END as u64 * 2 - 1);
         let failed = bpf_probe_read_kernel(
             bytes.add(at as usize).cast::<c_void>(),
             length as u32,
@@ -120,7 +120,7 @@ fn with_name(path: *mut Path, label: Label, address: u64) -> Result<Found, Outco
     }
     let accept = matching::text(path, label, ABSTRACT)?;
     // In an event it has an `@` before it, as in a rule.
-    let at = bounded(start - 1, PATH_END as u64 - 1);
+    let at = bounded!(start - 1, PATH_END as u64 - 1);
     // SAFETY: the index is below the buffer's length.
     unsafe {
         (&raw mut (*path).bytes).cast::<u8>().add(at as usize).write_volatile(b'@');

@@ -156,9 +156,9 @@ fn step(path: *mut Path) -> Result<(), u32> {
 /// Puts `/` and the name before what is there.
 #[inline(always)]
 fn prepend(path: *mut Path, start: u32, length: u32, name: u64) -> Result<(), Outcome> {
-    let name_at = bounded(u64::from(start - length), PATH_END as u64 - 1);
-    let slash_at = bounded(u64::from(start - length - 1), PATH_END as u64 - 1);
-    let length = bounded(u64::from(length), 255);
+    let name_at = bounded!(u64::from(start - length), PATH_END as u64 - 1);
+    let slash_at = bounded!(u64::from(start - length - 1), PATH_END as u64 - 1);
+    let length = bounded!(u64::from(length), 255);
     // SAFETY: both offsets are below PATH_END and the length at most 255, so that all of it lies in the buffer.
     unsafe {
         let bytes = (&raw mut (*path).bytes).cast::<u8>();
@@ -188,19 +188,27 @@ fn name_the_root(path: *mut Path) {
     }
 }
 
-/// `value & mask`, opaque to the optimiser.
+/// `$value & $mask`, opaque to the optimiser. The mask is part of the instruction, and takes no register.
 ///
 /// VERIFIER: "math between map_value pointer and register with unbounded min value is not allowed" when LLVM moves the
 /// mask away from the addition that needs it.
-#[inline(always)]
-pub fn bounded(value: u64, mask: u64) -> u64 {
-    let mut value = value;
-    // SAFETY: one register, no memory.
-    unsafe {
-        core::arch::asm!("{0} &= {1}", inout(reg) value, in(reg) mask, options(pure, nomem, nostack));
-    }
-    value
+macro_rules! bounded {
+    ($value:expr, $mask:expr $(,)?) => {{
+        let mut value: u64 = $value;
+        // SAFETY: one register, no memory.
+        #[allow(unused_unsafe)]
+        unsafe {
+            core::arch::asm!(
+                "{0} &= {1}",
+                inout(reg) value,
+                const $mask,
+                options(pure, nomem, nostack)
+            );
+        }
+        value
+    }};
 }
+pub(crate) use bounded;
 
 /// Whether the walk ended at the root of the current task's mount namespace, and not in a detached or foreign mount.
 #[inline(always)]
