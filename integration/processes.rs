@@ -9,6 +9,21 @@ const NEEDS: &[Need] = &[Need::Root, Need::NoBpfLsm];
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
     suite.test(
+        "processes::a_listing_of_processes_shows_those_of_the_fence",
+        NEEDS,
+        a_listing_of_processes_shows_those_of_the_fence,
+    );
+    suite.test(
+        "processes::what_is_no_process_is_read_by_rules_where_processes_are_listed",
+        NEEDS,
+        what_is_no_process_is_read_by_rules_where_processes_are_listed,
+    );
+    suite.test(
+        "processes::shared_memory_by_a_pattern_is_of_the_fence_alone",
+        NEEDS,
+        shared_memory_by_a_pattern_is_of_the_fence_alone,
+    );
+    suite.test(
         "processes::a_task_reads_of_itself_and_of_nobody_outside",
         NEEDS,
         a_task_reads_of_itself_and_of_nobody_outside,
@@ -64,5 +79,69 @@ fn a_deny_rule_about_what_is_told_closes_all_of_it() -> Verdict {
         .says("end")?
         .does_not_say("told")?;
     shell(SHELL, script)?.says("told")?;
+    Ok(())
+}
+
+/// The rules of [`SHELL`], and that the processes may be listed.
+const LISTS: &str =
+    "read = [\"/proc\", \"/bin/sh\", \"/usr/bin/dash\"]\nexec = [\"/bin/sh\", \"/usr/bin/dash\"]";
+
+fn a_listing_of_processes_shows_those_of_the_fence() -> Verdict {
+    let outside = std::process::id();
+    let script = format!(
+        "ls /proc; sleep 60 & for look in $(seq 999); do grep -x sleep /proc/$!/comm && break; done; kill $!; head -n1 /proc/$$/status\n\
+         readlink /proc/self | grep -q '^[0-9]*$' && echo number\n\
+         for task in 1 {outside}; do ls /proc/$task && echo told; cat /proc/$task/cmdline && echo told; done; true"
+    );
+    let finished = shell(LISTS, &script)?;
+    finished
+        .succeeds()?
+        .says("sleep\n")?
+        .says("Name:\tsh")?
+        .says("number\n")?
+        .does_not_say("told")?;
+    let seen = finished.out();
+    let tasks: Vec<_> = seen
+        .lines()
+        .filter_map(|line| line.parse::<u32>().ok())
+        .collect();
+    let foreign = tasks.iter().any(|task| *task == 1 || *task == outside);
+    finished.claim(!foreign && !tasks.is_empty(), "no task but the fence's own")?;
+    Ok(())
+}
+
+fn what_is_no_process_is_read_by_rules_where_processes_are_listed() -> Verdict {
+    let script = "head -n1 /proc/cpuinfo | cut -c1-9; cat /proc/sys/kernel/ostype\n\
+                  for file in kallsyms kcore sysrq-trigger sys/kernel/core_pattern sys/kernel/modprobe tty/drivers bus/pci/devices \
+                  irq/default_smp_affinity; do head -c1 /proc/$file && echo told $file; done\n\
+                  ls /proc/sys/kernel | grep -x -e core_pattern -e modprobe && echo told; ls /proc/irq && echo told\n\
+                  echo x >/proc/self/comm && echo written; echo 1 >/proc/sys/kernel/ostype && echo written; true";
+    shell(LISTS, script)?
+        .succeeds()?
+        .says("processor")?
+        .says("Linux\n")?
+        .does_not_say("told")?
+        .does_not_say("written")?;
+    Ok(())
+}
+
+fn shared_memory_by_a_pattern_is_of_the_fence_alone() -> Verdict {
+    let outside = tempfile::Builder::new()
+        .prefix("sem.outside")
+        .tempfile_in("/dev/shm")?;
+    std::fs::write(outside.path(), "told")?;
+    let rules = SHELL.replace(
+        "read = [",
+        "write = [\"/dev/shm/sem.*\"]\nread = [\"/dev/shm/sem.*\", ",
+    );
+    let made = format!("/dev/shm/sem.inside-{}", std::process::id());
+    let path = outside.path().display();
+    let script = format!("echo made >{made} && cat {made}; cat {path}; echo x >{path}.x; true");
+    let finished = shell(&rules, &script)?;
+    finished.succeeds()?.says("made\n")?.does_not_say("told")?;
+    finished.claim(!std::path::Path::new(&made).exists(), "nothing outside")?;
+    // One name alone is no pattern: it is the one outside.
+    let one = format!("read = [\"{path}\", ");
+    shell(&SHELL.replace("read = [", &one), &format!("cat {path}"))?.says("told")?;
     Ok(())
 }

@@ -96,10 +96,30 @@ def registry(directory):
     put(directory, "tiny", json.dumps({"name": "tiny", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}).encode())
 
 
+def member(name, content):
+    """A file in an ar(5) archive."""
+    head = "{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n".format(name, 0, 0, 0, "100644", len(content))
+    return head.encode() + content + b"\n" * (len(content) % 2)
+
+
+def packed(files):
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return tar.getvalue()
+
+
 def mirror(directory):
-    """For apt: an index of one package."""
+    """For apt: an index, and its one package (deb(5))."""
     fields = ["Package: tiny", "Version: 1.0", "Architecture: all", "Maintainer: nobody", "Description: from the mirror"]
-    fields += ["Filename: tiny.deb", "Size: 1", "SHA256: " + "0" * 64]
+    control = packed({"./control": "\n".join(fields).encode() + b"\n"})
+    parts = [("debian-binary", b"2.0\n"), ("control.tar.gz", control), ("data.tar.gz", packed({"./usr/share/tiny": b"tiny\n"}))]
+    package = b"!<arch>\n" + b"".join(member(name, content) for name, content in parts)
+    put(directory, "debian/tiny.deb", package)
+    fields += ["Filename: tiny.deb", "Size: %d" % len(package), "SHA256: " + hashlib.sha256(package).hexdigest()]
     put(directory, "debian/Packages", "\n".join(fields).encode() + b"\n")
 
 

@@ -1,5 +1,6 @@
 //! Learning from a run: what was recorded is enough for the next run, and what was not seen is denied.
 
+mod compiled;
 mod gate;
 mod network;
 mod packages;
@@ -30,6 +31,7 @@ pub(crate) fn register(suite: &mut Suite) {
     network::register(suite);
     programs::register(suite);
     packages::register(suite);
+    compiled::register(suite);
     page::register(suite);
     gate::register(suite);
 }

@@ -46,9 +46,10 @@ const APT: &str = "d=$PWD/apt; mkdir -p $d/lists/partial $d/cache/archives/parti
                    printf 'Dir::%s;\\n' \"Etc \\\"$d/etc\\\"\" \"Etc::sourcelist \\\"$d/sources\\\"\" 'Etc::sourceparts \"/dev/null\"' \
                    \"State \\\"$d\\\"\" \"State::lists \\\"$d/lists\\\"\" \"State::status \\\"$d/status\\\"\" \
                    \"Cache \\\"$d/cache\\\"\" >$d/conf; export APT_CONFIG=$d/conf; \
-                   apt-get update -qq -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=0 && cat $d/lists/*_Packages";
-const APT_BESIDE: &str = "APT_CONFIG=$PWD/apt/conf apt-get update -qq -o APT::Sandbox::User=root -o Acquire::Languages=none \
-                          -o Acquire::Retries=0 -o APT::Update::Error-Mode=any -o Dir::Etc::sourcelist=$PWD/other.list";
+                   echo 'APT::Sandbox::User \"root\"; Acquire::Languages \"none\"; Acquire::Retries \"0\";' >>$d/conf; \
+                   apt-get update -qq && mkdir -p debs && cd debs && apt-get download -qq tiny && dpkg-deb --contents tiny_1.0_all.deb | \
+                   grep -o usr/share/tiny";
+const APT_BESIDE: &str = "APT_CONFIG=$PWD/apt/conf apt-get update -qq -o APT::Update::Error-Mode=any -o Dir::Etc::sourcelist=$PWD/other.list";
 
 /// Learns, and enforces from the same beginning, in a directory of its own inside of the network's.
 fn there_and_back(script: &str, beside: &str) -> Verdict {
@@ -79,7 +80,7 @@ const TRIP: &str = "
     export HOME=$PWD/home PATH=/usr/sbin:/usr/bin:/sbin:/bin; mkdir home; cd app
     # What a repository would hold.
     npm install --silent --no-audit --no-fund --package-lock-only --registry http://web.test:8080/ --cache .cache
-    clean() { rm -rf node_modules site apt .cache; }
+    clean() { rm -rf node_modules site apt debs .cache; }
     clean; $R learn -o ../learned.toml -- sh run.sh >../learned.out
     clean; $R run -p ../learned.toml -- sh run.sh >../enforced.out 2>../enforced.err || { cat ../enforced.err; exit 1; }
     cmp ../learned.out ../enforced.out

@@ -118,6 +118,64 @@ const TRIPS: &[Trip] = &[
                   perl -e 'open F, q(</proc/self/status) or die; print scalar getpwuid $<'; ssh-keygen -q -t ed25519 -N '' -f k",
         beside: "tar czf d.tgz /etc/ssh",
     },
+    Trip {
+        name: "learn::processes_that_share_memory_go_there_and_back",
+        needs: &[Need::Root, Need::Cgroup, Need::Processor],
+        // Semaphores and shared memory of POSIX: files in /dev/shm, under names that are drawn.
+        files: &[(
+            "share.py",
+            "import multiprocessing, multiprocessing.shared_memory\n\
+             def twice(number): return 2 * number\n\
+             if __name__ == '__main__':\n\
+             \x20   with multiprocessing.Pool(2) as pool: print(pool.map(twice, range(3)))\n\
+             \x20   queue = multiprocessing.Queue(); queue.put('built'); print(queue.get())\n\
+             \x20   shared = multiprocessing.shared_memory.SharedMemory(create=True, size=8)\n\
+             \x20   shared.buf[0] = 7; other = multiprocessing.shared_memory.SharedMemory(shared.name); print(other.buf[0])\n\
+             \x20   other.close(); shared.close(); shared.unlink()\n",
+        )],
+        reset: "",
+        command: "/usr/bin/python3 share.py",
+        beside: "cat /etc/fstab",
+    },
+    Trip {
+        name: "learn::what_lists_processes_goes_there_and_back",
+        needs: &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("ps"),
+        ],
+        files: &[],
+        reset: "",
+        // They list /proc, and read there by number.
+        command: "set -e; ps -e -o comm= | grep -q '^ps$'; ps -o comm= -p $$ | grep -q sh; pgrep -x sh >/dev/null; \
+                  lscpu | grep -q '^CPU(s)'; free | grep -q Mem; echo built",
+        beside: "cat /proc/kallsyms",
+    },
+    Trip {
+        name: "learn::a_browser_goes_there_and_back",
+        needs: &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("chromium"),
+        ],
+        files: &[
+            (
+                "page.html",
+                "<p id=p>empty</p><script>document.getElementById('p').textContent = 'bu' + 'ilt'</script>\n",
+            ),
+            (
+                "browse.sh",
+                "export XDG_CONFIG_HOME=$PWD/config XDG_CACHE_HOME=$PWD/cache\n\
+                 chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+                 --host-resolver-rules='MAP * ~NOTFOUND' --user-data-dir=$PWD/browser --dump-dom file://$PWD/page.html 2>log | grep '<p'\n",
+            ),
+        ],
+        reset: "rm -rf browser config cache log",
+        command: "sh browse.sh",
+        beside: "cat /etc/fstab",
+    },
 ];
 
 /// What this subject promises.

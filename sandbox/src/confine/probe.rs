@@ -172,7 +172,7 @@ fn seccomp() -> bool {
 
 /// Tries whether the kernel lets links be covered, where it makes such a file system.
 fn try_own_proc() -> Result<Option<Pid>, Error> {
-    let Ok(own_proc) = OwnProc::new() else {
+    let Ok(own_proc) = OwnProc::beside() else {
         return Ok(None);
     };
     let mut plan = MountPlan::everything_closed();

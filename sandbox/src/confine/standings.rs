@@ -131,6 +131,9 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         };
     }
     let mut reasons = later(gaps, WRITE, "made or written");
+    if derived.own_shm {
+        reasons.push("/dev/shm is the fence's own, and nothing of others is there".to_owned());
+    }
     if let Some((path, what)) = &gaps.unmade {
         reasons.push(format!(
             "{what} {}, because what is denied there does not exist yet and could be made too",

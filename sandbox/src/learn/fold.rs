@@ -1,6 +1,6 @@
 //! From paths to rules: what is volatile becomes a pattern, and siblings become one rule where there are enough of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
@@ -18,6 +18,9 @@ const SIBLINGS: usize = 4;
 const NUMBERED: usize = 3;
 /// Paths that are read in the working directory from which on the rule is about all of it: a project's files come and go.
 const WORKSPACE: usize = 3;
+
+/// Where semaphores and shared memory of POSIX lie, of all programs side by side.
+const SHARED_MEMORY: &[u8] = b"/dev/shm";
 
 /// What folding has to know.
 pub(super) struct Folding<'a> {
@@ -43,16 +46,21 @@ pub(super) fn fold(
     // Programs: that some of a directory are executed says nothing of the others.
     let mut pinned: BTreeSet<Names> = BTreeSet::new();
     let workspace = workspace(needs, bit, folding);
+    let mut asked: HashMap<&[u8], bool> = HashMap::new();
     for (path, need) in needs {
         let Some(evidence) = need.of(bit) else {
             continue;
         };
         let names = folding.rule(path, need, workspace);
-        for depth in 1..names.0.len() {
-            let parent = Names(names.0[..depth].to_vec());
-            if !foldable.contains(&parent) && folding.may_fold(path, depth) {
-                foldable.insert(parent);
+        let mut directory = *path;
+        for depth in (1..=folding.places.names(path).0.len()).rev() {
+            let may_fold = asked
+                .entry(directory)
+                .or_insert_with(|| folding.may_fold(directory));
+            if *may_fold && depth < names.0.len() && !foldable.contains(&names.0[..depth]) {
+                foldable.insert(Names(names.0[..depth].to_vec()));
             }
+            directory = parent(directory);
         }
         if need.of(EXEC).is_some() && !is_library(path) {
             pinned.insert(names.clone());
@@ -67,9 +75,10 @@ pub(super) fn fold(
         }
     }
     if bit == READ {
+        let wide = Wide::among(&rules);
         for (path, evidence) in folding.on_the_way {
             let names = folding.rule(path, &Need::default(), workspace);
-            if !rules.contains_key(&names) && wider(&rules, &names).is_none() {
+            if !rules.contains_key(&names) && wide.over(&names).is_none() {
                 rules.insert(names, evidence.clone());
             }
         }
@@ -120,14 +129,17 @@ impl Folding<'_> {
             self.generalise(&mut names, false);
             return below(names.0);
         }
-        self.generalise(&mut names, need.made);
+        let drawn = volatile::drawn(&names.0[last]);
+        match drawn.filter(|_| need.made && parent(path) == SHARED_MEMORY) {
+            Some(pattern) => names.0[last] = pattern,
+            None => self.generalise(&mut names, need.made),
+        }
         if need.subtree { below(names.0) } else { names }
     }
 
     /// Whether the directory that `path` is in may be written as a whole, since entries came and went.
     fn is_writable_as_a_whole(&self, path: &[u8]) -> bool {
-        let parent = parent(path);
-        self.places.is_one_things(parent) && !(self.holds_secret)(parent)
+        self.may_fold(parent(path))
     }
 
     /// `made` is about the last name.
@@ -140,13 +152,8 @@ impl Folding<'_> {
         }
     }
 
-    /// Whether the directory of the first `depth` names of `path` may be folded.
-    fn may_fold(&self, path: &[u8], depth: usize) -> bool {
-        let whole = self.places.names(path).0.len();
-        if depth > whole {
-            return false;
-        }
-        let directory = (depth..whole).fold(path, |directory, _| parent(directory));
+    /// Whether the entries of a directory may become one rule.
+    fn may_fold(&self, directory: &[u8]) -> bool {
         self.places.is_one_things(directory) && !(self.holds_secret)(directory)
     }
 }
@@ -186,7 +193,7 @@ fn processes(names: &mut Names) {
 /// Siblings that differ in numbers only.
 fn number(rules: &mut Rules, pinned: &BTreeSet<Names>) {
     let mut shapes: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
-    for names in rules.keys().filter(|names| !pinned.contains(names)) {
+    for names in rules.keys().filter(|names| !pinned.contains(*names)) {
         let Some(shape) = names.0.last().and_then(|name| volatile::numbered(name)) else {
             continue;
         };
@@ -202,7 +209,7 @@ fn number(rules: &mut Rules, pinned: &BTreeSet<Names>) {
     }
 }
 
-/// Folds the siblings of one directory; `false` if there is none with enough of them.
+/// Folds the siblings of each directory that has enough of them, trees before files; `false` if there is none.
 fn fold_once(
     rules: &mut Rules,
     foldable: &BTreeSet<Names>,
@@ -212,7 +219,7 @@ fn fold_once(
     let enough = if level == Level::Loose { 2 } else { SIBLINGS };
     let mut files: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
     let mut trees: BTreeMap<Names, Vec<Names>> = BTreeMap::new();
-    for names in rules.keys().filter(|names| !pinned.contains(names)) {
+    for names in rules.keys().filter(|names| !pinned.contains(*names)) {
         let length = names.0.len();
         let last = names.0[length - 1].as_str();
         if last == "**" || last == "*" {
@@ -225,24 +232,31 @@ fn fold_once(
             files.entry(parent).or_default().push(names.clone());
         }
     }
-    let folds = |parent: &Names, siblings: &Vec<Names>| {
+    let folds = |parent: &Names, siblings: &mut Vec<Names>| {
         siblings.len() >= enough && foldable.contains(parent)
     };
+    trees.retain(folds);
+    // Outer directories come before inner ones, whose rules they cover then.
+    let mut folded: Vec<Names> = Vec::new();
     for (parent, siblings) in trees {
-        if folds(&parent, &siblings) {
-            replace(rules, &siblings, below(parent.0));
-            return true;
+        if folded
+            .last()
+            .is_none_or(|outer| !parent.0.starts_with(&outer.0))
+        {
+            replace(rules, &siblings, below(parent.0.clone()));
+            folded.push(parent);
         }
     }
-    for (parent, siblings) in files {
-        if folds(&parent, &siblings) {
-            let mut pattern = parent;
-            pattern.0.push("*".to_owned());
-            replace(rules, &siblings, pattern);
-            return true;
-        }
+    if !folded.is_empty() {
+        return true;
     }
-    false
+    files.retain(folds);
+    let any = !files.is_empty();
+    for (mut pattern, siblings) in files {
+        pattern.0.push("*".to_owned());
+        replace(rules, &siblings, pattern);
+    }
+    any
 }
 
 fn replace(rules: &mut Rules, siblings: &[Names], pattern: Names) {
@@ -257,26 +271,64 @@ fn replace(rules: &mut Rules, siblings: &[Names], pattern: Names) {
 
 /// Drops what another rule covers, and gives it the evidence.
 fn absorb(rules: &mut Rules) {
-    let all: Vec<Names> = rules.keys().cloned().collect();
-    for names in &all {
-        if let Some(wider) = wider(rules, names)
-            && let Some(evidence) = rules.remove(names)
-        {
+    let wide = Wide::among(rules);
+    let covered: Vec<(Names, Names)> = rules
+        .keys()
+        .filter_map(|names| Some((names.clone(), wide.over(names)?)))
+        .collect();
+    for (names, wider) in covered {
+        if let Some(evidence) = rules.remove(&names) {
             rules.entry(wider).or_default().add(&evidence);
         }
     }
 }
 
-/// The widest other rule that covers all that `names` does.
-fn wider(rules: &Rules, names: &Names) -> Option<Names> {
-    let length = names.0.len();
-    let trees = (1..=length).map(|depth| below(names.0[..depth].to_vec()));
-    let mut entries = names.0[..length - 1].to_vec();
-    entries.push("*".to_owned());
-    let is_tree = names.0[length - 1] == "**";
-    trees
-        .chain((!is_tree).then_some(Names(entries)))
-        .find(|wide| wide != names && rules.contains_key(wide))
+/// The rules among others that are about more than one path.
+struct Wide {
+    /// Directories of which all below is covered.
+    trees: BTreeSet<Names>,
+    /// Directories of which all entries are.
+    entries: BTreeSet<Names>,
+}
+
+impl Wide {
+    fn among(rules: &Rules) -> Self {
+        let ending = |last: &str| {
+            let of = |names: &Names| {
+                let (end, directory) = names.0.split_last()?;
+                (end == last).then(|| Names(directory.to_vec()))
+            };
+            rules.keys().filter_map(of).collect()
+        };
+        Self {
+            trees: ending("**"),
+            entries: ending("*"),
+        }
+    }
+
+    /// The widest other rule that covers all that `names` does.
+    fn over(&self, names: &Names) -> Option<Names> {
+        let (last, directory) = names.0.split_last()?;
+        let is_tree = last == "**";
+        // A tree is not over itself.
+        let depths = if is_tree {
+            directory.len()
+        } else {
+            names.0.len() + 1
+        };
+        let tree = (1..depths)
+            .map(|depth| &names.0[..depth])
+            .find(|outer| self.trees.contains(*outer));
+        if let Some(outer) = tree {
+            return Some(below(outer.to_vec()));
+        }
+        let is_entry = !is_tree && last != "*" && self.entries.contains(directory);
+        is_entry.then(|| {
+            let mut pattern = directory.to_vec();
+            pattern.push("*".to_owned());
+            Names(pattern)
+        })
+    }
 }
 
 #[cfg(test)]

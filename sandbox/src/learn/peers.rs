@@ -15,6 +15,11 @@ use crate::{
 
 /// Ports that the kernel chooses by default (Documentation/networking/ip-sysctl.rst, `ip_local_port_range`).
 const CHOSEN: (u16, u16) = (32_768, 60_999);
+/// Ports of one address that a run binds for datagrams from which on it is taken to draw them itself: browsers and resolvers do, so that
+/// answers cannot be guessed.
+const DRAWN: usize = 4;
+/// What such a program draws from.
+const DRAWN_FROM: &str = "1024-65535";
 /// Port 0 of this machine by UDP: nothing is delivered there, so that sockets are made and nobody is reached.
 const NOBODY: &str = "udp://127.0.0.1:0";
 
@@ -34,6 +39,7 @@ type Used = BTreeMap<(NetworkRight, String, String), (BTreeSet<u8>, Evidence)>;
 pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
     let run = &trace.facts.run;
     let bound = bound(trace);
+    let drawing = drawing(&bound, level);
     let mut needed = Needed::default();
     let mut used = Used::new();
     let mut sockets = Evidence::default();
@@ -65,11 +71,14 @@ pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
             all.add(&evidence);
         };
         match record.what.as_str() {
-            "bind" => add(
-                NetworkRight::Listen,
-                host(peer.address),
-                peer.port.to_string(),
-            ),
+            "bind" => {
+                let drawn = peer.protocol == UDP && peer.port >= 1024;
+                let ports = match drawn && drawing.contains(&peer.address) {
+                    true => DRAWN_FROM.to_owned(),
+                    false => peer.port.to_string(),
+                };
+                add(NetworkRight::Listen, host(peer.address), ports);
+            }
             "listen" => {
                 let port = if bound.contains(&key(peer)) {
                     peer.port
@@ -147,6 +156,20 @@ fn bound(trace: &Trace) -> Bound {
     records
         .filter_map(|record| record.peer.as_ref())
         .map(key)
+        .collect()
+}
+
+/// Addresses at which the run draws its ports for datagrams itself.
+fn drawing(bound: &Bound, level: Level) -> BTreeSet<IpAddr> {
+    let ports = |address: &IpAddr| {
+        let of = |(one, protocol, port): &&(IpAddr, u8, u16)| {
+            one == address && *protocol == UDP && *port >= 1024
+        };
+        bound.iter().filter(of).count()
+    };
+    let addresses = bound.iter().map(|(address, ..)| *address);
+    addresses
+        .filter(|address| level != Level::Tight && ports(address) >= DRAWN)
         .collect()
 }
 
@@ -292,6 +315,19 @@ mod tests {
                 "listen 127.0.0.1:0",
             ]
         );
+    }
+
+    #[test]
+    fn ports_that_a_program_draws_itself_are_others_the_next_time() {
+        let bind = |port, protocol| did("bind", peer("0.0.0.0", port, protocol, &[]));
+        let seen = |protocol| [53, 2824, 14331, 31050, 64153].map(|port| bind(port, protocol));
+        assert_eq!(
+            rules(seen(UDP).into(), Level::Default),
+            ["listen udp://0.0.0.0:1024-65535", "listen udp://0.0.0.0:53"]
+        );
+        assert_eq!(rules(seen(UDP).into(), Level::Tight).len(), 5);
+        assert_eq!(rules(seen(TCP).into(), Level::Default).len(), 5);
+        assert_eq!(rules(seen(UDP)[..4].to_vec(), Level::Default).len(), 4);
     }
 
     #[test]

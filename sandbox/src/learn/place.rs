@@ -1,6 +1,6 @@
 //! Paths as names behind a variable, and whose directories they are.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 use crate::{profile::pattern::escape, trace::Text};
 
@@ -15,6 +15,13 @@ pub(super) struct Places {
 /// A path: `${VARIABLE}` or nothing, then names as a profile writes them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Names(pub(super) Vec<String>);
+
+/// Ordered as the list of its names is.
+impl Borrow<[String]> for Names {
+    fn borrow(&self) -> &[String] {
+        &self.0
+    }
+}
 
 /// Which variables are used, and among equal values which first.
 const VARIABLES: [&str; 5] = ["TMP", "HOME", "CWD", "CACHE", "CONFIG"];

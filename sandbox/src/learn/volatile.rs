@@ -1,8 +1,15 @@
 //! Names that will be others the next time.
 
+/// Bytes of a name that Python's `tempfile` makes: `tmp` and eight more.
+const DRAWN_BY_PYTHON: usize = 11;
+
 /// The name as a pattern, if parts of it are numbers of processes, hashes, or what a temporary name is drawn from.
 /// `made` says that the command gave the name itself.
 pub(super) fn pattern(name: &str, made: bool) -> Option<String> {
+    // What Python draws after it is lower case, and may be a word.
+    if made && name.len() >= DRAWN_BY_PYTHON && name.starts_with("tmp") {
+        return Some("tmp*".to_owned());
+    }
     let mut pattern = String::new();
     let mut changed = false;
     let mut rest = name;
@@ -28,12 +35,43 @@ pub(super) fn pattern(name: &str, made: bool) -> Option<String> {
         } else if made && word.len() >= 3 && word.bytes().all(|byte| byte.is_ascii_digit()) {
             pattern.push_str("[0-9]*");
             changed = true;
+        } else if let Some(shape) = long_numbers(word).filter(|_| made) {
+            pattern.push_str(&shape);
+            changed = true;
         } else {
             pattern.push_str(word);
         }
         rest = after;
     }
     changed.then(|| pattern.replace("**", "*"))
+}
+
+/// The word without its numbers of four digits and more: those of processes, of time, and drawn ones; `None` if it has none.
+fn long_numbers(word: &str) -> Option<String> {
+    const LONG: usize = 4;
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let parts: Vec<&[u8]> = word
+        .as_bytes()
+        .chunk_by(|one, other| is_digit(one) == is_digit(other))
+        .collect();
+    let is_long = |part: &[u8]| part.len() >= LONG && part.iter().all(is_digit);
+    parts.iter().any(|part| is_long(part)).then(|| {
+        let shape = |part: &&[u8]| match is_long(part) {
+            true => "[0-9]*".to_owned(),
+            false => String::from_utf8_lossy(part).into_owned(),
+        };
+        parts.iter().map(shape).collect()
+    })
+}
+
+/// The name as a pattern, in a directory where programs put what they draw: what stands before the first sign is the
+/// program's, or the library's, and stays.
+pub(super) fn drawn(name: &str) -> Option<String> {
+    let sign = name.find(|character: char| !character.is_ascii_alphanumeric())?;
+    let sign = name
+        .get(..=sign)
+        .filter(|prefix| prefix.len() > 1 && !prefix.ends_with('\\'))?;
+    Some(format!("{sign}*"))
 }
 
 /// Hexadecimal, long, and not a word or a number by chance.
@@ -97,6 +135,25 @@ mod tests {
             made("worker-4711.pid").as_deref(),
             Some("worker-[0-9]*.pid")
         );
+    }
+
+    #[test]
+    fn long_numbers_of_names_that_are_made_are_others_the_next_time() {
+        let made = |name| pattern(name, true);
+        assert_eq!(made("build26809.log").as_deref(), Some("build[0-9]*.log"));
+        assert_eq!(made("x2501434091851617420y").as_deref(), Some("x[0-9]*y"));
+        assert_eq!(made("tmpez_391zn").as_deref(), Some("tmp*"));
+        assert_eq!(made("a1b234"), None);
+        assert_eq!(pattern("build26809", false), None);
+    }
+
+    #[test]
+    fn what_is_drawn_stands_behind_the_first_sign() {
+        assert_eq!(drawn("sem.mp-ye4d0wxj").as_deref(), Some("sem.*"));
+        assert_eq!(drawn("psm_3c62a8c9").as_deref(), Some("psm_*"));
+        for name in ["plain", ".hidden", r"a\[1\]"] {
+            assert_eq!(drawn(name), None, "{name}");
+        }
     }
 
     #[test]

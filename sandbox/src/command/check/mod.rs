@@ -74,7 +74,6 @@ pub fn check(
     };
     let seen = observe(&subject, options.seconds, stderr)?;
     let (policy, explainer) = compile::compile(&effective, &seen.variables, &super::look::look)?;
-    let known = learn::known(&seen.variables)?;
     let words: Vec<_> = options
         .command
         .iter()
@@ -86,7 +85,7 @@ pub fn check(
         command: words.join(" "),
         exit: end.exit,
         acts: seen.trace.records.len(),
-        new: compare::new(&seen.trace, &policy, &explainer, &known),
+        new: compare::new(&seen.trace, &policy, &explainer, &seen.known),
         lost: end
             .lost
             .iter()

@@ -10,6 +10,7 @@ mod surroundings;
 
 pub use file::{read_profile, write_profile};
 pub(super) use lookup::Lookup;
+pub(super) use observe::Ending;
 pub use observe::{Observation, Subject, observe};
 pub(super) use outline::{end, facts, not_told};
 pub use surroundings::{Known, known};
@@ -124,10 +125,12 @@ pub(super) fn profile_of(seen: &Observation, options: &How<'_>) -> Result<Learne
             )));
         }
     }
-    let known = known(&seen.variables)?;
+    let known = &seen.known;
     let secret = |path: &[u8]| known.secret(path);
     let surroundings = learn::Surroundings {
-        shipped: known.shipped.clone(),
+        shipped: known.shipped(|name| {
+            options.level == Level::Loose || options.base.iter().any(|base| base == name)
+        })?,
         base: options.base.iter().cloned().collect(),
         secrets: known.secrets.clone(),
         secret: &secret,

@@ -4,7 +4,9 @@ use std::{
     ffi::OsString,
     io::Write,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    panic::resume_unwind,
     path::Path,
+    thread::{self, JoinHandle},
     time::SystemTime,
 };
 
@@ -14,6 +16,7 @@ use super::{
     lookup::Lookup,
     outline::{NOT_TOLD, end, facts, not_told},
     progress::Progress,
+    surroundings::{Known, known},
 };
 use crate::{
     command::{Failure, Place},
@@ -33,6 +36,10 @@ pub struct Observation {
     pub variables: Variables,
     /// Sentences that whoever asked must know.
     pub notes: Vec<String>,
+    /// What the learner has to know of the place where it ran.
+    pub known: Known,
+    /// The recorder goes while the profile is made, and before this does.
+    pub(in crate::command) _ending: Ending,
 }
 
 /// What is to be recorded.
@@ -78,7 +85,8 @@ fn command(
     stderr: &mut dyn Write,
 ) -> Result<Observation, Failure> {
     let place = Place::find(user)?;
-    let probe = Probe::new()?;
+    // No mounts: it runs without a fence.
+    let probe = Probe::without_namespaces()?;
     let mut recording = Recording::start()?;
     let policy = open_policy(&place, &probe, &recording.recorder, seconds);
     let plan = Plan::new(&request(words, &place), &policy, Engine::BpfLsm, &probe)?;
@@ -94,6 +102,7 @@ fn command(
     recording.say_how(stderr);
     writeln!(stderr, "ringfence: the command runs without a fence").ok();
     let running = launched.release()?.sampled();
+    let known = Ahead::of(&place.variables());
     let (stream, bell) = recording.descriptors()?;
     let exit = running.wait(&[stream.as_fd(), bell.as_fd()], |_| {
         recording.take();
@@ -118,7 +127,7 @@ fn command(
         recording.recorder.name(),
         began,
     );
-    recording.finish(facts, &place, (code, exit.peak), notes)
+    recording.finish(facts, &place, (code, exit.peak), notes, known)
 }
 
 /// Records a command without root: every system call is stopped at.
@@ -161,6 +170,8 @@ fn traced(
     let note = "without root it is not seen which names led to an address: peers are learned by their address";
     Ok(Observation {
         trace,
+        known: known(&place.variables())?,
+        _ending: Ending::default(),
         variables: place.variables(),
         notes: has_peers.then(|| note.to_owned()).into_iter().collect(),
     })
@@ -173,6 +184,7 @@ fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Obs
     let mut recording = Recording::start()?;
     let began = SystemTime::now();
     let words = arguments_of(pid);
+    let known = Ahead::of(&place.variables());
     let processes = recording.recorder.follow(pid.cast_unsigned())?;
     for directory in confine::cgroups_of(processes)? {
         recording.recorder.begin_network(&directory)?;
@@ -199,7 +211,7 @@ fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Obs
         );
     }
     let facts = facts(words, &place.variables(), recording.recorder.name(), began);
-    recording.finish(facts, &place, (0, Peak::default()), notes)
+    recording.finish(facts, &place, (0, Peak::default()), notes, known)
 }
 
 /// Its command line, as long as it has one.
@@ -207,6 +219,39 @@ fn arguments_of(pid: i32) -> Vec<Text> {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let line = line.strip_suffix(&[0]).unwrap_or(&line);
     line.split(|&byte| byte == 0).map(Into::into).collect()
+}
+
+/// What the learner has to know, found out while the command runs.
+struct Ahead(JoinHandle<Result<Known, Failure>>);
+
+impl Ahead {
+    fn of(variables: &Variables) -> Self {
+        let variables = variables.clone();
+        Self(thread::spawn(move || known(&variables)))
+    }
+
+    fn get(self) -> Result<Known, Failure> {
+        self.0.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+/// A recorder that is taken off: the kernel waits for grace periods. Dropped, it has gone.
+#[derive(Default)]
+pub(in crate::command) struct Ending(Option<JoinHandle<()>>);
+
+impl Ending {
+    fn of(recorder: Recorder) -> Self {
+        Self(Some(thread::spawn(move || drop(recorder))))
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // What a panic has left is collected by the next run.
+        if let Some(thread) = self.0.take() {
+            thread.join().ok();
+        }
+    }
 }
 
 /// A recording that stands.
@@ -266,6 +311,7 @@ impl Recording {
         place: &Place,
         ended: (u8, Peak),
         mut notes: Vec<String>,
+        known: Ahead,
     ) -> Result<Observation, Failure> {
         self.recorder.end()?;
         drain(&mut self.recorder, &mut self.collector);
@@ -289,6 +335,8 @@ impl Recording {
             trace,
             variables: place.variables(),
             notes,
+            known: known.get()?,
+            _ending: Ending::of(self.recorder),
         })
     }
 }

@@ -6,31 +6,29 @@ use crate::{
     command::{Failure, look::look},
     compile::{self, Explainer},
     policy::Automaton,
-    profile::{self, CommandLine, Right, Variables, shipped},
+    profile::{self, CommandLine, Effective, Right, Variables, shipped},
 };
 
-/// The shipped profiles, compiled for one place.
+/// Shipped profiles that may be extended without being asked for ([`crate::learn::Level::Default`]); `base` first, for others
+/// extend it.
+const USUAL: [&str; 2] = ["base", "coreutils"];
+
+/// The shipped profiles, compiled for one place as far as they are looked at.
 pub struct Known {
-    /// Their names, with what each allows; `base` first, for others extend it.
-    pub shipped: Vec<(String, Automaton)>,
+    usual: Vec<(String, Automaton)>,
+    variables: Variables,
     /// Gives the right to read where a secret lies.
     pub secrets: Automaton,
     explainer: Explainer,
 }
 
-/// Compiles the shipped profiles. What the default profile denies by name is what counts as a secret: one list, in
+/// Compiles the shipped profiles that are always looked at. What the default profile denies by name is what counts as a secret: one list, in
 /// profiles/untrusted.toml.
 ///
 /// # Errors
 /// If a profile does not compile here.
 pub fn known(variables: &Variables) -> Result<Known, Failure> {
-    let load = |name: &str| profile::load(&[OsString::from(name)], CommandLine::default());
-    let mut known = Vec::new();
-    for one in shipped::ALL {
-        let (policy, _) = compile::compile(&load(one.name)?, variables, &look)?;
-        known.push((one.name.to_owned(), policy.files.automaton));
-    }
-    known.sort_by_key(|(name, _)| (name != "base", name != "coreutils"));
+    let usual = USUAL.map(|name| compiled(name, variables));
     let mut secrets = load(shipped::DEFAULT)?;
     secrets.rules.retain(|rule| rule.right == Right::Deny);
     for rule in &mut secrets.rules {
@@ -38,13 +36,40 @@ pub fn known(variables: &Variables) -> Result<Known, Failure> {
     }
     let (policy, explainer) = compile::compile(&secrets, variables, &look)?;
     Ok(Known {
-        shipped: known,
+        usual: usual.into_iter().collect::<Result<_, _>>()?,
+        variables: variables.clone(),
         secrets: policy.files.automaton,
         explainer,
     })
 }
 
+fn load(name: &str) -> Result<Effective, Failure> {
+    let names = [OsString::from(name)];
+    Ok(profile::load(&names, CommandLine::default())?)
+}
+
+fn compiled(name: &str, variables: &Variables) -> Result<(String, Automaton), Failure> {
+    let (policy, _) = compile::compile(&load(name)?, variables, &look)?;
+    Ok((name.to_owned(), policy.files.automaton))
+}
+
 impl Known {
+    /// The shipped profiles that are always looked at, then those that `are_wanted` besides: names, with what each allows.
+    ///
+    /// # Errors
+    /// If a profile does not compile here.
+    pub fn shipped(
+        &self,
+        are_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(String, Automaton)>, Failure> {
+        let mut all = self.usual.clone();
+        let others = shipped::ALL.iter().map(|one| one.name);
+        for name in others.filter(|name| !USUAL.contains(name) && are_wanted(name)) {
+            all.push(compiled(name, &self.variables)?);
+        }
+        Ok(all)
+    }
+
     /// What kind of secret lies at `path`.
     #[must_use]
     pub fn secret(&self, path: &[u8]) -> String {

@@ -184,6 +184,8 @@ impl Ending {
         let notes_text: String = notes.iter().map(|note| format!("# {note}\n")).collect();
         let seen = Observation {
             trace,
+            known: learn::known(&self.variables)?,
+            _ending: learn::Ending::default(),
             variables: self.variables,
             notes,
         };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::carve::Unmade;
 use super::mounts::MountPlan;
+use super::view::View;
 
 /// Listing a directory: in the policy that is reading the directory itself, for Landlock a right of its own.
 pub(super) const LIST: u8 = 8;
@@ -17,6 +18,10 @@ pub(super) struct Found {
     pub(super) grants: Vec<Grant>,
     /// What to mount; `None` if it would be too many places.
     pub(super) mounts: Option<MountPlan>,
+    /// What of `/proc` is in sight, where it is one of the fence's own.
+    pub(super) view: Option<View>,
+    /// Whether shared memory is to be the fence's own.
+    pub(super) own_shm: bool,
     /// What the mounts hide.
     pub(super) hidden: Vec<PathBuf>,
     /// Where and how this is not what the policy says.

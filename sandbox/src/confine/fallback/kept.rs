@@ -9,8 +9,9 @@ use ringfence_abi::surface::KERNEL_FILES;
 
 use super::carve::Unmade;
 use super::found::{Found, LIST};
-use super::{judges_unix_sockets, own_proc, walk};
+use super::{judges_unix_sockets, own_proc, own_shm, walk};
 use crate::confine::error::Error;
+use crate::confine::mountinfo;
 use crate::confine::probe::{Namespaces, Probe};
 use crate::confine::standings;
 use crate::policy::Policy;
@@ -34,6 +35,8 @@ pub struct Kept {
     rights: HashMap<PathBuf, u8>,
     hidden: Vec<PathBuf>,
     own_proc: bool,
+    /// Whether all that the policy lets be read in `/proc` is in sight.
+    lists_tasks: bool,
     kernel_files: bool,
     unix_sockets: bool,
 }
@@ -45,8 +48,14 @@ impl Kept {
     /// If the engine cannot hold the policy at all.
     pub fn new(policy: &Policy, probe: &Probe, directory: &Path) -> Result<Self, Error> {
         let possible = !matches!(probe.namespaces, Namespaces::None { .. });
-        let Found { grants, hidden, .. } =
-            walk::walk(&policy.files.automaton, possible, directory)?;
+        let own = super::own(policy, probe, &mountinfo::mounts()?);
+        let Found {
+            grants,
+            hidden,
+            view,
+            own_shm,
+            ..
+        } = walk::walk(&policy.files.automaton, possible, own, directory)?;
         let mut rights: HashMap<PathBuf, u8> = HashMap::new();
         for grant in grants {
             // Where not everything can be made, what is made may be what cannot.
@@ -56,10 +65,14 @@ impl Kept {
             };
             *rights.entry(grant.path).or_default() |= held;
         }
+        if own_shm {
+            rights.insert(own_shm::PLACE.into(), READ | WRITE | LIST);
+        }
         Ok(Self {
             rights,
             hidden,
-            own_proc: own_proc(policy, probe).is_some(),
+            lists_tasks: view.is_some(),
+            own_proc: view.is_some() || own_proc::beside(policy, probe).is_some(),
             kernel_files: policy.kernel.contains(KERNEL_FILES),
             unix_sockets: judges_unix_sockets(probe.landlock_abi)
                 || standings::tolerates_unix_sockets(policy),
@@ -82,10 +95,16 @@ impl Kept {
             if needed & WRITE != 0 && !self.kernel_files {
                 return false;
             }
+            if self.lists_tasks {
+                return true;
+            }
             let name = first.as_os_str().as_bytes();
             if self.own_proc && !name.is_empty() && name.iter().all(u8::is_ascii_digit) {
                 return true;
             }
+        }
+        if self.lists_tasks && act.path == Path::new("/proc") {
+            return true;
         }
         if act.lists {
             needed = needed & !READ | LIST;
@@ -127,6 +146,7 @@ mod tests {
             rights: rights.collect(),
             hidden: vec!["/a/hidden".into()],
             own_proc,
+            lists_tasks: false,
             kernel_files: false,
             unix_sockets: false,
         }

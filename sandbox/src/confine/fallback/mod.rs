@@ -10,15 +10,19 @@ mod interfaces;
 mod kept;
 pub(super) mod mounts;
 mod own_proc;
+mod own_shm;
 mod ports;
 mod reach;
 mod ruleset;
+mod view;
 mod walk;
 
+use std::ffi::c_int;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use ringfence_abi::rights::READ;
+use ringfence_abi::rights::{READ, WRITE};
 use ringfence_abi::surface::IPC;
 
 use super::error::Error;
@@ -26,12 +30,14 @@ use super::mountinfo::{self, Mount};
 use super::probe::{Namespaces, Probe};
 use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
-use found::Grant;
+use found::{Grant, LIST};
 pub use kept::{Act, Kept};
 use mounts::MountPlan;
 pub(super) use own_proc::OwnProc;
+use own_shm::OwnShm;
 pub(super) use ports::Ports;
 pub(super) use ruleset::Domain;
+use walk::Own;
 
 /// What this engine does not stop, and what no protection promises: Landlock has no right for it, and to close the calls
 /// would break most programs. The escape suite shows each.
@@ -40,6 +46,7 @@ pub const NOT_STOPPED: &[&str] = &[
     "inotify tells of changes in any directory that mode bits let the user read",
     "where a profile lets tasks read something of themselves in /proc and denies nothing there, root's read all that stands there of \
      them and of other tasks of the fence",
+    "where a profile lets root's tasks list /proc, what the kernel adds to the top of it after the start can be read",
 ];
 
 /// What the fallback engine makes of a policy on this machine.
@@ -59,6 +66,8 @@ pub(super) struct Derived {
     pub(super) too_many_mounts: bool,
     /// Whether tasks can read of themselves in `/proc`, by `self` and `thread-self`.
     pub(super) own_proc: bool,
+    /// Whether `/dev/shm` is an empty directory of the fence's own.
+    pub(super) own_shm: bool,
     /// What the ruleset lists, for who builds it elsewhere.
     grants: Vec<Grant>,
 }
@@ -100,6 +109,7 @@ pub(super) fn derive_among(
         own_ipc,
         too_many_mounts: false,
         own_proc: false,
+        own_shm: false,
         grants: Vec::new(),
     };
     if probe.landlock_abi == 0 && files {
@@ -108,18 +118,30 @@ pub(super) fn derive_among(
     if probe.landlock_abi != 0 {
         let ports = derived.ports.as_ref();
         derived.ruleset = Some(if files {
-            let found = walk::walk(&policy.files.automaton, possible, directory)?;
+            let own = own(policy, probe, &mounts()?);
+            let found = walk::walk(&policy.files.automaton, possible, own, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
-            let own_proc = own_proc(policy, probe).filter(|_| derived.mounts.is_some());
+            let own_proc = match found.view.filter(|_| derived.mounts.is_some()) {
+                Some(view) => Some(OwnProc::over(view).map_err(failed)?),
+                None => own_proc::beside(policy, probe).filter(|_| derived.mounts.is_some()),
+            };
             derived.gaps = Some(found.gaps);
             derived.grants = found.grants;
-            let own_root = own_proc.as_ref().map(OwnProc::root);
+            let own_shm = match found.own_shm && derived.mounts.is_some() {
+                true => Some(OwnShm::new().map_err(failed)?),
+                false => None,
+            };
+            let proc = own_proc.iter().map(|own| (own.root(), READ | LIST));
+            let shm = own_shm.iter().map(|own| (own.root(), READ | WRITE | LIST));
+            let own: Vec<_> = proc.chain(shm).collect();
             let (abi, surfaces) = (probe.landlock_abi, policy.kernel);
-            let ruleset = ruleset::build(abi, surfaces, &derived.grants, ports, own_root)?;
-            if let (Some(plan), Some(own_proc)) = (&mut derived.mounts, own_proc) {
-                plan.show_own(own_proc);
-                derived.own_proc = true;
+            let ruleset = ruleset::build(abi, surfaces, &derived.grants, ports, &own)?;
+            derived.own_proc = own_proc.is_some();
+            derived.own_shm = own_shm.is_some();
+            if let Some(plan) = &mut derived.mounts {
+                own_proc.into_iter().for_each(|own| plan.show_own(own));
+                own_shm.into_iter().for_each(|own| plan.share_own(own));
             }
             ruleset
         } else {
@@ -132,14 +154,20 @@ pub(super) fn derive_among(
     Ok(derived)
 }
 
-/// A process file system of the fence's own, if the policy lets tasks read something of themselves, and here one can be had.
-fn own_proc(policy: &Policy, probe: &Probe) -> Option<OwnProc> {
-    let automaton = &policy.files.automaton;
-    // Where all of /proc may be read, nothing has to be done; where the place may be, it is not to be covered.
-    let wanted = automaton.below(b"/proc/1") & READ != 0
-        && automaton.below(own_proc::PLACE.as_bytes()) & READ == 0
-        && policy.files.shows_own_tasks;
-    (wanted && probe.own_proc).then(OwnProc::new)?.ok()
+/// What may be a file system of the fence's own: where a process file system can be made, an empty one can.
+fn own(policy: &Policy, probe: &Probe, mounts: &[Mount]) -> Own {
+    Own {
+        proc: own_proc::lists(policy, probe, mounts),
+        shm: probe.own_proc && Path::new(own_shm::PLACE).is_dir(),
+    }
+}
+
+/// The error of a kernel that has made such a file system for the probe, and none for the fence.
+fn failed(errno: c_int) -> Error {
+    Error::System {
+        what: "make a file system for the fence",
+        source: io::Error::from_raw_os_error(errno),
+    }
 }
 
 /// Whether this Landlock judges connections to Unix sockets by path: from ABI 9 on.

@@ -11,6 +11,7 @@ use std::mem::size_of;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::own_proc::OwnProc;
+use super::own_shm::{self, OwnShm};
 use crate::confine::act::check;
 
 // include/uapi/linux/mount.h
@@ -40,6 +41,7 @@ pub(crate) struct MountPlan {
     hidden: Vec<Hidden>,
     frozen: Vec<CString>,
     own_proc: Option<OwnProc>,
+    own_shm: Option<OwnShm>,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl MountPlan {
             hidden: Vec::new(),
             frozen: Vec::new(),
             own_proc: None,
+            own_shm: None,
         }
     }
 
@@ -139,6 +142,11 @@ impl MountPlan {
         self.own_proc = Some(own_proc);
     }
 
+    /// Gives the fence shared memory of its own.
+    pub(super) fn share_own(&mut self, own_shm: OwnShm) {
+        self.own_shm = Some(own_shm);
+    }
+
     /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.
     pub(crate) fn enter(&self) -> Result<(), c_int> {
         for place in &self.places {
@@ -164,7 +172,8 @@ impl MountPlan {
                 unsafe { libc::close(clone) };
             }
         }
-        self.cover()?;
+        let hidden = self.hidden.iter();
+        cover_all(hidden.map(|hidden| (&hidden.path, hidden.kind, hidden.need)))?;
         for path in &self.frozen {
             match set(libc::AT_FDCWD, path.as_ptr(), 0, RDONLY) {
                 // Out of this user's reach, or covered by now.
@@ -172,33 +181,13 @@ impl MountPlan {
                 Err(errno) => return Err(errno),
             }
         }
-        match &self.own_proc {
-            Some(own_proc) => own_proc.attach(),
+        if let Some(own_proc) = &self.own_proc {
+            own_proc.attach()?;
+        }
+        match &self.own_shm {
+            Some(own_shm) => own_shm.attach(),
             None => Ok(()),
         }
-    }
-
-    fn cover(&self) -> Result<(), c_int> {
-        // Only what is mounted can be cloned (before 6.15): the first empty directory is where the others come from.
-        let mut source: Option<&CString> = None;
-        for hidden in &self.hidden {
-            let cover = match (hidden.kind, source) {
-                (Kind::File, _) => closed_file()?,
-                (Kind::Directory, Some(source)) => clone(source)?,
-                (Kind::Directory, None) => empty()?,
-            };
-            let attached = attach(cover, &hidden.path);
-            // SAFETY: a descriptor that was just opened; the mount stays.
-            unsafe { libc::close(cover) };
-            match (attached, hidden.need) {
-                (Ok(()), _) if hidden.kind == Kind::Directory => {
-                    source.get_or_insert(&hidden.path);
-                }
-                (Ok(()), _) | (Err(libc::ENOENT | libc::ENOTDIR), Need::IfPresent) => {}
-                (Err(errno), _) => return Err(errno),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -219,8 +208,16 @@ impl fmt::Display for MountPlan {
         for path in &self.frozen {
             write!(out, ", {} ro", path.to_string_lossy())?;
         }
-        if self.own_proc.is_some() {
-            write!(out, ", /proc/self of its own")?;
+        if let Some(own_proc) = &self.own_proc {
+            let place = if own_proc.is_over() {
+                "/proc"
+            } else {
+                "/proc/self"
+            };
+            write!(out, ", {place} of its own")?;
+        }
+        if self.own_shm.is_some() {
+            write!(out, ", {} of its own", own_shm::PLACE)?;
         }
         Ok(())
     }
@@ -237,6 +234,34 @@ const fn words(set: u64) -> &'static str {
         (false, true) => "ro",
         (false, false) => "ro,noexec",
     }
+}
+
+/// Lays something empty over each path that is there.
+pub(super) fn cover<'a>(hidden: impl Iterator<Item = (&'a CString, Kind)>) -> Result<(), c_int> {
+    cover_all(hidden.map(|(path, kind)| (path, kind, Need::IfPresent)))
+}
+
+fn cover_all<'a>(hidden: impl Iterator<Item = (&'a CString, Kind, Need)>) -> Result<(), c_int> {
+    // Only what is mounted can be cloned (before 6.15): the first empty directory is where the others come from.
+    let mut source: Option<&CString> = None;
+    for (path, kind, need) in hidden {
+        let cover = match (kind, source) {
+            (Kind::File, _) => closed_file()?,
+            (Kind::Directory, Some(source)) => clone(source)?,
+            (Kind::Directory, None) => empty()?,
+        };
+        let attached = attach(cover, path);
+        // SAFETY: a descriptor that was just opened; the mount stays.
+        unsafe { libc::close(cover) };
+        match (attached, need) {
+            (Ok(()), _) if kind == Kind::Directory => {
+                source.get_or_insert(path);
+            }
+            (Ok(()), _) | (Err(libc::ENOENT | libc::ENOTDIR), Need::IfPresent) => {}
+            (Err(errno), _) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 /// A detached copy of what is mounted at `path`; [`NONE`] if there is nothing any more, which denies more, not less.
@@ -257,7 +282,7 @@ pub(super) fn clone_at(directory: i32, path: &CStr) -> Result<i32, c_int> {
 }
 
 /// Adds flags to a mount, and takes it out of every peer group.
-fn set(at: i32, path: *const libc::c_char, flags: c_int, set: u64) -> Result<(), c_int> {
+pub(super) fn set(at: i32, path: *const libc::c_char, flags: c_int, set: u64) -> Result<(), c_int> {
     let attributes = MountAttributes {
         set,
         clear: 0,

@@ -32,13 +32,14 @@ const MAKING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     MakeChar | MakeDir | MakeReg | MakeSock | MakeFifo | MakeBlock | MakeSym
 });
 
-/// The ruleset that allows `grants` and nothing else, and how many paths it lists.
+/// The ruleset that allows `grants`, and in the directories of the fence's `own` the rights that stand beside them, and nothing
+/// else; and how many paths it lists.
 pub(super) fn build(
     abi: u32,
     surfaces: Surfaces,
     grants: &[Grant],
     ports: Option<&Ports>,
-    own_proc: Option<BorrowedFd<'_>>,
+    own: &[(BorrowedFd<'_>, u8)],
 ) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
     let mut ruleset = create(version, surfaces, AccessFs::from_all(version), ports)?;
@@ -57,10 +58,15 @@ pub(super) fn build(
             .map_err(|source| Error::Ruleset { source })?;
         paths += 1;
     }
-    if let Some(root) = own_proc {
-        let access = AccessFs::ReadFile | AccessFs::ReadDir;
+    for (root, rights) in own {
+        let grant = Grant {
+            path: PathBuf::new(),
+            rights: *rights,
+            directory: true,
+            unmade: Unmade::Nothing,
+        };
         ruleset = ruleset
-            .add_rule(PathBeneath::new(root, access))
+            .add_rule(PathBeneath::new(root, access(&grant, version)))
             .map_err(|source| Error::Ruleset { source })?;
     }
     Ok((descriptor(ruleset)?, paths))

@@ -17,7 +17,9 @@ use ringfence_abi::rights::{EXEC, READ, WRITE};
 use super::carve::{Carving, Unmade, carve};
 use super::found::{Found, Gaps, Grant, LIST};
 use super::mounts::{Kind, MountPlan, Need};
+use super::own_shm;
 use super::reach::{Ahead, Reach};
+use super::view::View;
 use crate::confine::error::Error;
 use crate::policy::Automaton;
 
@@ -31,14 +33,22 @@ const MOST_MOUNTS: usize = 512;
 const MOST_HIDDEN: usize = 2048;
 
 /// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
-/// have no right at all by a mount; one that `stay` is in is not hidden.
+/// have no right at all by a mount; one that `stay` is in is not hidden. What is `own` will be the fence's own.
 ///
 /// # Errors
 /// If that would take too long.
-pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Found, Error> {
+pub(super) fn walk(
+    automaton: &Automaton,
+    hide: bool,
+    own: Own,
+    stay: &Path,
+) -> Result<Found, Error> {
     let mut walk = Walk {
         reach: Reach::new(automaton),
         hide,
+        own,
+        view: None,
+        own_shm: false,
         stay,
         candidates: Vec::new(),
         hidden: Vec::new(),
@@ -58,8 +68,8 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
         .any(|place| walk.reach.ahead(automaton.state(place)).any & WRITE != 0);
     let hidden = walk.hidden.len() + walk.carved.len();
     let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
-    if !fits && walk.relies_on_mounts {
-        return self::walk(automaton, false, stay);
+    if !fits && (walk.relies_on_mounts || walk.view.is_some() || walk.own_shm) {
+        return self::walk(automaton, false, Own::default(), stay);
     }
     if fits {
         walk.grants.append(&mut walk.listed);
@@ -90,14 +100,28 @@ pub(super) fn walk(automaton: &Automaton, hide: bool, stay: &Path) -> Result<Fou
     Ok(Found {
         grants: walk.grants,
         mounts,
+        view: walk.view,
+        own_shm: walk.own_shm,
         hidden: covered,
         gaps: walk.gaps,
     })
 }
 
+/// What will be a file system of the fence's own, if the policy is about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    /// `/proc`.
+    pub(super) proc: bool,
+    /// `/dev/shm`.
+    pub(super) shm: bool,
+}
+
 struct Walk<'a> {
     reach: Reach<'a>,
     hide: bool,
+    own: Own,
+    view: Option<View>,
+    own_shm: bool,
     stay: &'a Path,
     /// Directories without any right, hidden if a directory above comes to be listed.
     candidates: Vec<CString>,
@@ -157,6 +181,13 @@ impl Walk<'_> {
         inside: u32,
         above: Granted,
     ) -> Result<Summary, Error> {
+        if self.own.proc && path == Path::new("/proc") {
+            return self.processes(path, inside);
+        }
+        if self.own.shm && path == Path::new(own_shm::PLACE) && self.draws_names(inside, above) {
+            self.own_shm = true;
+            return Ok(Summary::default());
+        }
         let own_rights = self.reach.rights(own);
         let below = self.reach.ahead(inside);
         let carvable = self.hide && (below.any & !below.all & !above.rights) & WRITE != 0;
@@ -204,6 +235,13 @@ impl Walk<'_> {
                 self.list_or_hide(path, own_rights, &below, summary.private, first_candidate)?;
         }
         Ok(summary)
+    }
+
+    /// Whether names may be made in a directory by a pattern, and not all names.
+    fn draws_names(&self, inside: u32, above: Granted) -> bool {
+        let below = self.reach.ahead(inside);
+        (below.any & !below.all & !above.rights) & WRITE != 0
+            && self.names(inside, READ | LIST | EXEC).is_none()
     }
 
     /// Lists a directory that may be, if what is below can be hidden; true if nothing of that works.
@@ -521,5 +559,6 @@ fn c_path(path: &Path) -> Result<CString, Error> {
     })
 }
 
+mod processes;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,9 @@
 use std::{
     fs::{self, File},
     hash::{BuildHasher as _, RandomState},
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
 };
 
 use aya::{
@@ -182,8 +184,10 @@ impl Shared {
     /// Removes every entry of a recording; entries that are not there are fine.
     fn forget(&mut self, number: u32) -> Result<(), Error> {
         self.stop(number)?;
-        absent_is_fine("SEEN", self.seen.remove(&number))?;
-        absent_is_fine("RECORDS", self.records.remove(&number))
+        let (seen, records) = (&mut self.seen, &mut self.records);
+        let (seen, records) = both(|| seen.remove(&number), || records.remove(&number));
+        absent_is_fine("SEEN", seen)?;
+        absent_is_fine("RECORDS", records)
     }
 }
 
@@ -272,21 +276,36 @@ pub(super) struct Own {
 impl Own {
     fn create(place: &mut Place) -> Result<Self, Error> {
         let failed = |map, error: MapError| Error::map("create", map, engine::spell(&error));
+        let (ring, seen) = both(|| ring(RECORD_RING_BYTES), || seen(SEEN));
         let own = Self {
-            ring: ring(RECORD_RING_BYTES).map_err(|error| failed("RECORDS", error))?,
-            seen: seen(SEEN).map_err(|error| failed("SEEN", error))?,
+            ring: ring.map_err(|error| failed("RECORDS", error))?,
+            seen: seen.map_err(|error| failed("SEEN", error))?,
         };
-        let shared = &mut place.shared;
-        shared
-            .seen
-            .insert(place.number, &own.seen, 0)
-            .map_err(|error| failed("SEEN", error))?;
-        shared
-            .records
-            .insert(place.number, &own.ring, 0)
-            .map_err(|error| failed("RECORDS", error))?;
+        let number = place.number;
+        let (all_seen, all_records) = (&mut place.shared.seen, &mut place.shared.records);
+        let (seen, records) = both(
+            || all_seen.insert(number, &own.seen, 0),
+            || all_records.insert(number, &own.ring, 0),
+        );
+        seen.map_err(|error| failed("SEEN", error))?;
+        records.map_err(|error| failed("RECORDS", error))?;
         Ok(own)
     }
+}
+
+/// Both at once: the kernel takes its time to make a large map, and waits for a grace period whenever a map of maps changes.
+fn both<One: Send, Other: Send>(
+    one: impl FnOnce() -> One + Send,
+    other: impl FnOnce() -> Other,
+) -> (One, Other) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (
+            one.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            other,
+        )
+    })
 }
 
 /// What one recording has told: a map without type information, as [`crate::kernel::map::hash_of_maps`] asks for.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::*;
 
 fn found(rules: &[rules::Rule]) -> Found {
-    walk(&automaton(rules), true, Path::new("/")).unwrap()
+    walk(&automaton(rules), true, Own::default(), Path::new("/")).unwrap()
 }
 
 fn granted(found: &Found, path: &Path) -> Option<u8> {
