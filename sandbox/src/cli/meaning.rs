@@ -250,6 +250,21 @@ fn demands(names: &[String]) -> Result<BTreeMap<Protection, Demand>, Failure> {
     Ok(demands)
 }
 
+/// Where a pulled profile goes.
+#[cfg(feature = "registry")]
+#[must_use]
+pub fn destination(arguments: &super::PullArguments) -> crate::command::profile::Destination {
+    use crate::command::profile::Destination;
+    match (&arguments.install, &arguments.output) {
+        (Some(name), _) => Destination::Host {
+            name: name.clone(),
+            replace: arguments.replace,
+        },
+        (None, Some(path)) if path.as_os_str() != "-" => Destination::File(path.clone()),
+        (None, _) => Destination::Output,
+    }
+}
+
 /// The format that was asked for; the parser sees to it that one was.
 #[must_use]
 pub fn export_target(target: &ExportTarget) -> Target {

@@ -2,6 +2,8 @@
 
 mod meaning;
 
+#[cfg(feature = "registry")]
+pub use meaning::destination;
 pub use meaning::{check_options, command_line, export_target, learn_options, run_options};
 
 use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
@@ -456,10 +458,50 @@ pub enum ProfileVerb {
         #[arg(long)]
         lossy: bool,
     },
+    /// Put a profile into a registry of container images; prints the address that pins it
+    ///
+    /// Credentials are those of `podman login` and `docker login`. Nothing looks into a registry when a container starts:
+    /// there, `pull --install` puts a profile where containers find it.
+    #[cfg(feature = "registry")]
+    Push {
+        /// The profile's file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where it goes
+        #[arg(value_name = "REGISTRY/NAME:TAG")]
+        address: String,
+        /// Talk to the registry without TLS; on loopback that is so in any case
+        #[arg(long)]
+        plain_http: bool,
+    },
+    /// Get a profile from a registry of container images, and check it
+    #[cfg(feature = "registry")]
+    Pull(PullArguments),
     /// The JSON Schema of profiles
     Schema,
     /// The shipped profiles
     List,
+}
+
+/// `ringfence profile pull`.
+#[cfg(feature = "registry")]
+#[derive(Debug, Args)]
+pub struct PullArguments {
+    /// Where it is; a digest is what it has to be, whatever the registry says
+    #[arg(value_name = "REGISTRY/NAME[:TAG|@sha256:DIGEST]")]
+    pub address: String,
+    /// Write it here; `-`, or without it, to standard output
+    #[arg(short, long, value_name = "FILE", conflicts_with = "install")]
+    pub output: Option<PathBuf>,
+    /// Put it into /etc/ringfence/profiles under this name, where containers find it
+    #[arg(long, value_name = "NAME")]
+    pub install: Option<String>,
+    /// In place of one that is there
+    #[arg(long, requires = "install")]
+    pub replace: bool,
+    /// Talk to the registry without TLS; on loopback that is so in any case
+    #[arg(long)]
+    pub plain_http: bool,
 }
 
 /// `ringfence oci`.
