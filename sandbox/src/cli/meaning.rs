@@ -56,9 +56,18 @@ pub fn learn_options(arguments: LearnArguments) -> Result<learn::Options, Failur
     let seconds = arguments.time.as_deref();
     Ok(learn::Options {
         seconds: seconds.map(|text| limit("time", text)).transpose()?,
-        subject: match arguments.pid {
-            Some(pid) => learn::Subject::Process(pid),
-            None => learn::Subject::Command {
+        subject: match (arguments.pid, arguments.container, arguments.image) {
+            (Some(pid), ..) => learn::Subject::Process(pid),
+            (None, Some(name), _) => learn::Subject::Container {
+                name,
+                root: arguments.runtime_root,
+            },
+            (None, None, Some(name)) => learn::Subject::Image {
+                name,
+                options: arguments.engine_arguments,
+                words: arguments.command,
+            },
+            (None, None, None) => learn::Subject::Command {
                 words: arguments.command,
                 user: arguments.user,
             },

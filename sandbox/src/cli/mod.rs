@@ -247,21 +247,40 @@ pub struct LearnArguments {
     /// Be content with a recording that is not whole
     #[arg(long)]
     pub allow_loss: bool,
-    /// End the command, or the recording of a process, after this time, as in 10m
+    /// End the command, or the recording of what ran already, after this time, as in 10m
     #[arg(long = "for", value_name = "TIME")]
     pub time: Option<String>,
     /// Write what was recorded here, as lines of JSON
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Run as this user: name, uid, or uid:gid; under sudo the invoking user is the default
-    #[arg(long, value_name = "USER", conflicts_with = "pid")]
+    #[arg(long, value_name = "USER", conflicts_with_all = ["pid", "container", "image"])]
     pub user: Option<String>,
     /// Record this running process and what it starts, until it ends, Ctrl-C, or --for; it goes on then
     #[arg(long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Option<i32>,
+    /// Record this container, by its name or the first twelve characters of its id, until it ends, Ctrl-C, or --for; it goes on
+    /// then
+    #[arg(long, value_name = "CONTAINER", conflicts_with_all = ["command", "pid"])]
+    pub container: Option<String>,
+    /// Where the container's runtime keeps its state, if that is no usual place (the `--root` of runc and crun)
+    #[arg(long, value_name = "FOLDER", requires = "container")]
+    pub runtime_root: Option<PathBuf>,
+    /// Run this image with podman, record it from its first program on, and remove the container; the command is that in the
+    /// container, and the image's own if there is none. Ctrl-C and --for end it
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["pid", "container"])]
+    pub image: Option<OsString>,
+    /// Hand this over to `podman create`, as in --engine-arg=--network=none; may be given more than once
+    #[arg(
+        long = "engine-arg",
+        value_name = "ARGUMENT",
+        requires = "image",
+        allow_hyphen_values = true
+    )]
+    pub engine_arguments: Vec<OsString>,
     /// The command and its arguments
     #[arg(
-        required_unless_present = "pid",
+        required_unless_present_any = ["pid", "container", "image"],
         trailing_var_arg = true,
         value_name = "COMMAND"
     )]
