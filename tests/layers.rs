@@ -15,7 +15,15 @@ const NOUNS: &[&str] = &["policy", "profile", "event", "trace"];
 /// Pure verbs: they know the nouns.
 const VERBS: &[&str] = &["compile", "learn", "report"];
 /// Edges: they touch the system, and know the nouns, but neither the verbs nor each other.
-const EDGES: &[&str] = &["kernel", "confine", "network", "record", "oci", "telemetry"];
+const EDGES: &[&str] = &[
+    "kernel",
+    "confine",
+    "network",
+    "record",
+    "oci",
+    "registry",
+    "telemetry",
+];
 /// The front of the house, each of which knows everything to its left.
 const FRONT: &[&str] = &["command", "cli", "main"];
 
@@ -44,6 +52,11 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("ureq", &["telemetry"]),
+    ("docker_credential", &["registry"]),
+    ("futures_util", &["registry"]),
+    ("oci_client", &["registry"]),
+    ("rustls", &["registry"]),
+    ("tokio", &["registry"]),
 ];
 
 /// Rooms that may hold `unsafe`.

@@ -6,6 +6,7 @@ mod fallback;
 mod learning;
 mod limits;
 mod names;
+mod recorded;
 mod runtimes;
 
 use crate::kit::{Need, Suite};
@@ -19,6 +20,7 @@ pub(crate) fn register(suite: &mut Suite) {
     learning::register(suite);
     limits::register(suite);
     names::register(suite);
+    recorded::register(suite);
 }
 
 /// Containers behind the fence, by whichever engine this kernel takes.

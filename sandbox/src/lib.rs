@@ -17,6 +17,7 @@
 //! | [`network`] | the fence's resolver: names to addresses, and which of them are open |
 //! | [`telemetry`] | what leaves a fence for those who look on: sockets of followers, metrics |
 //! | [`oci`] | containers: a runtime's command line, bundles, hooks |
+//! | `registry` | profiles in registries of container images (cargo feature `registry`) |
 //! | [`command`] | what the command line's verbs do |
 //! | [`cli`] | the command line |
 
@@ -32,6 +33,8 @@ pub mod oci;
 pub mod policy;
 pub mod profile;
 pub mod record;
+#[cfg(feature = "registry")]
+pub mod registry;
 pub mod report;
 pub mod telemetry;
 pub mod trace;

@@ -8,6 +8,8 @@ use std::{
 };
 
 use clap::Parser as _;
+#[cfg(feature = "registry")]
+use ringfence::registry::Address;
 use ringfence::{
     cli::{self, Cli, EventsArguments, OciSetup, OciVerb, ProfileVerb, RuleArguments, Verb},
     command::{self, Failure, Place, oci::RuntimeOptions, profile::Question},
@@ -218,6 +220,21 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
                 out,
                 &mut io::stderr(),
             )?;
+        }
+        #[cfg(feature = "registry")]
+        ProfileVerb::Push {
+            file,
+            address,
+            plain_http,
+        } => {
+            let address = Address::parse(&address, plain_http)?;
+            command::profile::push(&file, &address, out, &mut io::stderr())?;
+        }
+        #[cfg(feature = "registry")]
+        ProfileVerb::Pull(arguments) => {
+            let address = Address::parse(&arguments.address, arguments.plain_http)?;
+            let destination = cli::destination(&arguments);
+            command::profile::pull(&address, &destination, out, &mut io::stderr())?;
         }
         ProfileVerb::Schema => command::profile::schema(out)?,
         ProfileVerb::List => command::profile::list(out)?,

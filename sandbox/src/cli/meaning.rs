@@ -56,9 +56,18 @@ pub fn learn_options(arguments: LearnArguments) -> Result<learn::Options, Failur
     let seconds = arguments.time.as_deref();
     Ok(learn::Options {
         seconds: seconds.map(|text| limit("time", text)).transpose()?,
-        subject: match arguments.pid {
-            Some(pid) => learn::Subject::Process(pid),
-            None => learn::Subject::Command {
+        subject: match (arguments.pid, arguments.container, arguments.image) {
+            (Some(pid), ..) => learn::Subject::Process(pid),
+            (None, Some(name), _) => learn::Subject::Container {
+                name,
+                root: arguments.runtime_root,
+            },
+            (None, None, Some(name)) => learn::Subject::Image {
+                name,
+                options: arguments.engine_arguments,
+                words: arguments.command,
+            },
+            (None, None, None) => learn::Subject::Command {
                 words: arguments.command,
                 user: arguments.user,
             },
@@ -248,6 +257,21 @@ fn demands(names: &[String]) -> Result<BTreeMap<Protection, Demand>, Failure> {
         );
     }
     Ok(demands)
+}
+
+/// Where a pulled profile goes.
+#[cfg(feature = "registry")]
+#[must_use]
+pub fn destination(arguments: &super::PullArguments) -> crate::command::profile::Destination {
+    use crate::command::profile::Destination;
+    match (&arguments.install, &arguments.output) {
+        (Some(name), _) => Destination::Host {
+            name: name.clone(),
+            replace: arguments.replace,
+        },
+        (None, Some(path)) if path.as_os_str() != "-" => Destination::File(path.clone()),
+        (None, _) => Destination::Output,
+    }
 }
 
 /// The format that was asked for; the parser sees to it that one was.

@@ -2,6 +2,8 @@
 
 mod meaning;
 
+#[cfg(feature = "registry")]
+pub use meaning::destination;
 pub use meaning::{check_options, command_line, export_target, learn_options, run_options};
 
 use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
@@ -245,21 +247,40 @@ pub struct LearnArguments {
     /// Be content with a recording that is not whole
     #[arg(long)]
     pub allow_loss: bool,
-    /// End the command, or the recording of a process, after this time, as in 10m
+    /// End the command, or the recording of what ran already, after this time, as in 10m
     #[arg(long = "for", value_name = "TIME")]
     pub time: Option<String>,
     /// Write what was recorded here, as lines of JSON
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Run as this user: name, uid, or uid:gid; under sudo the invoking user is the default
-    #[arg(long, value_name = "USER", conflicts_with = "pid")]
+    #[arg(long, value_name = "USER", conflicts_with_all = ["pid", "container", "image"])]
     pub user: Option<String>,
     /// Record this running process and what it starts, until it ends, Ctrl-C, or --for; it goes on then
     #[arg(long, value_name = "PID", conflicts_with = "command", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Option<i32>,
+    /// Record this container, by its name or the first twelve characters of its id, until it ends, Ctrl-C, or --for; it goes on
+    /// then
+    #[arg(long, value_name = "CONTAINER", conflicts_with_all = ["command", "pid"])]
+    pub container: Option<String>,
+    /// Where the container's runtime keeps its state, if that is no usual place (the `--root` of runc and crun)
+    #[arg(long, value_name = "FOLDER", requires = "container")]
+    pub runtime_root: Option<PathBuf>,
+    /// Run this image with podman, record it from its first program on, and remove the container; the command is that in the
+    /// container, and the image's own if there is none. Ctrl-C and --for end it
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["pid", "container"])]
+    pub image: Option<OsString>,
+    /// Hand this over to `podman create`, as in --engine-arg=--network=none; may be given more than once
+    #[arg(
+        long = "engine-arg",
+        value_name = "ARGUMENT",
+        requires = "image",
+        allow_hyphen_values = true
+    )]
+    pub engine_arguments: Vec<OsString>,
     /// The command and its arguments
     #[arg(
-        required_unless_present = "pid",
+        required_unless_present_any = ["pid", "container", "image"],
         trailing_var_arg = true,
         value_name = "COMMAND"
     )]
@@ -456,10 +477,50 @@ pub enum ProfileVerb {
         #[arg(long)]
         lossy: bool,
     },
+    /// Put a profile into a registry of container images; prints the address that pins it
+    ///
+    /// Credentials are those of `podman login` and `docker login`. Nothing looks into a registry when a container starts:
+    /// there, `pull --install` puts a profile where containers find it.
+    #[cfg(feature = "registry")]
+    Push {
+        /// The profile's file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where it goes
+        #[arg(value_name = "REGISTRY/NAME:TAG")]
+        address: String,
+        /// Talk to the registry without TLS; on loopback that is so in any case
+        #[arg(long)]
+        plain_http: bool,
+    },
+    /// Get a profile from a registry of container images, and check it
+    #[cfg(feature = "registry")]
+    Pull(PullArguments),
     /// The JSON Schema of profiles
     Schema,
     /// The shipped profiles
     List,
+}
+
+/// `ringfence profile pull`.
+#[cfg(feature = "registry")]
+#[derive(Debug, Args)]
+pub struct PullArguments {
+    /// Where it is; a digest is what it has to be, whatever the registry says
+    #[arg(value_name = "REGISTRY/NAME[:TAG|@sha256:DIGEST]")]
+    pub address: String,
+    /// Write it here; `-`, or without it, to standard output
+    #[arg(short, long, value_name = "FILE", conflicts_with = "install")]
+    pub output: Option<PathBuf>,
+    /// Put it into /etc/ringfence/profiles under this name, where containers find it
+    #[arg(long, value_name = "NAME")]
+    pub install: Option<String>,
+    /// In place of one that is there
+    #[arg(long, requires = "install")]
+    pub replace: bool,
+    /// Talk to the registry without TLS; on loopback that is so in any case
+    #[arg(long)]
+    pub plain_http: bool,
 }
 
 /// `ringfence oci`.

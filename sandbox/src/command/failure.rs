@@ -25,6 +25,10 @@ pub enum Failure {
     /// A container's runtime, bundle or state.
     #[error(transparent)]
     Oci(#[from] oci::Error),
+    /// A profile in a registry.
+    #[cfg(feature = "registry")]
+    #[error(transparent)]
+    Registry(#[from] crate::registry::Error),
     /// Looking on from outside.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),

@@ -45,7 +45,7 @@ pub use container::{Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace
 pub use error::Error;
 pub use fallback::{Act, Kept, NOT_STOPPED as NOT_STOPPED_BY_FALLBACK};
 pub use launch::Launched;
-pub use onlooker::{Onlooker, cgroups_of};
+pub use onlooker::{Onlooker, Watched, cgroups_of};
 pub use plan::{Plan, Request};
 pub use probe::{Namespaces, Probe, Trial};
 pub use program::resolve as find_program;

@@ -20,26 +20,36 @@ pub struct Onlooker {
     signals: Signals,
 }
 
+/// Why the watching is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// The process has ended.
+    Ended,
+    /// A signal has asked to stop.
+    Interrupted,
+    /// The time is over.
+    TimeUp,
+}
+
 impl Onlooker {
     /// Begins to watch; from here on, signals that would end this process end the watching.
     ///
     /// # Errors
     /// If there is no such process.
     pub fn of(pid: i32) -> Result<Self, Error> {
-        // SAFETY: the call takes integers only.
-        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        let descriptor = RawFd::try_from(opened).unwrap_or(-1);
-        if descriptor < 0 {
-            return Err(Error::Lost {
-                pid,
-                source: io::Error::last_os_error(),
-            });
-        }
         Ok(Self {
-            // SAFETY: the kernel has just handed out this descriptor.
-            process: unsafe { OwnedFd::from_raw_fd(descriptor) },
+            process: descriptor_of(pid)?,
             signals: Signals::catch()?,
         })
+    }
+
+    /// Watches another process from here on.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn turn_to(&mut self, pid: i32) -> Result<(), Error> {
+        self.process = descriptor_of(pid)?;
+        Ok(())
     }
 
     /// Waits until the process has ended, a signal asks to stop, or `seconds` are over; calls `ready` whenever one of `watched`
@@ -48,17 +58,17 @@ impl Onlooker {
     /// # Errors
     /// If it cannot be waited for.
     pub fn wait(
-        mut self,
+        &mut self,
         seconds: Option<u64>,
         watched: &[BorrowedFd<'_>],
         mut ready: impl FnMut(),
-    ) -> Result<(), Error> {
+    ) -> Result<Watched, Error> {
         let end =
             seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
         loop {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                return Ok(());
+                return Ok(Watched::TimeUp);
             }
             // Rounded up: a wait that ends early would spin.
             let patience = left.map_or(PollTimeout::NONE, |left| {
@@ -87,8 +97,11 @@ impl Onlooker {
             if polled[2..].iter().any(is_readable) {
                 ready();
             }
-            if has_ended || self.is_asked_to_stop() {
-                return Ok(());
+            if has_ended {
+                return Ok(Watched::Ended);
+            }
+            if self.is_asked_to_stop() {
+                return Ok(Watched::Interrupted);
             }
         }
     }
@@ -99,6 +112,20 @@ impl Onlooker {
             matches!(incoming, Incoming::Forward { signal, .. } if ending.contains(signal))
         })
     }
+}
+
+fn descriptor_of(pid: i32) -> Result<OwnedFd, Error> {
+    // SAFETY: the call takes integers only.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let descriptor = RawFd::try_from(opened).unwrap_or(-1);
+    if descriptor < 0 {
+        return Err(Error::Lost {
+            pid,
+            source: io::Error::last_os_error(),
+        });
+    }
+    // SAFETY: the kernel has just handed out this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// The directories of the cgroups that these processes stand in: none of them lies below another. A process that has gone has

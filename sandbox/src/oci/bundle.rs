@@ -123,6 +123,12 @@ impl Bundle {
         Some(self.directory.join(mount["source"].as_str()?))
     }
 
+    /// Where its cgroup is to be, as the runtime reads it.
+    #[must_use]
+    pub fn cgroups_path(&self) -> Option<&str> {
+        self.value["linux"]["cgroupsPath"].as_str()
+    }
+
     /// Whether its processes get the label of another security module.
     #[must_use]
     pub fn is_labelled(&self) -> bool {

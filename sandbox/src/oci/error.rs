@@ -57,6 +57,14 @@ pub enum Error {
     /// A container that may not be recorded.
     #[error("the container asks to be recorded (dev.ringfence.learn): {0}")]
     Learn(String),
+    /// A container that cannot be found, or not be recorded now.
+    #[error("container {id}: {reason}")]
+    Running {
+        /// What it was called.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// There is no runtime to hand over to.
     #[error(
         "no container runtime is found (looked for {looked_for}); name one with --runtime, RINGFENCE_RUNTIME, or `runtime` in \

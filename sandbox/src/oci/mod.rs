@@ -26,6 +26,7 @@ mod limits;
 mod monitor;
 mod record;
 mod root;
+mod running;
 mod runtime;
 
 pub use arguments::{Act, Call, Complaint};
@@ -37,8 +38,9 @@ pub use host::{ByImage, CONFIGURATION, Host, HostEngine, PROFILES};
 pub use launcher::Launcher;
 pub use left::Left;
 pub use monitor::Detached;
-pub use record::{Held, Record, ended, of_container};
+pub use record::{Held, Record, ended, of_cgroup, of_container};
 pub use root::{Found, Root};
+pub use running::Running;
 pub use runtime::{Runtime, hand_over};
 
 /// The annotation by which a container names its profile.

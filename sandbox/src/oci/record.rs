@@ -85,6 +85,24 @@ impl Drop for Held {
     }
 }
 
+/// The record of the container whose cgroup has this number, whether its monitor lives or not.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn of_cgroup(cgroup: u64) -> Result<Option<Record>, Error> {
+    let path = Path::new(RECORDS).join(format!("{cgroup}.json"));
+    match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => {
+            let text = other.map_err(Error::file("read", &path))?;
+            let record = serde_json::from_slice(&text);
+            record
+                .map(Some)
+                .map_err(|error| Error::content(&path, &error))
+        }
+    }
+}
+
 /// The records of containers with this name: more than one if several roots of runtimes use it.
 ///
 /// # Errors

@@ -48,6 +48,26 @@ pub fn from_text(
     Ok(Effective::join(&loader.layers, &[asked], command_line))
 }
 
+/// As [`from_text`], for a profile that means the same wherever it is taken: it extends shipped profiles only.
+///
+/// # Errors
+///
+/// As [`load`], and where it extends a file.
+pub fn portable(name: &str, text: &[u8], json: bool) -> Result<Effective, Error> {
+    let mut loader = Loader {
+        portable: true,
+        ..Loader::default()
+    };
+    let identity = Identity::File(PathBuf::from(name));
+    let layer = layer(name, name, text, json)?;
+    let asked = loader.finish(identity, name, layer, None)?;
+    Ok(Effective::join(
+        &loader.layers,
+        &[asked],
+        CommandLine::default(),
+    ))
+}
+
 /// What tells whether two references mean the same profile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Identity {
@@ -62,6 +82,8 @@ struct Loader {
     done: HashMap<Identity, Arc<str>>,
     /// Those that are being read, outermost first, with the names that messages use.
     open: Vec<(Identity, String)>,
+    /// Whether files are refused.
+    portable: bool,
 }
 
 impl Loader {
@@ -73,6 +95,9 @@ impl Loader {
         place: Option<&Place>,
     ) -> Result<Arc<str>, Error> {
         if shipped::find(&reference.to_string_lossy()).is_none() && is_path(reference) {
+            if let (true, Some(place)) = (self.portable, place) {
+                return Err(elsewhere(reference, place));
+            }
             let path = directory.unwrap_or(Path::new("")).join(reference);
             self.add_file(&path, place)
         } else {
@@ -157,6 +182,7 @@ impl Loader {
         }
         let mut extended = Self {
             open: self.open.clone(),
+            portable: self.portable,
             ..Self::default()
         };
         for Extension { reference, place } in std::mem::take(&mut program.extends) {
@@ -209,6 +235,15 @@ fn is_path(reference: &OsStr) -> bool {
         || path
             .extension()
             .is_some_and(|ending| ending == "toml" || ending == "json")
+}
+
+fn elsewhere(reference: &OsStr, place: &Place) -> Error {
+    let name = super::rule::shortened(&reference.to_string_lossy());
+    let message = format!("`{name}` is a file, and another one or none elsewhere");
+    let fault = super::Fault::new(place, message);
+    Error::Meaning(fault.help(
+        "a profile in a registry extends shipped profiles only: write the rules of the file here",
+    ))
 }
 
 fn unknown(name: &str, place: Option<&Place>) -> Error {

@@ -1,18 +1,21 @@
 //! `ringfence learn`: runs a command as it is, records what it does, and writes the profile that allows just that.
 
+mod container;
 mod file;
+mod image;
 mod keep;
 mod lookup;
 mod observe;
 mod outline;
 mod progress;
+mod recording;
 mod surroundings;
 
 pub use file::{read_profile, write_profile};
 pub(super) use lookup::Lookup;
-pub(super) use observe::Ending;
 pub use observe::{Observation, Subject, observe};
-pub(super) use outline::{end, facts, not_told};
+pub(super) use outline::{end, facts, not_told, strangers};
+pub(super) use recording::Ending;
 pub use surroundings::{Known, known};
 
 use std::{
@@ -85,7 +88,7 @@ pub fn learn(
         level: options.level,
         accept_secrets: options.accept_secrets,
     };
-    let mut learned = profile_of(&seen, &how)?;
+    let mut learned = seen.inside(|| profile_of(&seen, &how))??;
     if let Some(before) = before {
         learned = before.merge(learned)?;
     }
@@ -102,6 +105,8 @@ pub fn learn(
             })?,
     }
     let not_kept = match output {
+        // What the engine makes of a container's files is told when it starts.
+        _ if seen.namespace.is_some() => Vec::new(),
         // The profile is written, and good elsewhere.
         Some(path) => keep::not_kept(&seen, path).unwrap_or_else(|failure| {
             vec![format!(

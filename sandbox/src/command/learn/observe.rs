@@ -3,29 +3,28 @@
 use std::{
     ffi::OsString,
     io::Write,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    panic::resume_unwind,
-    path::Path,
-    thread::{self, JoinHandle},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use ringfence_abi::surface::{ALL, Surfaces};
 
 use super::{
-    lookup::Lookup,
-    outline::{NOT_TOLD, end, facts, not_told},
+    container, image,
+    outline::{NOT_TOLD, end, facts},
     progress::Progress,
-    surroundings::{Known, known},
+    recording::{Ending, Recording},
+    surroundings::{Ahead, Known, known},
 };
 use crate::{
     command::{Failure, Place},
-    confine::{self, Engine, Onlooker, Peak, Plan, Probe, Request},
+    confine::{self, Engine, Namespace, Onlooker, Peak, Plan, Probe, Request},
     kernel::{Host, Recorder},
     policy::{FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls},
     profile::Variables,
     record::Collector,
-    trace::{Facts, Text, Trace},
+    trace::{Text, Trace},
 };
 
 /// What was seen of one run.
@@ -40,6 +39,21 @@ pub struct Observation {
     pub known: Known,
     /// The recorder goes while the profile is made, and before this does.
     pub(in crate::command) _ending: Ending,
+    /// Where its paths are, if not here: a container's files.
+    pub namespace: Option<Namespace>,
+}
+
+impl Observation {
+    /// Does something where the paths are that were seen.
+    ///
+    /// # Errors
+    /// If it cannot be entered.
+    pub(super) fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T, Failure> {
+        match &self.namespace {
+            Some(namespace) => Ok(namespace.after_start(act)?),
+            None => Ok(act()),
+        }
+    }
 }
 
 /// What is to be recorded.
@@ -54,6 +68,22 @@ pub enum Subject {
     },
     /// A process that runs already, and what has come and will come of it.
     Process(i32),
+    /// A container that an engine has made.
+    Container {
+        /// What its runtime or its engine call it.
+        name: String,
+        /// Where its runtime keeps its state, if that is no usual place.
+        root: Option<PathBuf>,
+    },
+    /// A container that podman makes of an image for it, and that is gone afterwards.
+    Image {
+        /// The image.
+        name: OsString,
+        /// What `podman create` is told besides.
+        options: Vec<OsString>,
+        /// The command and its arguments; the image's own if none.
+        words: Vec<OsString>,
+    },
 }
 
 /// Records `subject`, for `seconds` at most: a command is ended then, a process that ran already goes on.
@@ -74,6 +104,18 @@ pub fn observe(
             "only root can run a command as another user".to_owned(),
         )),
         Subject::Process(pid) => process(*pid, seconds, stderr),
+        Subject::Container { name, root } => {
+            container::observe(name, root.as_ref(), seconds, stderr)
+        }
+        Subject::Image {
+            name,
+            options,
+            words,
+        } => image::observe(
+            &[&options[..], &[name.clone()], words].concat(),
+            seconds,
+            stderr,
+        ),
     }
 }
 
@@ -99,8 +141,7 @@ fn command(
     };
     recording.recorder.begin_network(cgroup.directory())?;
     recording.recorder.begin(cgroup.id())?;
-    recording.say_how(stderr);
-    writeln!(stderr, "ringfence: the command runs without a fence").ok();
+    recording.say(stderr, "the command runs without a fence");
     let running = launched.release()?.sampled();
     let known = Ahead::of(&place.variables());
     let (stream, bell) = recording.descriptors()?;
@@ -127,7 +168,8 @@ fn command(
         recording.recorder.name(),
         began,
     );
-    recording.finish(facts, &place, (code, exit.peak), notes, known)
+    let known = Some(known);
+    recording.finish(facts, place.variables(), (code, exit.peak), notes, known)
 }
 
 /// Records a command without root: every system call is stopped at.
@@ -174,13 +216,14 @@ fn traced(
         _ending: Ending::default(),
         variables: place.variables(),
         notes: has_peers.then(|| note.to_owned()).into_iter().collect(),
+        namespace: None,
     })
 }
 
 /// Records a process that runs already. It stands in a cgroup with others, so it is known by itself.
 fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Observation, Failure> {
     let place = Place::of_process(pid)?;
-    let onlooker = Onlooker::of(pid)?;
+    let mut onlooker = Onlooker::of(pid)?;
     let mut recording = Recording::start()?;
     let began = SystemTime::now();
     let words = arguments_of(pid);
@@ -189,12 +232,12 @@ fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Obs
     for directory in confine::cgroups_of(processes)? {
         recording.recorder.begin_network(&directory)?;
     }
-    recording.say_how(stderr);
-    writeln!(
+    recording.say(
         stderr,
-        "ringfence: process {pid} and what comes of it is recorded until it ends, or this is interrupted; it goes on as it is"
-    )
-    .ok();
+        &format!(
+            "process {pid} and what comes of it is recorded until it ends, or this is interrupted; it goes on as it is"
+        ),
+    );
     let (stream, bell) = recording.descriptors()?;
     onlooker.wait(seconds, &[stream.as_fd(), bell.as_fd()], || {
         recording.take();
@@ -211,7 +254,8 @@ fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Obs
         );
     }
     let facts = facts(words, &place.variables(), recording.recorder.name(), began);
-    recording.finish(facts, &place, (0, Peak::default()), notes, known)
+    let ended = (0, Peak::default());
+    recording.finish(facts, place.variables(), ended, notes, Some(known))
 }
 
 /// Its command line, as long as it has one.
@@ -219,132 +263,6 @@ fn arguments_of(pid: i32) -> Vec<Text> {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let line = line.strip_suffix(&[0]).unwrap_or(&line);
     line.split(|&byte| byte == 0).map(Into::into).collect()
-}
-
-/// What the learner has to know, found out while the command runs.
-struct Ahead(JoinHandle<Result<Known, Failure>>);
-
-impl Ahead {
-    fn of(variables: &Variables) -> Self {
-        let variables = variables.clone();
-        Self(thread::spawn(move || known(&variables)))
-    }
-
-    fn get(self) -> Result<Known, Failure> {
-        self.0.join().unwrap_or_else(|panic| resume_unwind(panic))
-    }
-}
-
-/// A recorder that is taken off: the kernel waits for grace periods. Dropped, it has gone.
-#[derive(Default)]
-pub(in crate::command) struct Ending(Option<JoinHandle<()>>);
-
-impl Ending {
-    fn of(recorder: Recorder) -> Self {
-        Self(Some(thread::spawn(move || drop(recorder))))
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        // What a panic has left is collected by the next run.
-        if let Some(thread) = self.0.take() {
-            thread.join().ok();
-        }
-    }
-}
-
-/// A recording that stands.
-struct Recording {
-    recorder: Recorder,
-    lookup: Lookup,
-    collector: Collector,
-    progress: Progress,
-}
-
-impl Recording {
-    fn start() -> Result<Self, Failure> {
-        let mut recorder = Recorder::open()?;
-        let lookup = Lookup::start()?;
-        recorder.resolve_by(&lookup.place())?;
-        Ok(Self {
-            recorder,
-            lookup,
-            collector: Collector::new(),
-            progress: Progress::new(),
-        })
-    }
-
-    fn say_how(&self, stderr: &mut dyn Write) {
-        let way = match self.recorder.refusal() {
-            None => self.recorder.name().to_owned(),
-            Some(reason) => format!("{}; not at the hooks: {reason}", self.recorder.name()),
-        };
-        writeln!(stderr, "ringfence: recording by {way}").ok();
-    }
-
-    /// The recorder's stream, and what tells of names.
-    fn descriptors(&self) -> Result<(OwnedFd, OwnedFd), Failure> {
-        let copied = |descriptor: BorrowedFd<'_>, what| {
-            descriptor
-                .try_clone_to_owned()
-                .map_err(|source| Failure::Unknown { what, source })
-        };
-        Ok((
-            copied(self.recorder.as_fd(), "the recorder's stream")?,
-            copied(self.lookup.bell(), "the resolver's events")?,
-        ))
-    }
-
-    /// Takes in what has been told.
-    fn take(&mut self) {
-        drain(&mut self.recorder, &mut self.collector);
-        self.lookup.take();
-        let lost = self.recorder.lost();
-        self.progress.show(self.collector.progress(), lost);
-    }
-
-    /// The trace of it; `ended` is the exit code, and what was used at most.
-    fn finish(
-        mut self,
-        facts: Facts,
-        place: &Place,
-        ended: (u8, Peak),
-        mut notes: Vec<String>,
-        known: Ahead,
-    ) -> Result<Observation, Failure> {
-        self.recorder.end()?;
-        drain(&mut self.recorder, &mut self.collector);
-        self.progress.clear();
-        let tally = self.recorder.tally()?;
-        if tally.unlisted > 0 {
-            notes.push(format!(
-                "the kernel did not show {} system calls: their list may lack some, so that `--tight` takes the default ones, \
-                 and so may `[kernel] allow`; files, sockets and capabilities are whole",
-                tally.unlisted
-            ));
-        }
-        let not_told = not_told(&self.recorder);
-        let mut trace = Trace {
-            facts,
-            records: self.collector.records(&self.recorder.counts()?),
-            end: end(ended, &tally, &self.collector, not_told),
-        };
-        self.lookup.finish(&mut trace);
-        Ok(Observation {
-            trace,
-            variables: place.variables(),
-            notes,
-            known: known.get()?,
-            _ending: Ending::of(self.recorder),
-        })
-    }
-}
-
-fn drain(recorder: &mut Recorder, collector: &mut Collector) {
-    while let Some(act) = recorder.next_act() {
-        collector.add(act);
-    }
 }
 
 /// Everything that the caller may do: what is closed would not be done, and not be learned.

@@ -11,7 +11,7 @@ use crate::{
     kernel::Recorder,
     profile::Variables,
     record::Collector,
-    trace::{End, Facts, Tally, Text},
+    trace::{End, Facts, Tally, Text, Trace},
 };
 
 /// What was run, and where.
@@ -75,6 +75,15 @@ pub(in crate::command) fn end(
         peak_tasks: peak.tasks,
         peaks_sampled: peak.sampled,
     }
+}
+
+/// What has to be known where something ran in a container that is none of its programs.
+pub(in crate::command) fn strangers(trace: &Trace) -> Option<String> {
+    let strange = trace.records.iter().any(|record| record.program.is_none());
+    strange.then(|| {
+        "something ran in the container that is no program of its own, as a runtime's part of `exec` is: what that did is in the          profile too; look at its capabilities and at `[kernel] allow`, or learn without `exec`"
+            .to_owned()
+    })
 }
 
 /// `CAP_SYS_ADMIN`: asked for whenever memory grows, to know whether the reserve may be used (mm/util.c,

@@ -1,6 +1,10 @@
 //! What the learner has to know: what the shipped profiles allow here, and where secrets lie.
 
-use std::ffi::OsString;
+use std::{
+    ffi::OsString,
+    panic::resume_unwind,
+    thread::{self, JoinHandle},
+};
 
 use crate::{
     command::{Failure, look::look},
@@ -41,6 +45,20 @@ pub fn known(variables: &Variables) -> Result<Known, Failure> {
         secrets: policy.files.automaton,
         explainer,
     })
+}
+
+/// The same, found out while the command runs.
+pub(super) struct Ahead(JoinHandle<Result<Known, Failure>>);
+
+impl Ahead {
+    pub(super) fn of(variables: &Variables) -> Self {
+        let variables = variables.clone();
+        Self(thread::spawn(move || known(&variables)))
+    }
+
+    pub(super) fn get(self) -> Result<Known, Failure> {
+        self.0.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
 }
 
 fn load(name: &str) -> Result<Effective, Failure> {

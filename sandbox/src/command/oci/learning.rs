@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     os::fd::AsFd as _,
     path::PathBuf,
     sync::mpsc::{self, Receiver, Sender},
@@ -15,7 +14,10 @@ use std::{
 
 use ringfence_abi::record::Seen;
 
-use super::{enclosure::own_cgroup, names::Beside, prepare};
+use super::{
+    enclosure::own_cgroup,
+    witness::{About, Stays, Witness},
+};
 use crate::{
     command::{
         Failure,
@@ -24,11 +26,10 @@ use crate::{
     confine::{Namespace, Peak, Probe},
     kernel::Recorder,
     learn::render,
-    oci::{Bundle, Container, Held, Left, OwnCgroup, Process, Record},
-    policy::{Mode, NetworkPolicy},
+    oci::{Bundle, Container, OwnCgroup},
     profile::Variables,
     record::Collector,
-    trace::{Act, Facts, Tally, Text, Trace},
+    trace::{Act, Facts, Tally, Trace},
 };
 
 /// A container that is recorded.
@@ -41,8 +42,7 @@ pub(super) struct Learning {
     facts: Facts,
     variables: Variables,
     output: PathBuf,
-    _held: Held,
-    _hosts: Option<File>,
+    _stays: Stays,
 }
 
 /// What the thread inside is told.
@@ -68,41 +68,26 @@ impl Learning {
     pub(super) fn around(container: &Container, output: PathBuf) -> Result<Option<Self>, Failure> {
         let cgroup = own_cgroup(container, &Probe::new()?)?;
         let bundle = Bundle::read(&container.bundle)?;
-        let process = bundle.process();
-        let Some(held) = Held::keep(cgroup.id(), &record(container, &cgroup))? else {
+        let Some(witness) = Witness::of_new(container, &bundle, &cgroup)? else {
             return Ok(None);
         };
-        let mut recorder = Recorder::open()?;
-        let beside = Beside::of(container.pid, &bundle)?;
-        recorder.resolve_by(&beside.place()?)?;
-        recorder.begin_network(cgroup.directory())?;
-        // Nothing is closed, so that nothing has to be opened.
-        let everything = NetworkPolicy {
-            mode: Mode::Audit,
-            ..NetworkPolicy::default()
-        };
-        let (resolver, hosts) = beside.start(vec![everything], Vec::new(), Box::new(|_| Ok(())))?;
-        recorder.begin(cgroup.id())?;
-        let namespace = Namespace::of(container.pid, &bundle.root())?;
+        let (recorder, namespace) = (witness.recorder, witness.namespace);
         let (words, told) = mpsc::channel();
         let inside = thread::spawn(move || wait_inside(&namespace, told));
-        let variables = prepare::variables(&process);
+        let About {
+            words: command,
+            variables,
+        } = witness.about;
         Ok(Some(Self {
-            facts: learn::facts(
-                words_of(&process),
-                &variables,
-                recorder.name(),
-                SystemTime::now(),
-            ),
+            facts: learn::facts(command, &variables, recorder.name(), SystemTime::now()),
             recorder,
-            lookup: Lookup::by(resolver),
+            lookup: witness.lookup,
             cgroup,
             words,
             inside,
             variables,
             output,
-            _held: held,
-            _hosts: hosts,
+            _stays: witness.stays,
         }))
     }
 
@@ -179,6 +164,7 @@ impl Ending {
         };
         self.lookup.finish(&mut trace);
         let mut notes = self.notes;
+        notes.extend(learn::strangers(&trace));
         let lost = trace.end.lost.iter();
         notes.extend(lost.map(|(why, count)| format!("not whole: {count} acts {why}")));
         let notes_text: String = notes.iter().map(|note| format!("# {note}\n")).collect();
@@ -188,25 +174,10 @@ impl Ending {
             _ending: learn::Ending::default(),
             variables: self.variables,
             notes,
+            // This thread is in it.
+            namespace: None,
         };
         let learned = learn::profile_of(&seen, &learn::How::default())?;
         Ok(notes_text + &render(&learned))
     }
-}
-
-fn record(container: &Container, cgroup: &OwnCgroup) -> Record {
-    Record {
-        id: container.id.clone(),
-        bundle: container.bundle.clone(),
-        cgroup: cgroup.directory().to_owned(),
-        profile: String::new(),
-        left: Left::default(),
-        launcher: false,
-        is_learned: true,
-    }
-}
-
-fn words_of(process: &Process) -> Vec<Text> {
-    let words = process.arguments.iter();
-    words.map(|word| word.as_bytes().into()).collect()
 }

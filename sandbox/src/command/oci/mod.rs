@@ -20,8 +20,10 @@ mod names;
 mod prepare;
 mod runtime;
 mod standing;
+mod witness;
 
 pub use hook::hook;
 pub use install::{install, uninstall};
 pub use monitor::monitor;
 pub use runtime::{RuntimeOptions, bundle, runtime};
+pub(super) use witness::{About, Stays, Witness, running};

@@ -5,12 +5,16 @@ mod export;
 mod json;
 mod merge;
 mod peer;
+#[cfg(feature = "registry")]
+mod registry;
 mod show;
 mod test;
 
 pub use diff::diff;
 pub use export::export;
 pub use merge::{merge, minimise};
+#[cfg(feature = "registry")]
+pub use registry::{Destination, pull, push};
 pub use show::show;
 pub use test::{Question, explain, explain_network, test};
 

@@ -23,6 +23,29 @@ impl Recorder {
     /// # Errors
     /// If they cannot be followed, or there is no such process.
     pub fn follow(&mut self, process: u32) -> Result<BTreeSet<u32>, Error> {
+        self.begin_by_task()?;
+        let family = self.take_family(process)?;
+        family.ok_or_else(|| Error::Recording(format!("there is no process {process}")))
+    }
+
+    /// Records whoever is in these cgroups, those that come later, and what comes of them wherever it goes. `processes` are those
+    /// that are there now; one that has gone meanwhile is none.
+    ///
+    /// # Errors
+    /// If they cannot be followed.
+    pub fn join(&mut self, cgroups: &[u64], processes: &[u32]) -> Result<(), Error> {
+        self.begin_by_task()?;
+        for &cgroup in cgroups {
+            self.begin(cgroup)?;
+        }
+        for &process in processes {
+            self.take_family(process)?;
+        }
+        Ok(())
+    }
+
+    /// Begins at once, with nobody yet.
+    fn begin_by_task(&mut self) -> Result<(), Error> {
         let unreadable = |error| Error::state("/proc/self/ns/pid", error);
         if fs::metadata("/proc/self/ns/pid").map_err(unreadable)?.ino() != INITIAL {
             return Err(Error::Recording(
@@ -31,22 +54,28 @@ impl Recorder {
                     .to_owned(),
             ));
         }
-        let turn = Pins::turn()?;
+        let _turn = Pins::turn()?;
         self.place.attach(self.way, true)?;
         // It has begun.
         self.entry[0] |= 1 << 32;
         self.write_entry()?;
-        self.place.known_by(BY_TASK)?;
-        drop(turn);
+        self.place.known_by(BY_TASK)
+    }
+
+    /// Gives the processes; `None` if there is no such one.
+    fn take_family(&mut self, process: u32) -> Result<Option<BTreeSet<u32>>, Error> {
         let mut known = BTreeSet::new();
         for _ in 0..ROUNDS {
-            let family = family(process)?;
+            let Some(family) = family(process)? else {
+                self.let_go(known.iter())?;
+                return Ok(None);
+            };
             let new: Vec<u32> = family.values().flatten().copied().collect();
             let new: Vec<u32> = new.into_iter().filter(|one| known.insert(*one)).collect();
             if new.is_empty() {
                 let living: BTreeSet<u32> = family.values().flatten().copied().collect();
                 self.let_go(known.difference(&living))?;
-                return Ok(family.into_keys().collect());
+                return Ok(Some(family.into_keys().collect()));
             }
             for thread in new {
                 self.take_in(thread)?;
@@ -65,7 +94,7 @@ impl Recorder {
         match tasks.get(&thread, 0) {
             Ok(other) if other == number => Ok(()),
             Ok(_) => Err(Error::Recording(format!(
-                "thread {thread} is recorded already, by another `ringfence learn --pid`"
+                "thread {thread} is recorded already, by another `ringfence learn`"
             ))),
             Err(MapError::KeyNotFound) => tasks.insert(thread, number, 0).map_err(failed),
             Err(error) => Err(failed(error)),
@@ -81,8 +110,8 @@ impl Recorder {
     }
 }
 
-/// The process and its living descendants, each with its threads.
-fn family(process: u32) -> Result<BTreeMap<u32, Vec<u32>>, Error> {
+/// The process and its living descendants, each with its threads; `None` if there is no such process.
+fn family(process: u32) -> Result<Option<BTreeMap<u32, Vec<u32>>>, Error> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let unreadable = |error| Error::state("/proc", error);
     for entry in fs::read_dir("/proc").map_err(unreadable)? {
@@ -99,12 +128,12 @@ fn family(process: u32) -> Result<BTreeMap<u32, Vec<u32>>, Error> {
     while let Some(one) = next.pop() {
         let threads = threads(one);
         if one == process && threads.is_empty() {
-            return Err(Error::Recording(format!("there is no process {process}")));
+            return Ok(None);
         }
         family.insert(one, threads);
         next.extend(children.remove(&one).unwrap_or_default());
     }
-    Ok(family)
+    Ok(Some(family))
 }
 
 /// Empty where there is no such process any more.
