@@ -15,8 +15,7 @@ use super::signals::{Incoming, Signals};
 
 /// Who waits for it.
 pub struct Onlooker {
-    /// A pidfd: readable when the process has ended.
-    process: OwnedFd,
+    process: Process,
     signals: Signals,
 }
 
@@ -26,18 +25,8 @@ impl Onlooker {
     /// # Errors
     /// If there is no such process.
     pub fn of(pid: i32) -> Result<Self, Error> {
-        // SAFETY: the call takes integers only.
-        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        let descriptor = RawFd::try_from(opened).unwrap_or(-1);
-        if descriptor < 0 {
-            return Err(Error::Lost {
-                pid,
-                source: io::Error::last_os_error(),
-            });
-        }
         Ok(Self {
-            // SAFETY: the kernel has just handed out this descriptor.
-            process: unsafe { OwnedFd::from_raw_fd(descriptor) },
+            process: Process::of(pid)?,
             signals: Signals::catch()?,
         })
     }
@@ -98,6 +87,43 @@ impl Onlooker {
         self.signals.pending().iter().any(|incoming| {
             matches!(incoming, Incoming::Forward { signal, .. } if ending.contains(signal))
         })
+    }
+}
+
+/// Somebody else's process: readable when it has ended.
+#[derive(Debug)]
+pub struct Process(OwnedFd);
+
+impl Process {
+    /// The one that has this number now.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn of(pid: i32) -> Result<Self, Error> {
+        // SAFETY: the call takes integers only.
+        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let descriptor = RawFd::try_from(opened).unwrap_or(-1);
+        if descriptor < 0 {
+            return Err(Error::Lost {
+                pid,
+                source: io::Error::last_os_error(),
+            });
+        }
+        // SAFETY: the kernel has just handed out this descriptor.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO) == Ok(1)
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
