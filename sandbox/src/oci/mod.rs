@@ -37,7 +37,7 @@ pub use host::{ByImage, CONFIGURATION, Host, HostEngine, PROFILES};
 pub use launcher::Launcher;
 pub use left::Left;
 pub use monitor::Detached;
-pub use record::{Held, Record, ended, of_container};
+pub use record::{Held, Record, can_be_kept, ended, of_container};
 pub use root::{Found, Root};
 pub use runtime::{Runtime, hand_over};
 

@@ -12,7 +12,8 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
+    fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg},
+    unistd::{AccessFlags, faccessat},
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,27 @@ impl Drop for Held {
         // One that stays is taken for that of a monitor that was killed, and removed by the next look.
         fs::remove_file(&self.path).ok();
     }
+}
+
+/// Whether this user can keep records at all, asked before anything is changed for a container.
+///
+/// # Errors
+/// If not: it is not root then, or root of a user namespace alone.
+pub fn can_be_kept() -> Result<(), Error> {
+    let folder = Path::new(RECORDS);
+    for place in folder.ancestors() {
+        match faccessat(AT_FDCWD, place, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => {
+                return Err(Error::Rootless {
+                    path: folder.to_owned(),
+                    source: errno.into(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The records of containers with this name: more than one if several roots of runtimes use it.

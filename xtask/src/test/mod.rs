@@ -99,7 +99,7 @@ const LEARNED: [Need; 6] = [
     need(&["redis-server"], "redis-server"),
 ];
 /// What the tests of containers take, on this host and in machines, which see its files.
-const CONTAINERS: [Need; 7] = [
+const CONTAINERS: [Need; 8] = [
     need(&["runc"], "runc"),
     need(&["crun"], "crun"),
     need(&["podman"], "podman"),
@@ -107,6 +107,10 @@ const CONTAINERS: [Need; 7] = [
     need(&["containerd"], "containerd"),
     need(&["/bin/busybox"], "busybox-static"),
     need(&["newuidmap"], "uidmap"),
+    need(
+        &["/usr/lib/python3/dist-packages/grpc/__init__.py"],
+        "python3-grpcio",
+    ),
 ];
 
 /// The verb.
