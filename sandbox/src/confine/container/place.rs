@@ -44,8 +44,8 @@ pub(super) struct Place {
     watch: Inotify,
 }
 
-/// What is left when the launcher has been told. Dropping it waits until the kernel has freed the watch's mark, which takes some fifteen
-/// milliseconds from its one event on (fs/notify/mark.c, `fsnotify_wait_marks_destroyed`): that is for when the container ends.
+/// What is left when the launcher has been told. Dropping it waits until the kernel has freed the watch's mark, some fifteen
+/// milliseconds (fs/notify/mark.c, `fsnotify_wait_marks_destroyed`): that is for when nobody waits for this process.
 #[derive(Debug)]
 pub struct Passed {
     _watch: Inotify,
@@ -72,10 +72,7 @@ impl Place {
             .map_err(|errno| failed(errno.into()))?;
         // The host's /proc is not to be seen from here; the working directory of this thread is.
         watch
-            .add_watch(
-                &*format!("{LAUNCHER_PLACE}/plan"),
-                AddWatchFlags::IN_OPEN | AddWatchFlags::IN_ONESHOT,
-            )
+            .add_watch(&*format!("{LAUNCHER_PLACE}/plan"), AddWatchFlags::IN_OPEN)
             .map_err(|errno| failed(errno.into()))?;
         let told = Flock::lock(told, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| failed(errno.into()))?;
