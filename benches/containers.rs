@@ -2,7 +2,9 @@
 //! front of it.
 //!
 //! Rounds are paired: in each one both run once, in turn, and differences and ratios are taken round by round. Run as root by
-//! `cargo bench --bench containers`; in a machine by `cargo xtask vm --kernel 6.12 -- target/release/deps/containers-...`.
+//! `cargo bench --bench containers`; in a machine by `cargo xtask vm --kernel 6.12 -- target/release/deps/containers-...`. `RINGFENCE_BIN` is
+//! another build of the program. Where controllers are in hierarchies of version 1, crun takes a mount namespace in which only that of version 2
+//! is there.
 
 use std::{
     env, fs,
@@ -38,7 +40,9 @@ fn main() {
 fn compare(runtime: &str, rounds: usize) {
     let place = tempfile::tempdir_in("/var/tmp").expect("a temporary directory");
     let link = place.path().join(format!("ringfence-{runtime}"));
-    symlink(env!("CARGO_BIN_EXE_ringfence"), &link).expect("a link to ringfence");
+    let binary = env::var_os("RINGFENCE_BIN");
+    let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_ringfence").into());
+    symlink(binary, &link).expect("a link to ringfence");
     let (mut bare, mut fenced, mut added, mut ratios) = (vec![], vec![], vec![], vec![]);
     for round in 0..=rounds {
         let without = run(Path::new(runtime), place.path());

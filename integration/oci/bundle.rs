@@ -1,10 +1,12 @@
 //! A bundle with busybox in it, made on the spot, and calls of a runtime about it.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
@@ -20,6 +22,8 @@ const APPLETS: [&str; 23] = [
 /// A container to be.
 pub(crate) struct Bundle {
     folder: Folder,
+    /// The bare runtime's name.
+    bare: String,
     runtime: PathBuf,
     id: String,
 }
@@ -48,13 +52,11 @@ impl Bundle {
             }
             None => PathBuf::from(runtime),
         };
-        let runtime = match runtime.ends_with("crun") && is_hybrid() {
-            true => in_one_hierarchy(&folder, &program)?,
-            false => program,
-        };
+        let bare = runtime.trim_start_matches("ringfence-").to_owned();
         let bundle = Self {
+            runtime: callable(&folder, &bare, program)?,
             folder,
-            runtime,
+            bare,
             id,
         };
         bundle.write(&configuration(&bundle.id, script))?;
@@ -66,6 +68,19 @@ impl Bundle {
         let mut value = self.configuration()?;
         change(&mut value);
         self.write(&value)?;
+        Ok(self)
+    }
+
+    /// Recorded instead of fenced: its profile goes to `file`.
+    pub(crate) fn learning(mut self, file: &Path) -> Result<Self, Failed> {
+        let words = format!(
+            "exec '{}' oci runtime --runtime {} --learn '{}' -- \"$@\"",
+            binary().display(),
+            self.bare,
+            file.display()
+        );
+        let program = script(&self.folder, "learning", &words)?;
+        self.runtime = callable(&self.folder, &self.bare, program)?;
         Ok(self)
     }
 
@@ -96,6 +111,19 @@ impl Bundle {
         self.folder.path()
     }
 
+    /// Its first process, as its runtime says.
+    pub(crate) fn pid(&self) -> Result<i64, Failed> {
+        let state = self.state()?;
+        Ok(state["pid"].as_i64().ok_or("the state has no pid")?)
+    }
+
+    /// Its state, as its runtime says.
+    pub(crate) fn state(&self) -> Result<Value, Failed> {
+        let told = self.call(&["state", "@"])?;
+        told.claim(told.code() == Some(0), "a state")?;
+        Ok(serde_json::from_str(&told.out())?)
+    }
+
     /// The container's cgroup.
     pub(crate) fn cgroup(&self) -> Result<PathBuf, Failed> {
         let hierarchy = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
@@ -117,8 +145,7 @@ impl Bundle {
             )
             .current_dir(self.path())
             .stdin(Stdio::null());
-        let output = command
-            .output()
+        let output = unless_busy(|| command.output())
             .map_err(|error| format!("could not start {command:?}: {error}"))?;
         Ok(Ended {
             shown: format!("{command:?}"),
@@ -137,7 +164,7 @@ impl Bundle {
             )
             .current_dir(self.path())
             .stdin(Stdio::null());
-        let output = command.output()?;
+        let output = unless_busy(|| command.output())?;
         Ok(Ended {
             shown: format!("{command:?}"),
             output,
@@ -153,7 +180,7 @@ impl Bundle {
             .arg(&self.id)
             .current_dir(self.path())
             .stdin(Stdio::null());
-        let output = command.output()?;
+        let output = unless_busy(|| command.output())?;
         Ok(Ended {
             shown: format!("{command:?}"),
             output,
@@ -171,7 +198,7 @@ impl Bundle {
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out);
-        let status = command.status()?;
+        let status = unless_busy(|| command.status())?;
         Ok(Ended {
             shown: format!("{command:?}"),
             output: Output {
@@ -252,20 +279,40 @@ impl Ended {
     }
 }
 
+/// A script that was just written may still be open for writing in a process that another test's thread has forked and that has not
+/// executed yet: it is busy for that moment.
+fn unless_busy<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match start() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Whether controllers are in hierarchies of their own: crun then makes no cgroup in that of version 2.
 fn is_hybrid() -> bool {
     !Path::new("/sys/fs/cgroup/cgroup.procs").exists()
 }
 
-/// A script that stands for `program` and sees a hierarchy of version 2 alone.
-fn in_one_hierarchy(folder: &Folder, program: &Path) -> Result<PathBuf, Failed> {
-    let script = folder.at("in-one-hierarchy");
-    let text = format!(
-        "#!/bin/sh\nexec unshare -m --propagation private sh -c 'umount -R /sys/fs/cgroup && \
-         mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"' sh {} \"$@\"\n",
+/// What stands for `program`, which is the runtime `bare` or before it, on this host: crun has to see a hierarchy of version 2 alone.
+fn callable(folder: &Folder, bare: &str, program: PathBuf) -> Result<PathBuf, Failed> {
+    if bare != "crun" || !is_hybrid() {
+        return Ok(program);
+    }
+    let words = format!(
+        "exec unshare -m --propagation private sh -c 'umount -R /sys/fs/cgroup && \
+         mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"' sh {} \"$@\"",
         program.display()
     );
-    fs::write(&script, text)?;
+    script(folder, "in-one-hierarchy", &words)
+}
+
+fn script(folder: &Folder, name: &str, words: &str) -> Result<PathBuf, Failed> {
+    let script = folder.at(name);
+    fs::write(&script, format!("#!/bin/sh\n{words}\n"))?;
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     Ok(script)
 }

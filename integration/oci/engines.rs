@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,9 @@ use super::bundle::Bundle;
 use crate::kit::{Need, Suite, Verdict, binary};
 
 /// What every engine is asked to run: one act that is allowed, and two that are not.
-const SCRIPT: &str = "cat /data/kept; echo x > /data/made; mount -t tmpfs x /data || echo closed";
-const IMAGE: &str = "localhost/ringfence-test:1";
+pub(super) const SCRIPT: &str =
+    "cat /data/kept; echo x > /data/made; mount -t tmpfs x /data || echo closed";
+pub(super) const IMAGE: &str = "localhost/ringfence-test:1";
 
 const HOOKED_PODMAN: &[Need] = &[
     Need::Root,
@@ -62,13 +63,13 @@ pub(crate) fn register(suite: &mut Suite) {
 }
 
 /// podman with storage in a test's folder.
-struct Podman {
+pub(super) struct Podman {
     bundle: Bundle,
 }
 
 impl Podman {
     /// With the image in it.
-    fn new() -> Result<Self, Failed> {
+    pub(super) fn new() -> Result<Self, Failed> {
         let bundle = Bundle::of("ringfence-runc", "true")?;
         let podman = Self { bundle };
         // Its own defaults are above what some hosts have.
@@ -86,12 +87,31 @@ impl Podman {
         if !packed.success() {
             return Err("tar could not pack the image".into());
         }
-        podman.succeeds(&["import".into(), layer.into(), IMAGE.into()])?;
+        let sleep = "CMD [\"/bin/sleep\", \"900\"]";
+        podman.succeeds(&[
+            "import".into(),
+            "-c".into(),
+            sleep.into(),
+            layer.into(),
+            IMAGE.into(),
+        ])?;
         Ok(podman)
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         self.bundle.path().join(name)
+    }
+
+    /// The image in a file.
+    pub(super) fn archive(&self) -> Result<PathBuf, Failed> {
+        let archive = self.at("image.tar");
+        self.succeeds(&[
+            "save".into(),
+            "-o".into(),
+            archive.clone().into(),
+            IMAGE.into(),
+        ])?;
+        Ok(archive)
     }
 
     fn call(&self, words: &[OsString]) -> Result<(Option<i32>, String, String), Failed> {
@@ -227,57 +247,67 @@ fn hooks_folder() -> Verdict {
     Ok(())
 }
 
-/// A daemon that ends with its handle.
-struct Daemon(Child);
+/// containerd with state in a test's folder. It ends with its handle.
+pub(super) struct Containerd {
+    daemon: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
 
-impl Drop for Daemon {
+impl Drop for Containerd {
     fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+        self.daemon.kill().ok();
+        self.daemon.wait().ok();
     }
 }
 
-fn containerd() -> Verdict {
-    let podman = Podman::new()?;
-    let archive = podman.at("image.tar");
-    podman.succeeds(&[
-        "save".into(),
-        "-o".into(),
-        archive.clone().into(),
-        IMAGE.into(),
-    ])?;
-    let socket = podman.at("containerd.sock");
-    let configuration = format!(
-        "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {socket:?}\n",
-        podman.at("containerd-root"),
-        podman.at("containerd-state"),
-    );
-    let file = podman.at("containerd.toml");
-    fs::write(&file, configuration)?;
-    let log = fs::File::create(podman.at("containerd.log"))?;
-    let _daemon = Daemon(
-        Command::new("containerd")
+impl Containerd {
+    /// With `beside` in its configuration.
+    pub(super) fn start(podman: &Podman, beside: &str) -> Result<Self, Failed> {
+        let socket = podman.at("containerd.sock");
+        let configuration = format!(
+            "version = 2\nroot = {:?}\nstate = {:?}\n{beside}\n[grpc]\naddress = {socket:?}\n",
+            podman.at("containerd-root"),
+            podman.at("containerd-state"),
+        );
+        let file = podman.at("containerd.toml");
+        fs::write(&file, configuration)?;
+        let log = podman.at("containerd.log");
+        let written = fs::File::create(&log)?;
+        let daemon = Command::new("containerd")
             .arg("--config")
             .arg(&file)
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?,
-    );
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !socket.exists() {
-        if Instant::now() > deadline {
-            return Err(format!(
-                "no socket: {}",
-                fs::read_to_string(podman.at("containerd.log"))?
-            )
-            .into());
+            .stdout(written.try_clone()?)
+            .stderr(written)
+            .spawn()?;
+        let containerd = Self {
+            daemon,
+            socket,
+            log,
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !containerd.socket.exists() {
+            if Instant::now() > deadline {
+                return Err(format!("no socket: {}", containerd.log()).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
-        std::thread::sleep(Duration::from_millis(50));
+        Ok(containerd)
     }
-    let ctr = |given: &[&str]| -> Result<(Option<i32>, String, String), Failed> {
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its client: exit code, output and complaint.
+    fn ctr(&self, given: &[&str]) -> Result<(Option<i32>, String, String), Failed> {
         let output = Command::new("ctr")
             .arg("--address")
-            .arg(&socket)
+            .arg(&self.socket)
             .args(given)
             .stdin(Stdio::null())
             .output()?;
@@ -287,11 +317,24 @@ fn containerd() -> Verdict {
             text(&output.stdout),
             text(&output.stderr),
         ))
-    };
-    let done = |given: &[&str]| match ctr(given)? {
-        (Some(0), out, _) => Ok(out),
-        other => Err(Failed::from(format!("ctr {given:?}: {other:?}"))),
-    };
+    }
+
+    /// Its client, which succeeds.
+    pub(super) fn done(&self, given: &[&str]) -> Result<String, Failed> {
+        match self.ctr(given)? {
+            (Some(0), out, _) => Ok(out),
+            other => Err(format!("ctr {given:?}: {other:?}").into()),
+        }
+    }
+}
+
+fn containerd() -> Verdict {
+    let podman = Podman::new()?;
+    let archive = podman.archive()?;
+    let without = "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]";
+    let containerd = Containerd::start(&podman, without)?;
+    let ctr = |given: &[&str]| containerd.ctr(given);
+    let done = |given: &[&str]| containerd.done(given);
     let link = podman.at("ringfence-runc").to_string_lossy().into_owned();
     let archive = archive.to_string_lossy().into_owned();
     done(&["image", "import", &archive])?;

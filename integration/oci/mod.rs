@@ -1,12 +1,19 @@
 //! Containers: the distribution's runtimes and engines with the fence put in, against what they do without it.
 
+mod attacks;
 mod bundle;
+mod contest;
+mod cri;
 mod engines;
 mod fallback;
+mod image;
+mod images;
 mod learning;
 mod limits;
+mod many;
 mod names;
 mod recorded;
+mod rootless;
 mod runtimes;
 
 use crate::kit::{Need, Suite};
@@ -21,6 +28,12 @@ pub(crate) fn register(suite: &mut Suite) {
     limits::register(suite);
     names::register(suite);
     recorded::register(suite);
+    attacks::register(suite);
+    contest::register(suite);
+    cri::register(suite);
+    images::register(suite);
+    many::register(suite);
+    rootless::register(suite);
 }
 
 /// Containers behind the fence, by whichever engine this kernel takes.

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::bundle::Bundle;
+use super::names::HostProfile;
 use super::{FENCED, HOOKED};
 use crate::kit::{Suite, Verdict};
 
@@ -32,6 +33,11 @@ pub(crate) fn register(suite: &mut Suite) {
             leaked_descriptor,
         ),
         ("oci::tasks_outside_are_out_of_reach", HOOKED, tasks_outside),
+        (
+            "oci::the_working_directory_is_that_of_the_rules",
+            FENCED,
+            working_directory,
+        ),
         ("oci::nothing_is_left_behind", FENCED, nothing_is_left),
         (
             "oci::a_killed_monitor_leaves_the_fence_standing",
@@ -86,6 +92,25 @@ fn denied(runtime: &str) -> Verdict {
     let bare = runtime.trim_start_matches("ringfence-");
     let unfenced = Bundle::of(bare, script)?.call(&["run", "@"])?;
     unfenced.says("kept\nfine\n")
+}
+
+/// A runtime enters it before mounts are laid: it must be what lies on top of them, whether that opens more than the root or less.
+fn working_directory(runtime: &str) -> Verdict {
+    for (rules, says) in [
+        ("write = [\"/data/**\"]", "x\n"),
+        ("write = [\"/**\"]\ndeny = [\"/data/**\"]", "unwritten\n"),
+    ] {
+        let profile = HostProfile::of(&format!(
+            "version = 1\nextends = [\"untrusted\"]\n[files]\n{rules}\n"
+        ))?;
+        let bundle = Bundle::of(runtime, "echo x >made && cat made || echo unwritten")?
+            .with(|value| value["process"]["cwd"] = json!("/data"))?;
+        bundle
+            .named(&profile.name)?
+            .call(&["run", "@"])?
+            .says(says)?;
+    }
+    Ok(())
 }
 
 /// A directory of the host's that was left open (CVE-2024-21626).

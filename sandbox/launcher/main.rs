@@ -98,11 +98,14 @@ extern "C" fn begin(stack: *const usize) -> ! {
 
 /// Enters the fence, or ends.
 fn enter(descriptors: u64) {
-    directory_is_inside();
+    let directory = directory();
     let mut plan = match Plan::read(load()) {
         Some(plan) => plan,
         None => fail(NO_FENCE, b"the fence of this container does not stand", b""),
     };
+    // It was entered before the mounts were laid: what lies under them has other flags.
+    let again = [directory.as_ptr() as usize, 0, 0, 0, 0];
+    must(call(system::CHDIR, again), b"enter the working directory");
     let domain = (plan.handled != 0).then(|| domain(&plan));
     while let Some((access, path)) = plan.next_rule().unwrap_or_else(|| broken()) {
         if let Some(domain) = domain {
@@ -138,8 +141,9 @@ fn enter(descriptors: u64) {
     }
 }
 
-/// A working directory that leads out of the container's root is one of the host's that was left open (CVE-2024-21626).
-fn directory_is_inside() {
+/// The working directory's path. One that leads out of the container's root is one of the host's that was left open
+/// (CVE-2024-21626).
+fn directory() -> [u8; 4096] {
     let mut buffer = [0u8; 4096];
     let answer = call(
         system::GETCWD,
@@ -153,6 +157,7 @@ fn directory_is_inside() {
             b"",
         );
     }
+    buffer
 }
 
 /// The plan, when the monitor has let go of it.

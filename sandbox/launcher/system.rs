@@ -22,6 +22,7 @@ mod numbers {
     pub const EXECVE: usize = 59;
     pub const FLOCK: usize = 73;
     pub const GETCWD: usize = 79;
+    pub const CHDIR: usize = 80;
     pub const PRCTL: usize = 157;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
@@ -33,6 +34,7 @@ mod numbers {
 mod numbers {
     pub const GETCWD: usize = 17;
     pub const FLOCK: usize = 32;
+    pub const CHDIR: usize = 49;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
     pub const LSEEK: usize = 62;

@@ -118,7 +118,6 @@ fn oci(verb: OciVerb) -> Result<u8, Failure> {
             fallback,
             learn,
         } => command::oci::hook(profile, fallback, learn),
-        OciVerb::Monitor => command::oci::monitor(),
         OciVerb::Install(host) => command::oci::install(
             host.engine.into(),
             &host.root,

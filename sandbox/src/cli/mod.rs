@@ -566,9 +566,6 @@ pub enum OciVerb {
     Install(EngineArguments),
     /// Take `install` back
     Uninstall(EngineArguments),
-    /// Own a container's fence until it is gone; the hook starts this
-    #[command(hide = true)]
-    Monitor,
 }
 
 /// An engine that starts containers by a runtime.

@@ -30,6 +30,7 @@ use super::seccomp::Program;
 use super::standings;
 use crate::policy::{Grade, Policy, Protection, Standing};
 pub use enter::{Namespace, in_network_of};
+pub use place::Passed;
 use place::Place;
 
 /// Where the launcher is, in the container.
@@ -157,7 +158,7 @@ impl Gate {
     ///
     /// # Errors
     /// If a mount cannot be laid; nothing of the container starts then.
-    pub fn open(self) -> Result<(), Error> {
+    pub fn open(self) -> Result<Passed, Error> {
         let mounts = &self.container.mounts;
         let laid = self.container.namespace.after_start(|| mounts.enter())?;
         laid.map_err(|errno| Error::Container {

@@ -13,6 +13,7 @@
 //! What this room must not do: read profiles, know BPF, print.
 
 mod act;
+mod branch;
 mod capabilities;
 mod cgroup;
 mod container;
@@ -40,12 +41,15 @@ mod terminal;
 mod tracer;
 mod user;
 
+pub use branch::{Branch, branch};
 pub use cgroup::{Cgroup, CgroupPlace};
-pub use container::{Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace, in_network_of};
+pub use container::{
+    Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace, Passed, in_network_of,
+};
 pub use error::Error;
 pub use fallback::{Act, Kept, NOT_STOPPED as NOT_STOPPED_BY_FALLBACK};
 pub use launch::Launched;
-pub use onlooker::{Onlooker, Watched, cgroups_of};
+pub use onlooker::{Onlooker, Process, Watched, cgroups_of};
 pub use plan::{Plan, Request};
 pub use probe::{Namespaces, Probe, Trial};
 pub use program::resolve as find_program;

@@ -15,8 +15,7 @@ use super::signals::{Incoming, Signals};
 
 /// Who waits for it.
 pub struct Onlooker {
-    /// A pidfd: readable when the process has ended.
-    process: OwnedFd,
+    process: Process,
     signals: Signals,
 }
 
@@ -38,7 +37,7 @@ impl Onlooker {
     /// If there is no such process.
     pub fn of(pid: i32) -> Result<Self, Error> {
         Ok(Self {
-            process: descriptor_of(pid)?,
+            process: Process::of(pid)?,
             signals: Signals::catch()?,
         })
     }
@@ -48,7 +47,7 @@ impl Onlooker {
     /// # Errors
     /// If there is no such process.
     pub fn turn_to(&mut self, pid: i32) -> Result<(), Error> {
-        self.process = descriptor_of(pid)?;
+        self.process = Process::of(pid)?;
         Ok(())
     }
 
@@ -114,18 +113,41 @@ impl Onlooker {
     }
 }
 
-fn descriptor_of(pid: i32) -> Result<OwnedFd, Error> {
-    // SAFETY: the call takes integers only.
-    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let descriptor = RawFd::try_from(opened).unwrap_or(-1);
-    if descriptor < 0 {
-        return Err(Error::Lost {
-            pid,
-            source: io::Error::last_os_error(),
-        });
+/// Somebody else's process: readable when it has ended.
+#[derive(Debug)]
+pub struct Process(OwnedFd);
+
+impl Process {
+    /// The one that has this number now.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn of(pid: i32) -> Result<Self, Error> {
+        // SAFETY: the call takes integers only.
+        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let descriptor = RawFd::try_from(opened).unwrap_or(-1);
+        if descriptor < 0 {
+            return Err(Error::Lost {
+                pid,
+                source: io::Error::last_os_error(),
+            });
+        }
+        // SAFETY: the kernel has just handed out this descriptor.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
     }
-    // SAFETY: the kernel has just handed out this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO) == Ok(1)
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// The directories of the cgroups that these processes stand in: none of them lies below another. A process that has gone has

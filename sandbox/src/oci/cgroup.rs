@@ -21,8 +21,10 @@ use super::Error;
 
 /// A change that comes within ten milliseconds of another is told of later, and not at all if the cgroup is removed before
 /// (kernel/cgroup/cgroup.c, `cgroup_file_notify` and `cgroup_rm_file`); nor is the removal itself. So it is looked at again after
-/// this many milliseconds.
+/// this many milliseconds,
 const LOOK_AGAIN: u16 = 1000;
+/// or, when its first process has ended, after this many, and then twice as many each time.
+const LOOK_SOON: u16 = 1;
 
 /// A cgroup in which nobody is but one container.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub struct OwnCgroup {
     directory: PathBuf,
     id: u64,
     events: File,
+    look_again: u16,
 }
 
 impl OwnCgroup {
@@ -81,6 +84,7 @@ impl OwnCgroup {
         Ok(Self {
             id: metadata.ino(),
             events: File::open(&events).map_err(Error::file("watch", &events))?,
+            look_again: LOOK_AGAIN,
             directory,
         })
     }
@@ -134,20 +138,27 @@ impl OwnCgroup {
     ///
     /// # Errors
     /// If the kernel cannot be asked.
-    pub fn wait(&self, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    pub fn wait(&mut self, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let mut waiting = vec![PollFd::new(self.events.as_fd(), PollFlags::POLLPRI)];
         waiting.extend(
             descriptors
                 .iter()
                 .map(|&one| PollFd::new(one, PollFlags::POLLIN)),
         );
-        match poll(&mut waiting, PollTimeout::from(LOOK_AGAIN)) {
+        let patience = PollTimeout::from(self.look_again);
+        self.look_again = self.look_again.saturating_mul(2).min(LOOK_AGAIN);
+        match poll(&mut waiting, patience) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(Error::Monitor {
                 what: "wait for the container",
                 source: errno.into(),
             }),
         }
+    }
+
+    /// It is likely to become empty now.
+    pub fn expect_end(&mut self) {
+        self.look_again = LOOK_SOON;
     }
 
     /// Ends every task in it and below.

@@ -48,6 +48,18 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
+    /// A user who is not root, perhaps root of a user namespace alone.
+    #[error(
+        "containers are fenced by root, who lays mounts, attaches programs and keeps records below {}; this user cannot write there ({source}). \
+         Start the engine as root; or put `ringfence run` before the container's command, which takes no root",
+        path.display()
+    )]
+    Rootless {
+        /// Where records would be.
+        path: PathBuf,
+        /// Why they cannot be.
+        source: io::Error,
+    },
     /// The state on standard input.
     #[error("the state that the runtime gives to its hook is not usable: {0}")]
     State(String),

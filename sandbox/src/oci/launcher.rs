@@ -16,7 +16,7 @@ pub struct Launcher {
 }
 
 /// System calls that the launcher makes and engines' filters may close. They take rights away, and give none.
-const CALLS: [&str; 13] = [
+const CALLS: [&str; 14] = [
     "landlock_create_ruleset",
     "landlock_add_rule",
     "landlock_restrict_self",
@@ -30,6 +30,7 @@ const CALLS: [&str; 13] = [
     "lseek",
     "mmap",
     "getcwd",
+    "chdir",
 ];
 
 impl Launcher {
@@ -62,9 +63,10 @@ impl Launcher {
         calls::open(configuration, &CALLS);
     }
 
-    /// In the description of a process.
+    /// In the description of a process. Where there is no command, the runtime says so.
     pub(super) fn put_before(&self, process: &mut Value) {
-        let Some(Value::Array(words)) = process.get_mut("args") else {
+        let words = process.get_mut("args").and_then(Value::as_array_mut);
+        let Some(words) = words.filter(|words| !words.is_empty()) else {
             return;
         };
         let known = words.first().is_some_and(|first| first == self.program);
@@ -96,6 +98,13 @@ mod tests {
         assert_eq!(configuration["mounts"].as_array().unwrap().len(), 1);
         let words = serde_json::from_value(words.clone()).unwrap();
         assert_eq!(Launcher::own_words("/l/launch", words), ["sh", "-c", "x"]);
+    }
+
+    #[test]
+    fn nothing_is_not_made_a_command() {
+        let mut configuration = json!({ "process": { "args": [] } });
+        LAUNCHER.put_into(&mut configuration);
+        assert_eq!(configuration["process"]["args"], json!([]));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use host::{ByImage, CONFIGURATION, Host, HostEngine, PROFILES};
 pub use launcher::Launcher;
 pub use left::Left;
 pub use monitor::Detached;
-pub use record::{Held, Record, ended, of_cgroup, of_container};
+pub use record::{Held, Record, can_be_kept, ended, of_cgroup, of_container};
 pub use root::{Found, Root};
 pub use running::Running;
 pub use runtime::{Runtime, hand_over};

@@ -3,13 +3,13 @@
 use std::{
     env, fs,
     fs::File,
-    io::{self, Write as _},
-    os::fd::AsFd as _,
+    io::{self, PipeWriter, Write as _},
+    os::fd::{AsRawFd as _, RawFd},
 };
 
 use nix::{
     errno::Errno,
-    unistd::{close, dup2_stdout, setsid},
+    unistd::{close, dup2_stderr, dup2_stdin, dup2_stdout, setsid},
 };
 
 use super::Error;
@@ -18,34 +18,32 @@ use super::Error;
 /// until its hook's pipes are closed.
 #[derive(Debug)]
 pub struct Detached {
-    report: File,
+    report: PipeWriter,
 }
 
 impl Detached {
-    /// Detaches this process. Standard output becomes the pipe for [`Detached::report`].
+    /// Detaches this process, which has come from a hook and knows nothing but what it was to do; `report` is the pipe for
+    /// [`Detached::report`].
     ///
     /// # Errors
     /// If a step fails.
-    pub fn detach() -> Result<Self, Error> {
+    pub fn detach(report: PipeWriter) -> Result<Self, Error> {
         let failed = |what| move |source: io::Error| Error::Monitor { what, source };
         // It fails where this process leads a group already, which no harm comes from.
         setsid().ok();
         env::set_current_dir("/").map_err(failed("leave the bundle's directory"))?;
-        close_inherited().map_err(failed("close what was inherited"))?;
-        let report = io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(failed("keep the pipe to the hook"))?;
+        close_inherited(report.as_raw_fd()).map_err(failed("close what was inherited"))?;
         let nowhere = File::options()
+            .read(true)
             .write(true)
             .open("/dev/null")
             .map_err(failed("open /dev/null"))?;
-        dup2_stdout(&nowhere)
+        dup2_stdin(&nowhere)
+            .and_then(|()| dup2_stdout(&nowhere))
+            .and_then(|()| dup2_stderr(&nowhere))
             .map_err(io::Error::from)
-            .map_err(failed("let go of the hook's pipe"))?;
-        Ok(Self {
-            report: report.into(),
-        })
+            .map_err(failed("let go of the hook's pipes"))?;
+        Ok(Self { report })
     }
 
     /// Tells the hook how it went, and lets it go.
@@ -62,13 +60,15 @@ impl Detached {
     }
 }
 
-fn close_inherited() -> io::Result<()> {
+/// All but the standard ones and `kept`.
+fn close_inherited(kept: RawFd) -> io::Result<()> {
     let mut open = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")? {
         let name = entry?.file_name();
         open.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
     }
-    for descriptor in open.into_iter().filter(|&descriptor| descriptor > 2) {
+    open.retain(|&descriptor| descriptor > 2 && descriptor != kept);
+    for descriptor in open {
         match close(descriptor) {
             // The listing's own is closed by now.
             Ok(()) | Err(Errno::EBADF) => {}

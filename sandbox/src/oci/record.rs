@@ -5,12 +5,15 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
+    fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg},
+    unistd::{AccessFlags, faccessat},
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +106,27 @@ pub fn of_cgroup(cgroup: u64) -> Result<Option<Record>, Error> {
     }
 }
 
+/// Whether this user can keep records at all, asked before anything is changed for a container.
+///
+/// # Errors
+/// If not: it is not root then, or root of a user namespace alone.
+pub fn can_be_kept() -> Result<(), Error> {
+    let folder = Path::new(RECORDS);
+    for place in folder.ancestors() {
+        match faccessat(AT_FDCWD, place, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => {
+                return Err(Error::Rootless {
+                    path: folder.to_owned(),
+                    source: errno.into(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The records of containers with this name: more than one if several roots of runtimes use it.
 ///
 /// # Errors
@@ -120,32 +144,38 @@ pub fn of_container(id: &str) -> Result<Vec<Record>, Error> {
 /// # Errors
 /// If the records cannot be read.
 pub fn ended(id: &str, bundle: &Path, patience: Duration) -> Result<bool, Error> {
-    let deadline = Instant::now() + patience;
-    loop {
-        let standing = all()?.into_iter().any(|(path, record)| {
-            record.id == id && record.bundle == bundle && is_held_or_removed(&path)
-        });
-        if !standing {
-            return Ok(true);
+    let (failed, ended) = mpsc::channel();
+    for (path, record) in all()? {
+        if record.id == id && record.bundle == bundle {
+            let failed = failed.clone();
+            thread::spawn(move || {
+                if let Err(error) = wait(&path) {
+                    failed.send(error).ok();
+                }
+            });
         }
-        if Instant::now() > deadline {
-            return Ok(false);
-        }
-        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(failed);
+    match ended.recv_timeout(patience) {
+        Err(RecvTimeoutError::Disconnected) => Ok(true),
+        Err(RecvTimeoutError::Timeout) => Ok(false),
+        Ok(error) => Err(error),
     }
 }
 
-/// Whether its monitor lives. The record of one that was killed is removed once its container's cgroup is gone.
-fn is_held_or_removed(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else {
-        return false;
+/// Until the monitor of this record has let go of it. One that was killed has left it behind: it is removed.
+fn wait(path: &Path) -> Result<(), Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(Error::file("read", path))?,
     };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(_unheld) => {
-            fs::remove_file(path).ok();
-            false
+    let _unheld = Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| Error::file("wait for", path)(errno.into()))?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file("remove", path)(error))
         }
-        Err(_) => true,
+        _ => Ok(()),
     }
 }
 

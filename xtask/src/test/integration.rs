@@ -25,7 +25,7 @@ const FIRST: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on the kernel that is named: where a processor is emulated, each takes minutes, and machines that run beside each other
 /// are to end together.
-const ALIKE: [(&str, Release); 24] = [
+const ALIKE: [(&str, Release); 26] = [
     ("faults::", Release::V6_12),
     ("launch::", Release::V6_12),
     ("learn::git_", Release::V6_12),
@@ -39,9 +39,11 @@ const ALIKE: [(&str, Release); 24] = [
     ("oci::a_hook_", Release::V6_12),
     ("oci::a_life_", Release::V6_12),
     ("oci::a_profiles_limits_", Release::V6_12),
+    ("oci::a_user_", Release::V6_12),
     ("oci::containerd_", Release::V6_12),
     ("oci::nothing_is_left_behind", Release::V6_12),
     ("oci::podman_", Release::V6_12),
+    ("oci::root_of_", Release::V6_12),
     ("oci::the_answers_", Release::V6_12),
     ("oci::twenty_", Release::V6_12),
     ("programs::", Release::V6_12),

@@ -99,7 +99,7 @@ const LEARNED: [Need; 6] = [
     need(&["redis-server"], "redis-server"),
 ];
 /// What the tests of containers take, on this host and in machines, which see its files.
-const CONTAINERS: [Need; 8] = [
+const CONTAINERS: [Need; 9] = [
     need(&["runc"], "runc"),
     need(&["crun"], "crun"),
     need(&["podman"], "podman"),
@@ -108,6 +108,10 @@ const CONTAINERS: [Need; 8] = [
     need(&["/bin/busybox"], "busybox-static"),
     need(&["newuidmap"], "uidmap"),
     need(&["docker-registry"], "docker-registry"),
+    need(
+        &["/usr/lib/python3/dist-packages/grpc/__init__.py"],
+        "python3-grpcio",
+    ),
 ];
 
 /// The verb.

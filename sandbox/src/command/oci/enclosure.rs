@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     choice::{self, Choice},
-    log::Log,
+    log::{self, Log},
     monitor::Request,
     names::Names,
     prepare,
@@ -21,7 +21,7 @@ use crate::{
         told::Told,
     },
     compile::{Entry, Explainer},
-    confine::{self, Around, Engine, Gate, Probe},
+    confine::{self, Around, Engine, Gate, Passed, Probe},
     event::Event,
     kernel::{self, Events, Fence, Subject, Totals},
     oci::{Bundle, Container, Held, Host, Launcher, OwnCgroup, Process, Record, Root},
@@ -38,8 +38,10 @@ pub(super) struct Enclosure {
     judge: Option<Judge>,
     /// The container of the fallback engine whose command has not been started.
     gate: Option<Gate>,
-    /// Whether its launcher was let go.
-    is_launched: bool,
+    /// What is left of that when the command has been started.
+    passed: Option<Passed>,
+    /// Its first process, as long as it is not known to have ended.
+    first: Option<confine::Process>,
     /// Its root from then on.
     root: Option<Root>,
     pid: i32,
@@ -76,7 +78,9 @@ impl Enclosure {
     /// `None` if the fence stands already: the same hook can be in the bundle and in the engine's folder of hooks.
     pub(super) fn around(request: &Request, host: &Host) -> Result<Option<Self>, Failure> {
         let container = &request.container;
-        let mut probe = Probe::new()?;
+        // Its mounts are laid from outside.
+        let mut probe = Probe::without_namespaces()?;
+        let first = confine::Process::of(container.pid)?;
         let cgroup = own_cgroup(container, &probe)?;
         let prepared = Prepared::of(request, host)?;
         let (mut engine, blind) = match request.fallback {
@@ -113,7 +117,8 @@ impl Enclosure {
         let mut enclosure = Self {
             judge,
             gate,
-            is_launched: false,
+            passed: None,
+            first: Some(first),
             root: None,
             pid: container.pid,
             names: None,
@@ -170,8 +175,13 @@ impl Enclosure {
             let gate = self.gate.as_ref().map(|gate| gate.as_fd());
             let events = self.judge.as_ref().map(|judge| judge.events.as_fd());
             let queries = self.names.as_ref().map(Names::bell);
-            let all: Vec<BorrowedFd<'_>> = [gate, events, queries].into_iter().flatten().collect();
+            let first = self.first.as_ref().map(|first| first.as_fd());
+            let all = [first, gate, events, queries].into_iter().flatten();
+            let all: Vec<BorrowedFd<'_>> = all.collect();
             self.cgroup.wait(&all)?;
+            if self.first.take_if(|first| first.has_ended()).is_some() {
+                self.cgroup.expect_end();
+            }
         }
     }
 
@@ -192,7 +202,7 @@ impl Enclosure {
 
     fn has_started(&self) -> Result<bool, Failure> {
         match &self.judge {
-            _ if self.is_launched => Ok(true),
+            _ if self.passed.is_some() => Ok(true),
             Some(judge) => Ok(judge.fence.totals(&judge.engine)?.tasks > 0),
             None => Ok(false),
         }
@@ -210,7 +220,7 @@ impl Enclosure {
         self.root = Root::of(self.pid, "/".as_ref()).ok();
         // One that is not opened is closed for good: the launcher finds nothing, says so, and ends.
         match gate.open() {
-            Ok(()) => self.is_launched = true,
+            Ok(passed) => self.passed = Some(passed),
             Err(error) => self.log.failed(&error.to_string()),
         }
         Ok(())
@@ -268,6 +278,8 @@ impl Enclosure {
             judge.fence.remove(&mut judge.engine)
         });
         drop(self.held);
+        // From here on nobody waits.
+        log::prune();
         Ok(removed.transpose().map(|_| ())?)
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn choose(host: &Host) -> Result<Engine, Failure> {
         HostEngine::Fallback => Ok(Engine::Fallback),
         HostEngine::Auto if kernel::Host::probe().obstacle().is_some() => Ok(Engine::Fallback),
         HostEngine::Auto if kernel::Engine::is_warm() => Ok(Engine::BpfLsm),
-        HostEngine::Auto => match run::open_engine(&Probe::new()?) {
+        HostEngine::Auto => match run::open_engine(&Probe::without_namespaces()?) {
             Ok(_) => Ok(Engine::BpfLsm),
             Err(Failure::Kernel(_)) => Ok(Engine::Fallback),
             Err(failure) => Err(failure),

@@ -1,18 +1,16 @@
 //! `ringfence oci hook`: what a runtime calls when a container comes to be and when it has gone.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     path::PathBuf,
-    process::{Command, Stdio},
+    process,
     time::Duration,
 };
 
-use super::{
-    monitor::{FENCED, Request},
-    runtime::own_program,
-};
+use super::monitor::{self, FENCED, Request};
 use crate::{
     command::Failure,
+    confine::{self, Branch},
     oci::{self, Container},
 };
 
@@ -31,8 +29,7 @@ pub fn hook(
     learn: Option<PathBuf>,
 ) -> Result<u8, Failure> {
     let mut state = Vec::new();
-    let mut input = io::stdin().lock();
-    input
+    io::stdin()
         .read_to_end(&mut state)
         .map_err(|source| Failure::Unknown {
             what: "which container is meant",
@@ -63,20 +60,15 @@ fn enclose(request: &Request) -> Result<(), Failure> {
         what: "whether the fence stands",
         source,
     };
-    let mut monitor = Command::new(own_program()?)
-        .args(["oci", "monitor"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    let request = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
-    let mut answer = String::new();
-    if let (Some(mut input), Some(mut output)) = (monitor.stdin.take(), monitor.stdout.take()) {
-        input.write_all(&request).map_err(failed)?;
-        drop(input);
-        output.read_to_string(&mut answer).map_err(failed)?;
+    let (mut answers, report) = io::pipe().map_err(failed)?;
+    if confine::branch()? == Branch::Second {
+        drop(answers);
+        // Nobody waits for it, and it has nobody to say anything to but by `report`.
+        process::exit(monitor::stay_with(request, report).map_or(1, |()| 0));
     }
+    drop(report);
+    let mut answer = String::new();
+    answers.read_to_string(&mut answer).map_err(failed)?;
     match answer.as_str() {
         FENCED => Ok(()),
         "" => Err(Failure::Argument(

@@ -86,7 +86,6 @@ impl Log {
         };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(failed)?;
-        prune(folder);
         // A name is the engine's to choose; none may lead elsewhere.
         let name: String = container
             .id
@@ -205,8 +204,8 @@ fn now() -> String {
 }
 
 /// Removes the oldest logs.
-fn prune(folder: &Path) {
-    let Ok(listing) = fs::read_dir(folder) else {
+pub(super) fn prune() {
+    let Ok(listing) = fs::read_dir(LOGS) else {
         return;
     };
     let mut logs: Vec<_> = listing
@@ -214,7 +213,7 @@ fn prune(folder: &Path) {
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     logs.sort_unstable();
-    let surplus = (logs.len() + 1).saturating_sub(KEPT);
+    let surplus = logs.len().saturating_sub(KEPT);
     for (_, path) in logs.into_iter().take(surplus) {
         fs::remove_file(path).ok();
     }

@@ -1,8 +1,8 @@
 //! `ringfence oci`: the same fence for containers.
 //!
 //! ```text
-//! engine ──> ringfence oci runtime ──(hooks into the bundle)──> runc, crun, youki ──> ringfence oci hook ──> ringfence oci monitor
-//!            becomes the runtime                                 creates, calls        waits for the answer    owns the fence
+//! engine ──> ringfence oci runtime ──(hooks into the bundle)──> runc, crun, youki ──> ringfence oci hook ──> a process of its own
+//!            becomes the runtime                                 creates, calls        waits for its answer    owns the fence
 //! ```
 //!
 //! The hook runs when the container's first process stands in its cgroup and nothing of the container has been executed. From
@@ -24,6 +24,5 @@ mod witness;
 
 pub use hook::hook;
 pub use install::{install, uninstall};
-pub use monitor::monitor;
 pub use runtime::{RuntimeOptions, bundle, runtime};
 pub(super) use witness::{About, Stays, Witness, running};

@@ -1,13 +1,9 @@
-//! `ringfence oci monitor`: owns the fence of one container, writes down its denials, and takes it down when nobody is left.
+//! The process that owns the fence of one container, writes down its denials, and takes it down when nobody is left. It comes from
+//! the hook, and is there when that has ended.
 //!
 //! Killed, it leaves the fence standing; a later run collects it once the container's cgroup is empty.
 
-use std::{
-    io::{self, Read as _},
-    path::PathBuf,
-};
-
-use serde::{Deserialize, Serialize};
+use std::{io::PipeWriter, path::PathBuf};
 
 use super::{enclosure::Enclosure, learning::Learning};
 use crate::{
@@ -19,7 +15,7 @@ use crate::{
 pub(super) const FENCED: &str = "fenced";
 
 /// What the hook asks for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Request {
     /// The container.
     pub(super) container: Container,
@@ -31,36 +27,22 @@ pub(super) struct Request {
     pub(super) learn: Option<PathBuf>,
 }
 
-/// Sets the fence up that the request on standard input asks for, answers on standard output, and stays until the container is
-/// gone.
+/// Detaches this process, sets the fence up that the request asks for, answers by `report`, and stays until the container is gone.
 ///
 /// # Errors
 /// If the fence cannot stand; the answer says why.
-pub fn monitor() -> Result<u8, Failure> {
-    let mut request = Vec::new();
-    io::stdin()
-        .lock()
-        .read_to_end(&mut request)
-        .map_err(|source| Failure::Unknown {
-            what: "which container is meant",
-            source,
-        })?;
-    let request: Request = serde_json::from_slice(&request)
-        .map_err(|error| Failure::Argument(format!("the request makes no sense: {error}")))?;
-    let detached = Detached::detach()?;
-    match Watched::around(&request) {
-        Ok(None) => Ok(detached.report(FENCED).map(|()| 0)?),
-        Ok(Some(watched)) => {
-            match detached.report(FENCED) {
-                Ok(()) => watched.stay()?,
-                // The hook is gone, and with it who would have started the container.
-                Err(error) => {
-                    watched.end()?;
-                    return Err(error.into());
-                }
+pub(super) fn stay_with(request: &Request, report: PipeWriter) -> Result<(), Failure> {
+    let detached = Detached::detach(report)?;
+    match Watched::around(request) {
+        Ok(None) => Ok(detached.report(FENCED)?),
+        Ok(Some(watched)) => match detached.report(FENCED) {
+            Ok(()) => watched.stay(),
+            // The hook is gone, and with it who would have started the container.
+            Err(error) => {
+                watched.end()?;
+                Err(error.into())
             }
-            Ok(0)
-        }
+        },
         Err(failure) => {
             detached.report(&failure.to_string())?;
             Err(failure)

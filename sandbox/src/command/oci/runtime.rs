@@ -109,6 +109,7 @@ fn fence(
         }
         other => other?,
     };
+    oci::can_be_kept()?;
     let asked = host.learned_file(&bundle.annotations())?;
     if options.learn.is_some() || asked.is_some() {
         let mut words = HOOK.map(str::to_owned).to_vec();

@@ -44,6 +44,13 @@ pub(super) struct Place {
     watch: Inotify,
 }
 
+/// What is left when the launcher has been told. Dropping it waits until the kernel has freed the watch's mark, some fifteen
+/// milliseconds (fs/notify/mark.c, `fsnotify_wait_marks_destroyed`): that is for when nobody waits for this process.
+#[derive(Debug)]
+pub struct Passed {
+    _watch: Inotify,
+}
+
 impl Place {
     /// Lays the file system over the directory and fills it. To be called where the container's root is the root.
     pub(super) fn fill() -> Result<Self, Error> {
@@ -85,7 +92,7 @@ impl Place {
     }
 
     /// Writes the file and lets go of it. The first number comes last: with it, the file is whole.
-    pub(super) fn tell(self, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn tell(self, bytes: &[u8]) -> Result<Passed, Error> {
         let failed = |source| Error::Container {
             what: "tell the launcher",
             source,
@@ -94,7 +101,8 @@ impl Place {
         self.told
             .write_all_at(rest, first.len() as u64)
             .and_then(|()| self.told.write_all_at(first, 0))
-            .map_err(failed)
+            .map_err(failed)?;
+        Ok(Passed { _watch: self.watch })
     }
 }
 

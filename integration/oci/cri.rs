@@ -1,0 +1,97 @@
+//! Kubernetes' way to a container: a pod by containerd's CRI, whose handler is ringfence.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Failed;
+
+use super::engines::{Containerd, IMAGE, Podman, SCRIPT};
+use crate::kit::{Need, Suite, Verdict};
+
+const NEEDS: &[Need] = &[
+    Need::Root,
+    Need::Landlock,
+    Need::Cgroup,
+    Need::Processor,
+    Need::Program("runc"),
+    Need::Program("busybox"),
+    Need::Program("podman"),
+    Need::Program("containerd"),
+    Need::Program("ctr"),
+    Need::Program("python3"),
+];
+
+pub(crate) fn register(suite: &mut Suite) {
+    suite.test("oci::a_pod_is_fenced_with_all_that_is_in_it", NEEDS, pod);
+}
+
+/// Two containers and what holds their namespaces: each in a fence of its own, which `exec` lands in. A pod whose profile is not there is
+/// not made.
+fn pod() -> Verdict {
+    let podman = Podman::new()?;
+    let runtime = podman.at("ringfence-runc");
+    let configuration = format!(
+        "[plugins.\"io.containerd.grpc.v1.cri\"]\n\
+         sandbox_image = \"{IMAGE}\"\nrestrict_oom_score_adj = true\ndisable_apparmor = true\ndisable_tcp_service = true\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".cni]\nconf_dir = {:?}\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".containerd]\ndefault_runtime_name = \"ringfence\"\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.ringfence]\nruntime_type = \"io.containerd.runc.v2\"\n\
+         pod_annotations = [\"dev.ringfence.*\"]\ncontainer_annotations = [\"dev.ringfence.*\"]\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.ringfence.options]\nBinaryName = {runtime:?}\n",
+        podman.at("cni"),
+    );
+    let containerd = Containerd::start(&podman, &configuration)?;
+    let archive = podman.archive()?.to_string_lossy().into_owned();
+    containerd.done(&["--namespace", "k8s.io", "image", "import", &archive])?;
+    let mut client = Command::new("/usr/bin/python3")
+        .args(["-c", include_str!("cri.py")])
+        .arg(containerd.socket())
+        .args(["ringfence", IMAGE, SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut told = BufReader::new(client.stdout.take().ok_or("no output")?);
+    let mut lines = String::new();
+    let sandbox = loop {
+        let mut line = String::new();
+        if told.read_line(&mut line)? == 0 {
+            break None;
+        }
+        match line.strip_prefix("pause ") {
+            Some(id) => break Some(id.trim().to_owned()),
+            None => lines.push_str(&line),
+        }
+    };
+    let pause = sandbox.map(|id| in_pause(&runtime, &id)).transpose();
+    if let Some(mut input) = client.stdin.take() {
+        input.write_all(b"\n").ok();
+    }
+    for line in told.lines() {
+        lines.push_str(&line?);
+        lines.push('\n');
+    }
+    let ended = client.wait_with_output()?;
+    let expected = "refused\nfenced 3\nkept\nclosed\nown\nkept\nclosed\nown\nleft 0\n";
+    if lines != expected || pause?.as_deref() != Some("kept\nclosed\n") {
+        let complaint = String::from_utf8_lossy(&ended.stderr).into_owned();
+        return Err(format!("{lines}\n{complaint}\n{}", containerd.log()).into());
+    }
+    Ok(())
+}
+
+fn in_pause(runtime: &std::path::Path, id: &str) -> Result<String, Failed> {
+    let output = Command::new(runtime)
+        .args([
+            "--root",
+            "/run/containerd/runc/k8s.io",
+            "exec",
+            id,
+            "sh",
+            "-c",
+            SCRIPT,
+        ])
+        .stdin(Stdio::null())
+        .output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
