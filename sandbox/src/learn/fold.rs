@@ -357,6 +357,26 @@ mod tests {
     }
 
     #[test]
+    fn directories_are_folded_until_nothing_is_left_to_fold() {
+        let mut all = Rules::new();
+        for directory in ["b", "c", "d", "e"] {
+            let files = [1, 2, 3, 4].map(|number| format!("/a/{directory}/{number}"));
+            all.extend(rules(&files.each_ref().map(String::as_str)));
+        }
+        all.extend(rules(&["/x/1", "/x/2"]));
+        let foldable = rules(&["/a", "/a/b", "/a/c", "/a/d", "/a/e", "/x"]);
+        let foldable = foldable.into_keys().collect();
+        let mut passes = 0;
+        while fold_once(&mut all, &foldable, &BTreeSet::new(), Level::Default) {
+            absorb(&mut all);
+            passes += 1;
+        }
+        assert_eq!(texts(&all), ["/a/**", "/x/1", "/x/2"]);
+        // The files of four directories at once, then the directory of those.
+        assert_eq!(passes, 2);
+    }
+
+    #[test]
     fn siblings_that_differ_in_numbers_become_one() {
         let mut all = rules(&["/d/cpu0", "/d/cpu1", "/d/cpu2", "/d/x1", "/d/x2"]);
         number(&mut all, &BTreeSet::new());

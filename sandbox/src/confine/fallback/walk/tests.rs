@@ -126,3 +126,29 @@ fn a_directory_with_a_partly_open_one_is_not_listed_although_something_is_not_th
     assert_eq!(granted(&found, place.path()), None);
     assert_eq!(found.gaps.unlisted.as_deref(), Some(place.path()));
 }
+
+#[test]
+fn of_a_proc_of_the_fences_own_only_what_may_be_read_is_in_sight() {
+    let rules = ["/proc", "/proc/cpuinfo", "/proc/sys/kernel/ostype"].map(|path| file(path, READ));
+    let own = Own {
+        proc: true,
+        ..Own::default()
+    };
+    let found = walk(&automaton(&rules), true, own, Path::new("/")).unwrap();
+    let view = found.view.unwrap();
+    let closed = |path: &str| {
+        let mut closed = view.closed.iter();
+        closed.any(|(one, _)| one.as_bytes() == path.as_bytes())
+    };
+    for path in ["/proc/version", "/proc/meminfo", "/proc/tty"] {
+        assert!(closed(path), "{path}");
+    }
+    assert!(!closed("/proc/cpuinfo") && !closed("/proc/self"));
+    let [part] = &view.chosen[..] else {
+        panic!("{:?}", view.chosen);
+    };
+    assert_eq!(part.directory.as_c_str(), c"/proc/sys");
+    let seen: Vec<_> = part.entries.iter().map(|entry| &*entry.below).collect();
+    assert_eq!(seen, [c"sys/kernel", c"sys/kernel/ostype"]);
+    assert!(found.grants.is_empty(), "{:?}", found.grants);
+}
