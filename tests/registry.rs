@@ -189,3 +189,30 @@ fn what_is_not_there_is_said_with_the_way_out() {
     registry.refuses("web:2", "is the name right");
     registry.refuses("other:1", "is the name right");
 }
+
+/// Before anything is asked of a registry.
+#[test]
+fn what_would_mean_something_else_elsewhere_is_not_pushed() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("base.toml"), "version = 1\n[files]\n").unwrap();
+    for (extended, complaint) in [
+        ("extends = [\"./base.toml\"]", "is a file"),
+        (
+            "[[program]]\npath = \"/bin/x\"\nextends = [\"./base.toml\"]",
+            "is a file",
+        ),
+        ("extends = [\"nosuch\"]", "no shipped profile"),
+        ("[files]\nraed = []", "raed"),
+    ] {
+        let text = format!("version = 1\n{extended}\n");
+        fs::write(folder.path().join("p.toml"), text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .args(["profile", "push", "p.toml", "127.0.0.1:1/web:1"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{err}");
+        assert!(err.contains(complaint), "no {complaint:?} in {err}");
+    }
+}

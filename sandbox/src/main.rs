@@ -8,8 +8,6 @@ use std::{
 };
 
 use clap::Parser as _;
-#[cfg(feature = "registry")]
-use ringfence::registry::Address;
 use ringfence::{
     cli::{self, Cli, EventsArguments, OciSetup, OciVerb, ProfileVerb, RuleArguments, Verb},
     command::{self, Failure, Place, oci::RuntimeOptions, profile::Question},
@@ -22,7 +20,7 @@ fn main() -> ExitCode {
         Some(done) => done,
         None => match Cli::try_parse() {
             Ok(arguments) => act(arguments.verb),
-            Err(help) => return usage(&help),
+            Err(help) => return cli::usage(&help),
         },
     };
     match done {
@@ -45,16 +43,6 @@ fn runtime_by_name() -> Option<Result<u8, Failure>> {
     };
     let words: Vec<_> = words.collect();
     Some(command::oci::runtime(&options, &words))
-}
-
-/// Help is no error; what cannot be parsed is one of ringfence's own, 125, for 1 and 2 could be the command's.
-fn usage(help: &clap::Error) -> ExitCode {
-    help.print().ok();
-    if help.use_stderr() {
-        ExitCode::from(125)
-    } else {
-        ExitCode::SUCCESS
-    }
 }
 
 fn act(verb: Verb) -> Result<u8, Failure> {
@@ -221,24 +209,34 @@ fn profile(verb: ProfileVerb, out: &mut dyn io::Write) -> Result<u8, Failure> {
             )?;
         }
         #[cfg(feature = "registry")]
-        ProfileVerb::Push {
-            file,
-            address,
-            plain_http,
-        } => {
-            let address = Address::parse(&address, plain_http)?;
-            command::profile::push(&file, &address, out, &mut io::stderr())?;
-        }
-        #[cfg(feature = "registry")]
-        ProfileVerb::Pull(arguments) => {
-            let address = Address::parse(&arguments.address, arguments.plain_http)?;
-            let destination = cli::destination(&arguments);
-            command::profile::pull(&address, &destination, out, &mut io::stderr())?;
-        }
+        ProfileVerb::Push { .. } | ProfileVerb::Pull(_) => return Err(become_registry()),
         ProfileVerb::Schema => command::profile::schema(out)?,
         ProfileVerb::List => command::profile::list(out)?,
     }
     Ok(0)
+}
+
+/// Becomes the program beside this one that talks to registries; returns only if that fails.
+#[cfg(feature = "registry")]
+fn become_registry() -> Failure {
+    use std::os::unix::process::CommandExt as _;
+    let own = match env::current_exe() {
+        Ok(own) => own,
+        Err(source) => {
+            return Failure::Unknown {
+                what: "the path of this program",
+                source,
+            };
+        }
+    };
+    let program = own.with_file_name("ringfence-registry");
+    let words = env::args_os().skip(1);
+    let mut command = std::process::Command::new(&program);
+    Failure::File {
+        action: "execute (it is installed beside ringfence)",
+        source: command.arg0("ringfence").args(words).exec(),
+        path: program,
+    }
 }
 
 fn request(rules: &RuleArguments) -> Result<command::profile::Request, Failure> {

@@ -6,9 +6,20 @@ mod meaning;
 pub use meaning::destination;
 pub use meaning::{check_options, command_line, export_target, learn_options, run_options};
 
-use std::{ffi::OsString, os::fd::RawFd, path::PathBuf};
+use std::{ffi::OsString, os::fd::RawFd, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Help is no error; what cannot be parsed is one of ringfence's own, 125, for 1 and 2 could be the command's.
+#[must_use]
+pub fn usage(help: &clap::Error) -> ExitCode {
+    help.print().ok();
+    if help.use_stderr() {
+        ExitCode::from(125)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
 
 /// Put any command behind a least-privilege fence made of eBPF.
 #[derive(Debug, Parser)]

@@ -87,7 +87,7 @@ impl Recorded {
         Ok(self
             .onlooker
             .wait(seconds, &[stream.as_fd(), bell.as_fd()], || {
-                recording.take()
+                recording.take();
             })?)
     }
 

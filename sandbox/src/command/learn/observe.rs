@@ -112,7 +112,7 @@ pub fn observe(
             options,
             words,
         } => image::observe(
-            &[&options[..], &[name.clone()], words].concat(),
+            &[&options[..], std::slice::from_ref(name), words].concat(),
             seconds,
             stderr,
         ),

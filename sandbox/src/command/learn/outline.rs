@@ -77,11 +77,14 @@ pub(in crate::command) fn end(
     }
 }
 
-/// What has to be known where something ran in a container that is none of its programs.
+/// What has to be known where something ran in a container that is none of its programs. That a runtime executes the container's
+/// own is expected.
 pub(in crate::command) fn strangers(trace: &Trace) -> Option<String> {
-    let strange = trace.records.iter().any(|record| record.program.is_none());
+    let mut records = trace.records.iter();
+    let strange = records.any(|record| record.program.is_none() && record.what != "exec");
     strange.then(|| {
-        "something ran in the container that is no program of its own, as a runtime's part of `exec` is: what that did is in the          profile too; look at its capabilities and at `[kernel] allow`, or learn without `exec`"
+        "something ran in the container that is no program of its own, as a runtime's part of `exec` is: what that did is in \
+         the profile too; look at its capabilities and at `[kernel] allow`, or learn without `exec`"
             .to_owned()
     })
 }
