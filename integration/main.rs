@@ -26,6 +26,7 @@ mod processes;
 mod programs;
 mod refusal;
 mod register;
+mod reload;
 mod resolver;
 mod rights;
 mod sections;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     load::register(&mut suite);
     refusal::register(&mut suite);
     register::register(&mut suite);
+    reload::register(&mut suite);
     rights::register(&mut suite);
     sections::register(&mut suite);
     stress::register(&mut suite);

@@ -15,7 +15,15 @@ const NOUNS: &[&str] = &["policy", "profile", "event", "trace"];
 /// Pure verbs: they know the nouns.
 const VERBS: &[&str] = &["compile", "learn", "report"];
 /// Edges: they touch the system, and know the nouns, but neither the verbs nor each other.
-const EDGES: &[&str] = &["kernel", "confine", "network", "record", "oci", "telemetry"];
+const EDGES: &[&str] = &[
+    "cache",
+    "kernel",
+    "confine",
+    "network",
+    "record",
+    "oci",
+    "telemetry",
+];
 /// The front of the house, each of which knows everything to its left.
 const FRONT: &[&str] = &["command", "cli", "main"];
 
@@ -26,7 +34,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli", "main"]),
     ("aya", &["kernel"]),
     ("aya_obj", &["kernel"]),
-    ("nix", &["confine", "kernel", "oci", "telemetry"]),
+    ("nix", &["cache", "confine", "kernel", "oci", "telemetry"]),
     ("libc", &["confine", "kernel"]),
     ("caps", &["confine", "kernel"]),
     ("libseccomp", &["confine", "kernel"]),

@@ -146,12 +146,18 @@ impl Fence {
     }
 }
 
-/// Removes what [`Fence::describe`] has written. The record itself stays: until it goes, nobody takes the number.
-pub(super) fn forget(record: &Path) -> Result<(), Error> {
-    for path in [
-        description_of(record),
-        description_of(record).with_extension("new"),
-    ] {
+/// Where the supervisor of the fence `id` hears what is asked of it.
+#[must_use]
+pub fn control(id: u64) -> PathBuf {
+    Path::new(STATE).join("control").join(id.to_string())
+}
+
+/// Removes what [`Fence::describe`] has written, and the socket of its supervisor. The record itself stays: until it goes, nobody takes
+/// the number.
+pub(super) fn forget(record: &Path, cgroup: Option<u64>) -> Result<(), Error> {
+    let description = description_of(record);
+    let new = description.with_extension("new");
+    for path in [description, new].into_iter().chain(cgroup.map(control)) {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::state(&path, error));
