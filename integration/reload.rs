@@ -32,6 +32,11 @@ pub(crate) fn register(suite: &mut Suite) {
         || script(&format!("{FILES}{PEERS}")),
     );
     suite.test(
+        "reload::a_task_of_the_fence_is_not_heard",
+        OWN_RUN_ON_HOSTS,
+        || script(&format!("{FILES}{INSIDE}")),
+    );
+    suite.test(
         "reload::who_cannot_be_asked_is_named",
         OWN_RUN_ON_HOSTS,
         || script(NOBODY),
@@ -160,6 +165,38 @@ until_ sees 100
 : > end
 wait $run
 [ ! -e out/wrong ]
+"#;
+
+/// It may reach every socket, and knows where the supervisor hears.
+const INSIDE: &str = r#"
+cat > ask.py <<'EOF'
+import json, socket, sys, time
+while True:
+    try: id = open("id").read().strip()
+    except FileNotFoundError: id = ""
+    if id: break
+    time.sleep(0.05)
+own = "/run/ringfence/control/" + id
+try: token = open(own + ".token").read()
+except OSError: token = "0" * 64
+said = []
+for word in (token, ""):
+    asked = socket.socket(socket.AF_UNIX)
+    try:
+        asked.connect(own)
+        asked.sendall(json.dumps({"reload": {"token": word, "profiles": ["untrusted"]}}).encode())
+        asked.shutdown(socket.SHUT_WR)
+        said.append(asked.recv(4096).decode())
+    except OSError as error: said.append("never reached: " + str(error))
+open("out/said", "w").write("\n".join(said) + "\n")
+EOF
+$R run -q --engine auto -p python --network open --read "$PWD" --write "$PWD/out" -- /usr/bin/python3 -IS ask.py & run=$!
+trap "kill $run || true" EXIT
+until_ number
+number > id.new; mv id.new id
+wait $run
+cat out/said
+[ "$(grep -cE 'never reached|"refused":"who asks does not know' out/said)" = 2 ]
 "#;
 
 const NOBODY: &str = r#"

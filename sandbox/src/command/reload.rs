@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fs,
     io::{Read as _, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
@@ -14,7 +15,7 @@ use super::{
     run::{Answer, Request},
 };
 use crate::{
-    kernel::{Registered, Subject, control},
+    kernel::{Registered, Subject, control, token},
     profile,
 };
 
@@ -38,7 +39,13 @@ pub fn reload(id: Option<u64>, profiles: &[OsString], out: &mut dyn Write) -> Re
         )));
     }
     let profiles = profiles.iter().map(named).collect::<Result<_, _>>()?;
-    match ask(id, &Request::Reload { profiles })? {
+    let shown = token(id);
+    let token = fs::read_to_string(&shown).map_err(|source| Failure::File {
+        action: "read",
+        path: shown,
+        source,
+    })?;
+    match ask(id, &Request::Reload { token, profiles })? {
         Answer::Reloaded(name) => writeln!(out, "fence {id} has the profile {name} from here on")
             .map_err(|source| Failure::File {
                 action: "write to",

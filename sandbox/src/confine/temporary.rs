@@ -204,7 +204,8 @@ mod tests {
         fs::remove_file(bare.join(MARK)).unwrap();
         age(&bare);
         let next = Temporary::below(above.path(), None).unwrap();
-        assert!(!left.exists());
+        // The next one has its name.
+        assert!(!left.join(INSIDE).join("file").exists());
         assert!(!bare.exists());
         assert!(next.path().exists());
     }

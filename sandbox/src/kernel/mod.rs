@@ -40,7 +40,7 @@ pub use names::Grants;
 pub use pins::STATE;
 pub use recorder::Recorder;
 pub use register::{
-    Counters, Description, Register, Registered, Subject, Version, control, register,
+    Counters, Description, Register, Registered, Subject, Version, control, register, token,
 };
 pub use selftest::Cgroup;
 pub use stream::{Events, decode};

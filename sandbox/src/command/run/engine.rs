@@ -243,9 +243,10 @@ impl Watch {
         told.reloaded(&self.fence, profile)
     }
 
-    /// Where the supervisor hears what is asked of it.
-    pub(super) fn control(&self) -> PathBuf {
-        kernel::control(self.fence.key())
+    /// Where the supervisor hears what is asked of it, and what shows it that it may be.
+    pub(super) fn control(&self) -> [PathBuf; 2] {
+        let id = self.fence.key();
+        [kernel::control(id), kernel::token(id)]
     }
 
     /// Counts what passes from here on.

@@ -28,7 +28,7 @@ pub(super) use summary::printable;
 use std::{
     ffi::OsString,
     io::Write,
-    os::fd::{AsFd, AsRawFd as _, RawFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
     path::PathBuf,
     rc::Rc,
 };
@@ -217,7 +217,7 @@ fn follow(
         .map(AsFd::as_fd)
         .chain(names.map(Names::bell))
         .collect();
-    let asked = asked.as_ref().map(|asked| asked.as_raw_fd());
+    let asked = asked.as_ref().map(AsRawFd::as_raw_fd);
     let exit = running.wait(&watched, |ready| {
         // What happened under the old policy is explained by it.
         tell(watch.as_deref_mut(), names, narrator, record);

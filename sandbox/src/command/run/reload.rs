@@ -4,11 +4,14 @@
 use std::{
     ffi::OsString,
     fmt::Write as _,
-    fs,
+    fs::{self, File},
     io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
+        unix::{
+            fs::OpenOptionsExt as _,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::PathBuf,
     rc::Rc,
@@ -28,11 +31,11 @@ use super::{
 use crate::{
     command::{Failure, memory::Remembered, place::Place},
     confine::{self, Plan, Probe},
-    policy::{Mode, Policy},
+    policy::{Key, Mode, Policy},
 };
 
 /// How long who asks may take to say what: meanwhile nobody follows the fence.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Bytes of what is asked.
 const MOST: u64 = 64 << 10;
 
@@ -42,6 +45,8 @@ const MOST: u64 = 64 << 10;
 pub(in crate::command) enum Request {
     /// To put these profiles in the place of those that it has.
     Reload {
+        /// What the supervisor has written where no fence looks.
+        token: String,
         /// Shipped names, or absolute paths.
         profiles: Vec<String>,
     },
@@ -61,7 +66,8 @@ pub(in crate::command) enum Answer {
 #[derive(Debug)]
 pub(super) struct Control {
     listener: UnixListener,
-    path: PathBuf,
+    token: String,
+    paths: [PathBuf; 2],
 }
 
 /// What a reload needs of the run.
@@ -78,7 +84,8 @@ pub(super) struct Reloader<'a> {
 impl Control {
     /// Listens for what is asked about the fence of `watch`.
     pub(super) fn listen(watch: &Watch) -> Result<Self, Failure> {
-        let path = watch.control();
+        let paths = watch.control();
+        let [path, shown] = &paths;
         let made = || {
             if let Some(folder) = path.parent() {
                 match fs::create_dir(folder) {
@@ -88,23 +95,40 @@ impl Control {
                     _ => {}
                 }
             }
-            let listener = UnixListener::bind(&path)?;
+            let listener = match UnixListener::bind(path) {
+                // The cgroup is this run's, so that nobody hears there.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    fs::remove_file(path)?;
+                    UnixListener::bind(path)?
+                }
+                made => made?,
+            };
             listener.set_nonblocking(true)?;
-            Ok(listener)
+            let token = random()?;
+            let mut file = File::options();
+            file.write(true).create(true).truncate(true).mode(0o600);
+            file.open(shown)?.write_all(token.as_bytes())?;
+            Ok((listener, token))
         };
-        let listener = made().map_err(|source| Failure::File {
+        let (listener, token) = made().map_err(|source| Failure::File {
             action: "listen at",
             path: path.clone(),
             source,
         })?;
-        Ok(Self { listener, path })
+        Ok(Self {
+            listener,
+            token,
+            paths,
+        })
     }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
         // What stays is collected with the fence.
-        fs::remove_file(&self.path).ok();
+        for path in &self.paths {
+            fs::remove_file(path).ok();
+        }
     }
 }
 
@@ -129,7 +153,13 @@ impl Reloader<'_> {
             return;
         };
         let answer = match heard(&stream) {
-            Ok(Request::Reload { profiles }) => match self.reload(&profiles, watch) {
+            // A socket is reached by whoever may reach sockets, of those in the fence too.
+            Ok(Request::Reload { token, .. }) if !same(&token, &self.control.token) => {
+                Answer::Refused(
+                    "who asks does not know what root reads beside the socket".to_owned(),
+                )
+            }
+            Ok(Request::Reload { profiles, .. }) => match self.reload(&profiles, watch) {
                 Ok(()) => {
                     let name = self.prepared.effective.name.clone();
                     narrator.reloaded(&name, Rc::clone(&self.prepared.explainer), watch);
@@ -175,6 +205,19 @@ impl Reloader<'_> {
         *self.prepared = new;
         Ok(())
     }
+}
+
+/// A token that nobody guesses.
+fn random() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(Key(bytes).to_string())
+}
+
+/// Compares in a time that does not tell where they differ.
+fn same(one: &str, other: &str) -> bool {
+    let differ = |differ, (one, other): (u8, u8)| differ | (one ^ other);
+    one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, differ) == 0
 }
 
 /// What the resolver has granted are states of the policy's automaton, and would mean something else under another one.

@@ -14,7 +14,8 @@ write = ["/tmp/x/**"]
 exec = ["/usr/bin/git"]
 deny = ["/etc/shadow"]
 [network]
-connect = ["example.com:443", "10.0.0.0/8:80/tcp", "@abstract-*"]
+connect = ["example.com:443", "tcp://10.0.0.0/8:80"]
+unix = ["@abstract-*"]
 [[program]]
 path = "/usr/bin/git"
 [program.files]
@@ -87,7 +88,10 @@ fn whatever_changes_the_policy_changes_the_key() {
         ("read = [\"/etc/**\"", "read = [\"/etc/*\""),
         ("/srv/*.txt", "/srv/?.txt"),
         ("/srv/*.txt", "/srv/[a-c].txt"),
-        ("write = [", "exec = [\"/x\"]\nwrite = ["),
+        (
+            "exec = [\"/usr/bin/git\"]",
+            "exec = [\"/usr/bin/git\", \"/x\"]",
+        ),
         ("deny = [\"/etc/shadow\"]", "deny = []"),
         (
             "[files]\nread = [\"/etc",
@@ -95,14 +99,14 @@ fn whatever_changes_the_policy_changes_the_key() {
         ),
         ("example.com:443", "example.com:444"),
         ("example.com:443", "example.org:443"),
-        ("10.0.0.0/8:80/tcp", "10.0.0.0/9:80/tcp"),
-        ("10.0.0.0/8:80/tcp", "10.0.0.0/8:80/udp"),
+        ("tcp://10.0.0.0/8:80", "tcp://10.0.0.0/9:80"),
+        ("tcp://10.0.0.0/8:80", "udp://10.0.0.0/8:80"),
         ("@abstract-*", "@abstract-?"),
         ("[network]", "[network]\nmode = \"audit\""),
         ("[network]", "[network]\nsni = \"required\""),
         (
             "path = \"/usr/bin/git\"",
-            "path = \"/usr/bin/git\"\ninherit = true",
+            "path = \"/usr/bin/git\"\ninherit = false",
         ),
         ("read = [\"/home/**\"]", "read = [\"/root/**\"]"),
     ];
