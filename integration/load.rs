@@ -1,7 +1,7 @@
 //! The programs in the kernel, before the first fence and after the last. Each test has a `/run` of its own, and with it
 //! programs of its own.
 
-use crate::kit::{Need, Suite, script};
+use crate::kit::{Need, OWN_RUN_ON_HOSTS, Suite, script};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Cgroup, Need::Program("unshare")];
 
@@ -26,6 +26,11 @@ pub(crate) fn register(suite: &mut Suite) {
         "load::a_fence_has_nothing_of_the_one_before_it_in_the_same_maps",
         NEEDS,
         || script(AGAIN),
+    );
+    suite.test(
+        "load::what_was_compiled_is_taken_again_only_if_it_is_whole_and_roots_alone",
+        OWN_RUN_ON_HOSTS,
+        || script(COMPILED),
     );
 }
 
@@ -104,4 +109,51 @@ for round in 1 2 3; do
     if grep ringfence: told; then exit 1; fi
 done
 [ -z "$(find /run/ringfence/fences -type f -name '[0-9]*')" ]
+"#;
+
+const COMPILED: &str = r#"
+export TMPDIR=$PWD/tmp
+mkdir tmp
+kept=/run/ringfence/compiled
+denied() { code=0; $R run -q -- cat /etc/shadow > read 2> said || code=$?; [ $code = 1 ] && [ ! -s read ] && grep -q 'Permission denied' said; }
+denied
+[ "$(stat -c %a $kept)" = 700 ]
+# From the second run on there is a record of the last one, which a rule is about.
+rm $kept/*
+denied
+ls $kept > first
+[ -s first ]
+denied
+ls $kept | cmp - first
+cp -r $kept whole
+# Whatever byte is another.
+for place in 0 5 40 300; do
+    for entry in $kept/*; do printf '\377' | dd of=$entry bs=1 seek=$place conv=notrunc status=none; done
+    denied
+done
+# Cut, empty, open to others, a link to what is whole, and a directory.
+for entry in $kept/*; do truncate -s -1 $entry; done
+denied
+for entry in $kept/*; do : > $entry; done
+denied
+chmod 666 $kept/*
+denied
+[ -z "$(find $kept -perm /077 -type f)" ]
+for entry in $kept/*; do ln -sf $PWD/whole/${entry##*/} $entry; done
+denied
+[ -z "$(find $kept -type l)" ]
+cp whole/* $kept/
+denied
+# A folder that others may enter is not used, and neither is one that cannot be made.
+chmod 755 $kept
+denied
+rm -r $kept
+: > $kept
+denied
+rm $kept
+denied
+ls $kept | cmp - first
+# No fence looks in there, or writes.
+code=0; $R run -q --read / --write / --exec / -- sh -c "ls $kept || : > $kept/x" > read 2> said || code=$?
+[ $code != 0 ] && [ ! -s read ] && [ ! -e $kept/x ]
 "#;

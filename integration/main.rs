@@ -27,6 +27,7 @@ mod programs;
 mod refusal;
 mod register;
 mod registry;
+mod reload;
 mod resolver;
 mod rights;
 mod sections;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     refusal::register(&mut suite);
     register::register(&mut suite);
     registry::register(&mut suite);
+    reload::register(&mut suite);
     rights::register(&mut suite);
     sections::register(&mut suite);
     stress::register(&mut suite);

@@ -4,7 +4,8 @@
 //! `cargo xtask test` tries what it has just built from source. It is not compiled here, so that a plain `cargo build` needs a
 //! stable compiler only. The launcher is: the same compiler makes it, for the same machine, without a C library.
 //!
-//! What tells objects apart at run time, `$RINGFENCE_OBJECT_DIGEST`, is computed here as well: every run asks for it.
+//! What tells objects apart at run time, `$RINGFENCE_OBJECT_DIGEST`, is computed here as well: every run asks for it. So is what tells
+//! compilers of profiles apart, `$RINGFENCE_COMPILER_DIGEST`: what one has compiled, another does not take for its own.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -15,13 +16,64 @@ use std::{env, fs};
 const CHECKED_IN: &str = "src/kernel/ringfence.bpf.o";
 const CHOICE: &str = "RINGFENCE_BPF_OBJECT";
 
+/// All that makes a policy, or a filter of system calls, out of a profile.
+const COMPILER: [&str; 6] = [
+    "src/compile",
+    "src/policy",
+    "src/profile",
+    "src/confine/seccomp",
+    "src/confine/seccomp.rs",
+    "src/confine/syscalls.rs",
+];
+/// The border's own sources, where they are not a package of a registry, which its version names.
+const BORDER: &str = "../sandbox-ebpf/abi/src";
+
 /// The launcher's sources.
 const LAUNCHER: &str = "launcher";
 
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     choose_object()?;
+    name_compiler()?;
     compile_launcher()
+}
+
+fn name_compiler() -> Result<(), String> {
+    let mut files = Vec::new();
+    for path in COMPILER {
+        files_below(Path::new(path), &mut files)?;
+    }
+    if Path::new(BORDER).exists() {
+        files_below(Path::new(BORDER), &mut files)?;
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    env::var("CARGO_PKG_VERSION").ok().hash(&mut hasher);
+    for path in files {
+        println!("cargo::rerun-if-changed={}", path.display());
+        let text = fs::read(&path);
+        let text = text.map_err(|error| format!("could not read {}: {error}", path.display()))?;
+        (path, text).hash(&mut hasher);
+    }
+    println!(
+        "cargo::rustc-env=RINGFENCE_COMPILER_DIGEST={:016x}",
+        hasher.finish()
+    );
+    Ok(())
+}
+
+fn files_below(path: &Path, into: &mut Vec<PathBuf>) -> Result<(), String> {
+    if !path.is_dir() {
+        into.push(path.to_owned());
+        return Ok(());
+    }
+    // A file that comes or goes changes its folder.
+    println!("cargo::rerun-if-changed={}", path.display());
+    let unreadable = |error| format!("could not list {}: {error}", path.display());
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        files_below(&entry.map_err(unreadable)?.path(), into)?;
+    }
+    Ok(())
 }
 
 /// A program of its own for whatever image a container has: static, and a few kilobytes.

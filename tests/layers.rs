@@ -16,6 +16,7 @@ const NOUNS: &[&str] = &["policy", "profile", "event", "trace"];
 const VERBS: &[&str] = &["compile", "learn", "report"];
 /// Edges: they touch the system, and know the nouns, but neither the verbs nor each other.
 const EDGES: &[&str] = &[
+    "cache",
     "kernel",
     "confine",
     "network",
@@ -34,7 +35,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli", "main"]),
     ("aya", &["kernel"]),
     ("aya_obj", &["kernel"]),
-    ("nix", &["confine", "kernel", "oci", "telemetry"]),
+    ("nix", &["cache", "confine", "kernel", "oci", "telemetry"]),
     ("libc", &["confine", "kernel"]),
     ("caps", &["confine", "kernel"]),
     ("libseccomp", &["confine", "kernel"]),

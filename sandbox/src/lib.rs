@@ -11,6 +11,7 @@
 //! | [`compile`] | profile to policy; which rule decides |
 //! | [`learn`] | trace to profile |
 //! | [`report`] | findings in the formats that people and machines read |
+//! | [`cache`] | what was made before and can be made again |
 //! | [`kernel`] | the BPF LSM engine: load, pin, enrol, read events |
 //! | [`record`] | a stream of acts becomes a trace |
 //! | [`confine`] | the launched process: cgroup, user, capabilities, seccomp, Landlock, terminal |
@@ -21,6 +22,7 @@
 //! | [`command`] | what the command line's verbs do |
 //! | [`cli`] | the command line |
 
+pub mod cache;
 pub mod cli;
 pub mod command;
 pub mod compile;

@@ -78,6 +78,9 @@ fn act(verb: Verb) -> Result<u8, Failure> {
         Verb::Load => command::load::load(&mut out).map(|()| 0),
         Verb::Unload => command::load::unload(&mut out),
         Verb::Ps(arguments) => command::ps::ps(arguments.json, &mut out).map(|()| 0),
+        Verb::Reload(arguments) => {
+            command::reload::reload(arguments.id, &arguments.profiles, &mut out).map(|()| 0)
+        }
         Verb::Stop(arguments) => {
             command::stop::stop(arguments.id, arguments.time, &mut out).map(|()| 0)
         }

@@ -2,7 +2,7 @@
 
 /// A set of surfaces: bit `n` is the surface numbered `n`.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Surfaces(pub u32);
 
 impl Surfaces {

@@ -65,6 +65,11 @@ pub enum Verb {
     Unload,
     /// List the fences that stand on this host (as root)
     Ps(PsArguments),
+    /// Give a fence that stands another profile, at once for all that runs behind it (as root)
+    ///
+    /// What holds for tasks that run for good, as their filter of system calls does, cannot become other than it is: such a profile is
+    /// refused, with the reason, and the one from before stays in force.
+    Reload(ReloadArguments),
     /// End what runs behind a fence, and with it the fence (as root)
     Stop(StopArguments),
     /// Follow what happens behind the fences of this host, those that start later included (as root)
@@ -380,6 +385,17 @@ pub struct StopArguments {
     /// How long its tasks have before they are killed
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub time: std::time::Duration,
+}
+
+/// `ringfence reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArguments {
+    /// The fence's number, as ps shows it; the only one that stands if it is not given
+    #[arg(value_name = "ID")]
+    pub id: Option<u64>,
+    /// Profile: a shipped name or a path; may be given more than once. Rules of the command line that the fence was started with stay
+    #[arg(short, long = "profile", value_name = "PROFILE", required = true)]
+    pub profiles: Vec<OsString>,
 }
 
 /// `ringfence events`.

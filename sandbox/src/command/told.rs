@@ -18,6 +18,7 @@ pub(super) const FOLLOWERS: &str = "followers";
 pub(super) struct Told {
     fence: u64,
     followers: Followers,
+    description: Description,
 }
 
 /// What is told: an object a line, flat.
@@ -25,7 +26,7 @@ pub(super) struct Told {
 pub(super) struct Message<Body: Serialize> {
     /// The fence.
     pub(super) fence: u64,
-    /// What kind of news this is: `start`, `event`, `end`, and `hello`, which only names the fence.
+    /// What kind of news this is: `start`, `event`, `reload`, `end`, and `hello`, which only names the fence.
     pub(super) kind: &'static str,
     /// The news.
     #[serde(flatten)]
@@ -58,10 +59,22 @@ impl Told {
         let mut told = Self {
             fence: key,
             followers: Followers::of(&folder, key, hello),
+            description,
         };
         told.look();
+        let description = told.description.clone();
         told.tell("start", &description);
         Ok(told)
+    }
+
+    /// Enters another profile in the register, and tells those who follow.
+    pub(super) fn reloaded(&mut self, fence: &Fence, profile: &str) -> Result<(), Failure> {
+        profile.clone_into(&mut self.description.profile);
+        fence.describe(&self.description)?;
+        self.look();
+        let description = self.description.clone();
+        self.tell("reload", &description);
+        Ok(())
     }
 
     /// Looks who follows now.

@@ -6,7 +6,7 @@
 //!                                                                      \--explain--> which rule decides
 //! ```
 //!
-//! Pure: what is on disk comes in through [`Look`]. [`compile`] returns the policy and the [`Explainer`], which answers the
+//! Pure: what is on disk comes in through [`Look`], and what earlier runs have compiled through [`Memory`]. [`compile`] returns the policy and the [`Explainer`], which answers the
 //! same by asking rule by rule. A profile that does not fit is refused with its size; nothing is cut.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ mod error;
 mod explain;
 pub mod export;
 mod glob;
+mod kept;
 mod minimise;
 mod network;
 mod pack;
@@ -34,9 +35,12 @@ pub use network::{BoundNetwork, Meaning, NetworkExplanation};
 pub use resolve::{Entry, Link, Look, follow};
 pub use section::{Section, SectionNetwork};
 
-use crate::policy::{Automaton, FilePolicy, Mode, Policy, ProgramPolicy, Syscalls};
+use crate::policy::{
+    Automaton, FilePolicy, Memory, Mode, NetworkPolicy, Policy, ProgramPolicy, Syscalls,
+};
 use crate::profile::{About, Effective, SyscallChoice, Variables, kernel, syscall};
 use determinise::{GivenUp, MOST_STATES, MOST_STEPS, Mark, determinise};
+use kept::Part;
 
 /// Compiles `effective` with the values of `variables`, looking at links with `look`.
 ///
@@ -48,27 +52,68 @@ pub fn compile(
     variables: &Variables,
     look: Look<'_>,
 ) -> Result<(Policy, Explainer), Error> {
+    compile_remembering(effective, variables, look, Memory::NONE)
+}
+
+/// The same, which does not compile again what `memory` holds.
+///
+/// # Errors
+///
+/// As [`compile`].
+pub fn compile_remembering(
+    effective: &Effective,
+    variables: &Variables,
+    look: Look<'_>,
+    memory: Memory<'_>,
+) -> Result<(Policy, Explainer), Error> {
     let explainer = explainer(effective, variables, look)?;
-    let networks = network::policies(&explainer)?;
-    let automata = program::automata(&explainer, &networks)?;
-    let mut networks = networks.into_iter();
-    let mut files = explainer
-        .sections
-        .iter()
-        .zip(automata)
-        .map(|(section, automaton)| {
-            let mode = section.mode;
-            let shows_own_tasks = explainer.shows_own_tasks(section);
-            FilePolicy {
-                mode,
-                automaton,
-                shows_own_tasks,
-            }
-        });
-    let policy = Policy {
+    let key = kept::key(&explainer);
+    let count = explainer.sections.len();
+    let recalled = (memory.recall)(&key).and_then(|bytes| kept::decode(&bytes, count));
+    let parts = match recalled {
+        Some(parts) => parts,
+        None => {
+            let parts = parts(&explainer)?;
+            (memory.keep)(&key, &kept::encode(&parts));
+            parts
+        }
+    };
+    let policy = policy(effective, &explainer, parts);
+    Ok((policy, explainer))
+}
+
+/// What takes time: every section's automata.
+fn parts(explainer: &Explainer) -> Result<Vec<Part>, Error> {
+    let networks = network::policies(explainer)?;
+    let automata = program::automata(explainer, &networks)?;
+    let parts = explainer.sections.iter().zip(automata).zip(networks);
+    let part = |((section, files), network): ((&Section, _), NetworkPolicy)| Part {
+        files,
+        network: network.automaton,
+        shows_own_tasks: explainer.shows_own_tasks(section),
+    };
+    Ok(parts.map(part).collect())
+}
+
+/// The policy out of the parts of every section, of which there is one at least.
+fn policy(effective: &Effective, explainer: &Explainer, parts: Vec<Part>) -> Policy {
+    let mut sections = explainer.sections.iter().zip(parts).map(|(section, part)| {
+        let files = FilePolicy {
+            mode: section.mode,
+            automaton: part.files,
+            shows_own_tasks: part.shows_own_tasks,
+        };
+        let network = network::policy(explainer, &section.network, part.network);
+        (section, files, network)
+    });
+    let (files, network) = sections
+        .next()
+        .map(|(_, files, network)| (files, network))
+        .unwrap_or_default();
+    Policy {
         profile: effective.name.clone(),
-        files: files.next().unwrap_or_default(),
-        network: networks.next().unwrap_or_default(),
+        files,
+        network,
         capabilities: effective.capabilities.clone(),
         kernel: kernel::opened(&effective.kernel),
         syscalls: match &effective.syscalls {
@@ -76,12 +121,8 @@ pub fn compile(
             SyscallChoice::Listed(names) => Syscalls::Listed(syscall::expand(names)),
         },
         privilege_gain: effective.privilege_gain,
-        programs: explainer
-            .sections
-            .iter()
-            .skip(1)
-            .zip(files.zip(networks))
-            .map(|(section, (files, network))| ProgramPolicy {
+        programs: sections
+            .map(|(section, files, network)| ProgramPolicy {
                 path: explainer.path_of(section).unwrap_or_default(),
                 files,
                 network,
@@ -90,8 +131,7 @@ pub fn compile(
             .collect(),
         limits: effective.limits,
         degradation: effective.degradation.clone(),
-    };
-    Ok((policy, explainer))
+    }
 }
 
 /// The half of [`compile`] that explains, for who does not run anything.

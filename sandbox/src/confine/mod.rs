@@ -22,6 +22,7 @@ mod fallback;
 mod launch;
 mod leftovers;
 mod mountinfo;
+mod one_way;
 mod onlooker;
 mod plan;
 mod probe;
@@ -49,6 +50,7 @@ pub use container::{
 pub use error::Error;
 pub use fallback::{Act, Kept, NOT_STOPPED as NOT_STOPPED_BY_FALLBACK};
 pub use launch::Launched;
+pub use one_way::in_the_way;
 pub use onlooker::{Onlooker, Process, Watched, cgroups_of};
 pub use plan::{Plan, Request};
 pub use probe::{Namespaces, Probe, Trial};

@@ -20,7 +20,7 @@ use super::standings;
 use super::step::{Execution, Step, UserMap};
 use super::terminal::Terminal;
 use super::user::User;
-use crate::policy::{Limits, Mode, Policy, Standing};
+use crate::policy::{Limits, Memory, Mode, Policy, Standing};
 
 /// What is to be launched.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +64,20 @@ impl Plan {
         engine: Engine,
         probe: &Probe,
     ) -> Result<Self, Error> {
+        Self::remembering(request, policy, engine, probe, Memory::NONE)
+    }
+
+    /// The same, which does not compile again what `memory` holds.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn remembering(
+        request: &Request,
+        policy: &Policy,
+        engine: Engine,
+        probe: &Probe,
+        memory: Memory<'_>,
+    ) -> Result<Self, Error> {
         check_directory(&request.directory)?;
         check_kept(&request.keep)?;
         let environment = environment(request);
@@ -88,7 +102,7 @@ impl Plan {
             request.directory.as_os_str(),
         )?));
         if probe.seccomp {
-            let programs = Program::all(filter, &policy.syscalls)?;
+            let programs = Program::remembered(filter, &policy.syscalls, memory)?;
             steps.extend(programs.into_iter().map(Step::Seccomp));
         }
         steps.push(exec_step(request, &program, &environment)?);

@@ -1,6 +1,9 @@
-//! What this kernel gives this user: asked of the kernel by trying, never concluded from a version.
+//! What this kernel gives this user: asked of the kernel by trying, never concluded from a version. That both namespaces and a process
+//! file system of a fence's own can be had is remembered, as long as nothing changes by which they are given.
 
 use std::ffi::c_int;
+use std::fs;
+use std::hash::Hash as _;
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -13,6 +16,7 @@ use super::error::Error;
 use super::fallback::OwnProc;
 use super::fallback::mounts::MountPlan;
 use super::step::{Step, UserMap};
+use crate::policy::{Key, KeyHasher, Memory};
 
 /// What can be had for a fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +88,71 @@ impl Probe {
     pub fn try_namespaces(&self) -> Result<Trial, Error> {
         Trial::begin(self.uid, self.gid)
     }
+
+    /// The same, unless `memory` holds that everything could be had: the trial has ended then. It may be otherwise by now, so who fails to
+    /// launch is to [`forget`](Probe::forget_namespaces) it.
+    ///
+    /// # Errors
+    /// As [`Probe::try_namespaces`].
+    pub fn try_namespaces_remembering(
+        &mut self,
+        memory: Memory<'_>,
+    ) -> Result<Option<Trial>, Error> {
+        let recalled = circumstances(self).and_then(|key| (memory.recall)(&key));
+        if recalled.as_deref() != Some(HAD) {
+            return self.try_namespaces().map(Some);
+        }
+        self.namespaces = Namespaces::Mount;
+        self.own_proc = true;
+        Ok(None)
+    }
+
+    /// Keeps that everything could be had, if it could.
+    pub fn keep_namespaces(&self, memory: Memory<'_>) {
+        if self.namespaces == Namespaces::Mount
+            && self.own_proc
+            && let Some(key) = circumstances(self)
+        {
+            (memory.keep)(&key, HAD);
+        }
+    }
+
+    /// Has the next one try again.
+    pub fn forget_namespaces(&self, memory: Memory<'_>) {
+        if let Some(key) = circumstances(self) {
+            (memory.keep)(&key, &[]);
+        }
+    }
+}
+
+/// What is kept where everything could be had.
+const HAD: &[u8] = b"all";
+
+/// What decides whether namespaces can be had, as far as it can be seen: this boot, who asks and from which namespaces, with which
+/// capabilities and filters, under which label of a security module. `None` where it cannot.
+fn circumstances(probe: &Probe) -> Option<Key> {
+    let mut hasher = KeyHasher::new(concat!("namespaces-", env!("CARGO_PKG_VERSION")));
+    (probe.uid, probe.gid).hash(&mut hasher);
+    for link in ["/proc/self/ns/user", "/proc/self/ns/mnt", "/proc/self/root"] {
+        fs::read_link(link).ok()?.hash(&mut hasher);
+    }
+    // Without a security module that gives labels there is none.
+    fs::read("/proc/self/attr/current").ok().hash(&mut hasher);
+    fs::read("/proc/sys/kernel/random/boot_id")
+        .ok()?
+        .hash(&mut hasher);
+    for limit in ["max_mnt_namespaces", "max_ipc_namespaces"] {
+        let path = format!("/proc/sys/user/{limit}");
+        fs::read(path).ok().hash(&mut hasher);
+    }
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let told = status.lines().filter(|line| {
+        ["Cap", "Seccomp", "NoNewPrivs"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    });
+    told.collect::<Vec<_>>().hash(&mut hasher);
+    Some(hasher.key())
 }
 
 /// Children that try namespaces, since one that was entered is not left again. The kernel takes its time to take one down:

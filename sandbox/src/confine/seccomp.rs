@@ -7,6 +7,7 @@
 //! earliest, and keeps the first of equal actions), so the second lets through what the first refuses whatever the
 //! arguments: the errno stays the one that programs are prepared for.
 
+mod kept;
 mod sockets;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ use ringfence_abi::surface::Surfaces;
 
 use super::error::Error;
 use super::syscalls::{self, Closed, ClosedWhen};
-use crate::policy::{Argument, Syscalls};
+use crate::policy::{Argument, Memory, Syscalls};
 pub(super) use sockets::{Internet, Sockets};
 
 /// Most instructions of a program (include/uapi/linux/bpf_common.h, `BPF_MAXINSNS`).
@@ -34,7 +35,7 @@ const JUMP_GREATER_EQUAL: u16 = 0x35;
 const RETURN: u16 = 0x06;
 
 /// What a filter is built from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Wanted {
     /// Sockets.
     pub(super) sockets: Sockets,
@@ -71,6 +72,28 @@ impl Program {
         if let Syscalls::Listed(names) = listed {
             programs.push(Self::listed(wanted, names)?);
         }
+        Ok(programs)
+    }
+
+    /// The same, unless `memory` holds them.
+    pub(super) fn remembered(
+        wanted: Wanted,
+        listed: &Syscalls,
+        memory: Memory<'_>,
+    ) -> Result<Vec<Self>, Error> {
+        let Some(key) = kept::key(wanted, listed) else {
+            return Self::all(wanted, listed);
+        };
+        let count = match listed {
+            Syscalls::Default => 1,
+            Syscalls::Listed(_) => 2,
+        };
+        let recalled = (memory.recall)(&key).and_then(|bytes| kept::decode(&bytes, count));
+        if let Some(programs) = recalled {
+            return Ok(programs);
+        }
+        let programs = Self::all(wanted, listed)?;
+        (memory.keep)(&key, &kept::encode(&programs));
         Ok(programs)
     }
 

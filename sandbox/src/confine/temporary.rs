@@ -1,10 +1,13 @@
 //! A run's private temporary directory, and those of supervisors that were killed.
 //!
 //! ```text
-//! /tmp/ringfence-XXXXXX/        the supervisor's, which holds its lock
+//! /tmp/ringfence-UID-N/         the supervisor's, which holds its lock
 //!     ringfence                 what tells it from a directory that only has such a name
 //!     tmp/                      the command's
 //! ```
+//!
+//! N is the first number that is free, so that run after run has the same path, and with it the same policy. Whoever takes the
+//! numbers away makes the names random, and nothing else.
 
 use std::{
     env,
@@ -27,6 +30,8 @@ const PREFIX: &str = "ringfence-";
 const MODE: u32 = 0o711;
 const MARK: &str = "ringfence";
 const INSIDE: &str = "tmp";
+/// Numbers that are tried.
+const NUMBERS: u32 = 64;
 
 /// A directory that only the command's user may enter, removed with the value.
 #[derive(Debug)]
@@ -58,11 +63,7 @@ impl Temporary {
     }
 
     fn make(above: &Path, user: Option<&User>) -> io::Result<Self> {
-        let outside = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .permissions(fs::Permissions::from_mode(MODE))
-            .tempdir_in(above)?;
-        let lock = lock(outside.path())?;
+        let (outside, lock) = outside(above)?;
         File::create_new(outside.path().join(MARK))?;
         let path = outside.path().join(INSIDE);
         fs::create_dir(&path)?;
@@ -84,6 +85,30 @@ impl Temporary {
     }
 }
 
+/// The first one whose number is free, or one of a random name.
+fn outside(above: &Path) -> io::Result<(TempDir, Flock<File>)> {
+    let named = |prefix: &str, random| {
+        let mut builder = tempfile::Builder::new();
+        let mode = fs::Permissions::from_mode(MODE);
+        builder.prefix(prefix).rand_bytes(random).permissions(mode);
+        builder.tempdir_in(above)
+    };
+    for number in 1..=NUMBERS {
+        let outside = match named(&format!("{PREFIX}{}-{number}", geteuid()), 0) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            made => made?,
+        };
+        // Somebody may be looking whether it was left, and holds it for that moment.
+        match lock(outside.path()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            lock => return Ok((outside, lock?)),
+        }
+    }
+    let outside = named(PREFIX, 6)?;
+    let lock = lock(outside.path())?;
+    Ok((outside, lock))
+}
+
 impl Drop for Inside {
     fn drop(&mut self) {
         // What stays is collected by a later run.
@@ -102,9 +127,13 @@ fn collect(above: &Path) {
             .as_encoded_bytes()
             .starts_with(PREFIX.as_bytes());
         let path = entry.path();
-        if !named || !is_left(&path).unwrap_or(false) {
+        // Held while it is removed: until then nobody else removes it, and makes another one of its name.
+        let Ok(Some(_held)) = (match named {
+            true => left(&path),
+            false => Ok(None),
+        }) else {
             continue;
-        }
+        };
         if is_marked(&path) {
             drop(Inside(path.join(INSIDE)));
             fs::remove_file(path.join(MARK)).ok();
@@ -114,15 +143,20 @@ fn collect(above: &Path) {
     }
 }
 
-fn is_left(path: &Path) -> io::Result<bool> {
+/// The lock of one that was left.
+fn left(path: &Path) -> io::Result<Option<Flock<File>>> {
     let found = fs::symlink_metadata(path)?;
     let made = found.is_dir() && found.mode() & 0o7777 == MODE;
     if !made || found.uid() != geteuid().as_raw() {
-        return Ok(false);
+        return Ok(None);
     }
     // So young that its maker may not hold it yet, or may be removing it.
-    let settled = found.modified()?.elapsed().is_ok_and(|age| age > SETTLED);
-    Ok(settled && lock(path).is_ok())
+    if found.modified()?.elapsed().is_ok_and(|age| age <= SETTLED) {
+        return Ok(None);
+    }
+    let held = lock(path)?;
+    // Since it was looked at, another one can have come to have its name.
+    Ok((held.metadata()?.ino() == found.ino()).then_some(held))
 }
 
 fn is_marked(path: &Path) -> bool {
@@ -147,7 +181,7 @@ mod tests {
     }
 
     /// One whose supervisor was killed.
-    fn left(above: &Path) -> PathBuf {
+    fn killed(above: &Path) -> PathBuf {
         let Temporary {
             inside,
             _outside,
@@ -163,14 +197,15 @@ mod tests {
     #[test]
     fn one_that_was_left_is_removed_by_the_next() {
         let above = tempfile::tempdir().unwrap();
-        let left = left(above.path());
+        let left = killed(above.path());
         // Killed before it made the mark, or after it took it away.
-        let bare = self::left(above.path());
+        let bare = killed(above.path());
         fs::remove_dir_all(bare.join(INSIDE)).unwrap();
         fs::remove_file(bare.join(MARK)).unwrap();
         age(&bare);
         let next = Temporary::below(above.path(), None).unwrap();
-        assert!(!left.exists());
+        // The next one has its name.
+        assert!(!left.join(INSIDE).join("file").exists());
         assert!(!bare.exists());
         assert!(next.path().exists());
     }
@@ -180,7 +215,7 @@ mod tests {
         let above = tempfile::tempdir().unwrap();
         let held = Temporary::make(above.path(), None).unwrap();
         age(held.path().parent().unwrap());
-        let young = left(above.path());
+        let young = killed(above.path());
         File::open(&young)
             .unwrap()
             .set_modified(SystemTime::now())
@@ -191,12 +226,38 @@ mod tests {
         fs::write(only_named.join("source"), "mine").unwrap();
         age(&only_named);
         let elsewhere = tempfile::tempdir().unwrap();
-        let meant = left(elsewhere.path());
+        let meant = killed(elsewhere.path());
         let link = above.path().join("ringfence-link");
         std::os::unix::fs::symlink(&meant, &link).unwrap();
         let next = Temporary::below(above.path(), None).unwrap();
         for stays in [held.path(), &young, &only_named, &link, &meant, next.path()] {
             assert!(stays.exists(), "{}", stays.display());
         }
+    }
+
+    #[test]
+    fn run_after_run_has_the_same_path_and_runs_at_a_time_have_others() {
+        let above = tempfile::tempdir().unwrap();
+        let make = || Temporary::below(above.path(), None).unwrap();
+        let first = make();
+        let second = make();
+        assert_ne!(first.path(), second.path());
+        let path = first.path().to_owned();
+        drop(first);
+        assert!(!path.exists());
+        assert_eq!(make().path(), path);
+    }
+
+    #[test]
+    fn where_the_numbers_are_taken_a_run_has_a_directory_all_the_same() {
+        let above = tempfile::tempdir().unwrap();
+        for number in 1..=NUMBERS {
+            let name = format!("{PREFIX}{}-{number}", geteuid());
+            // Where somebody wants it to be written.
+            std::os::unix::fs::symlink("/", above.path().join(name)).unwrap();
+        }
+        let made = Temporary::below(above.path(), None).unwrap();
+        assert!(made.path().starts_with(above.path()));
+        assert!(made.path().exists());
     }
 }

@@ -24,7 +24,7 @@ use super::{
     engine::{Maps, Role},
     pins::{Pins, STATE},
 };
-use crate::policy::{Mode, NetworkPolicy};
+use crate::policy::{Mode, NetworkPolicy, Policy};
 
 /// A program of the object, and what on a cgroup it is for.
 type OnCgroup = (&'static str, bpf_attach_type);
@@ -149,6 +149,26 @@ fn needed(role: Role, policy: &NetworkPolicy) -> Vec<OnCgroup> {
             every(role).filter(judges).collect()
         }
     }
+}
+
+/// The programs hold for all sockets, so the policy that needs most of them says which: one that reaches anybody, else one that is in
+/// audit.
+pub(super) fn most(role: Role, policy: &Policy) -> &NetworkPolicy {
+    let programs = policy.programs.iter().map(|program| &program.network);
+    let programs = programs.filter(|_| role == Role::Judge);
+    let all: Vec<_> = [&policy.network].into_iter().chain(programs).collect();
+    let first = |is: fn(&NetworkPolicy) -> bool| {
+        let mut restricted = all.iter().filter(|network| !network.is_off());
+        restricted.find(|network| is(network)).copied()
+    };
+    first(|network| network.reaches)
+        .or_else(|| first(|network| network.mode == Mode::Audit))
+        .unwrap_or(all[0])
+}
+
+/// Whether two policies need the same programs on the cgroup.
+pub(super) fn same(role: Role, one: &NetworkPolicy, other: &NetworkPolicy) -> bool {
+    needed(role, one) == needed(role, other)
 }
 
 /// Attaches what `policy` needs to a cgroup that no task has made a socket in yet, for the fence that `label` names.

@@ -41,8 +41,8 @@ pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
         if cgroup.as_ref().is_some_and(is_populated) {
             continue;
         }
-        register::forget(&path)?;
-        fence::forget(engine, id, cgroup.map(|cgroup| cgroup.id), true)?;
+        register::forget(&path, cgroup.as_ref().map(|cgroup| cgroup.id))?;
+        fence::forget(engine, id, cgroup.map(|cgroup| cgroup.id), None)?;
         fs::remove_file(&path).map_err(|error| Error::state(&path, error))?;
     }
     Ok(())

@@ -243,11 +243,16 @@ impl Engine {
     /// Where the policy does not fit or the maps cannot be written; nothing is left behind then.
     pub fn install(&mut self, policy: &Policy, cgroup: &Cgroup) -> Result<Fence, Error> {
         let _turn = Pins::turn()?;
-        // Between the turn in which they were found and this one, another process may have removed them.
-        if self.pins.generation().ok() != Some(self.generation) {
-            return Err(Error::Removed);
-        }
+        self.unless_removed()?;
         Fence::install(self, policy, cgroup)
+    }
+
+    /// Between the turn in which the programs were found and this one, another process may have removed them.
+    pub(super) fn unless_removed(&self) -> Result<(), Error> {
+        match self.pins.generation().ok() == Some(self.generation) {
+            true => Ok(()),
+            false => Err(Error::Removed),
+        }
     }
 }
 

@@ -100,6 +100,14 @@ pub enum Error {
     /// Traffic cannot be counted.
     #[error("the kernel refuses the programs that count traffic, so run it without --stats: {0}")]
     NoCounting(String),
+    /// A policy cannot take the place of another.
+    #[error("{0}; start it anew")]
+    Fixed(&'static str),
+    /// A policy took the place of another in part.
+    #[error(
+        "some programs have the new policy and some the old one, which could not be put back ({0}); end it with `ringfence stop`"
+    )]
+    Torn(String),
     /// There are too many fences.
     #[error("there are {0} fences already, which is all that there is room for")]
     TooMany(u32),

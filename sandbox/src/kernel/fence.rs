@@ -26,7 +26,7 @@ use super::{
     table::{self, Table},
     traffic::{self, Traffic},
 };
-use crate::policy::{Mode, NetworkPolicy, Policy};
+use crate::policy::{Mode, Policy};
 
 pub(super) const NAMES: [&str; 3] = ["TABLES_SMALL", "TABLES_MEDIUM", "TABLES_LARGE"];
 pub(super) const SIZES: [usize; 3] = [SMALL_WORDS, MEDIUM_WORDS, LARGE_WORDS];
@@ -37,7 +37,8 @@ pub struct Fence {
     /// Identifier, never 0.
     pub id: u32,
     pub(super) cgroup: Cgroup,
-    size_class: u8,
+    /// Of its tables: at large first, then of its programs. Labels of tasks name them, so they stay.
+    pub(super) classes: Vec<u8>,
     /// Whether the programs that redirect are on its cgroup.
     redirects: bool,
     pub(super) record: PathBuf,
@@ -83,7 +84,7 @@ impl Fence {
         let mut fence = Self {
             id,
             cgroup: cgroup.clone(),
-            size_class: tables.first().map_or(0, |table| table.size_class),
+            classes: tables.iter().map(|table| table.size_class).collect(),
             redirects: false,
             record,
             events: None,
@@ -106,23 +107,12 @@ impl Fence {
         }
     }
 
-    /// The programs on the cgroup. They hold for all sockets, so the policy that needs most of them says which: one that reaches
-    /// anybody, else one that is in audit.
+    /// The programs on the cgroup.
     fn attach(&mut self, engine: &mut Engine, policy: &Policy) -> Result<(), Error> {
-        let programs = policy.programs.iter().map(|program| &program.network);
-        let programs = programs.filter(|_| engine.role == Role::Judge);
-        let all: Vec<_> = [&policy.network].into_iter().chain(programs).collect();
-        let restricted = |network: &&&NetworkPolicy| !network.is_off();
-        let first = |is: fn(&NetworkPolicy) -> bool| {
-            let mut restricted = all.iter().filter(restricted);
-            restricted.find(|network| is(network))
-        };
-        let most = first(|network| network.reaches)
-            .or_else(|| first(|network| network.mode == Mode::Audit))
-            .unwrap_or(&all[0]);
+        let most = attach::most(engine.role, policy);
         // As `attach::needed` has it.
         self.redirects = most.mode == Mode::Audit || most.reaches && !most.is_off();
-        let label = label(Label::new(self.id, self.size_class));
+        let label = self.label();
         attach::attach(
             &engine.pins,
             &mut engine.maps,
@@ -146,12 +136,14 @@ impl Fence {
         let maps = &mut engine.maps;
         self.events = Some(slots::stream(&engine.pins, maps, self.id)?);
         maps.cgroups
-            .insert(
-                self.cgroup.id,
-                label(Label::new(self.id, self.size_class)),
-                0,
-            )
+            .insert(self.cgroup.id, self.label(), 0)
             .map_err(|error| Error::map("write", "CGROUPS", spell(&error)))
+    }
+
+    /// The label of its tasks outside of every program.
+    fn label(&self) -> [u8; 8] {
+        let class = self.classes.first().copied().unwrap_or(0);
+        label(Label::new(self.id, class))
     }
 
     /// The fence's denials, to be read by one reader.
@@ -199,7 +191,7 @@ impl Fence {
             .traffic
             .insert(traffic::rest(self.id), [0; 3], 0)
             .map_err(|error| Error::map("write", "TRAFFIC", error))?;
-        let label = label(Label::new(self.id, self.size_class));
+        let label = self.label();
         attach::attach_counting(&engine.pins, &mut engine.maps, &self.cgroup, label)
     }
 
@@ -244,11 +236,14 @@ impl Fence {
 
     /// The record goes last: until then nobody else can take the identifier.
     pub(super) fn take_down(&self, engine: &mut Engine) -> Result<(), Error> {
-        register::forget(&self.record)?;
+        register::forget(&self.record, Some(self.cgroup.id))?;
         let pins: &Pins = &engine.pins;
         attach::detach(pins, &mut engine.maps, engine.role, &self.cgroup)?;
-        let had_peers = self.redirects;
-        forget(engine, self.id, Some(self.cgroup.id), had_peers)?;
+        let filled = Filled {
+            classes: &self.classes,
+            had_peers: self.redirects,
+        };
+        forget(engine, self.id, Some(self.cgroup.id), Some(filled))?;
         fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))
     }
 }
@@ -270,21 +265,33 @@ fn is_reached(policy: &Policy) -> bool {
         .any(|network| network.reaches)
 }
 
-/// Removes every entry of a fence; entries that are not there are fine. With `had_peers` unset, no program that knows names and
-/// peers was on its cgroup, and the maps of those are not searched. The counters stay, for they tell whether a task is left.
+/// What a fence can have left in the maps. Elsewhere nothing has to be searched.
+#[derive(Clone, Copy)]
+pub(super) struct Filled<'a> {
+    /// Classes of its tables.
+    classes: &'a [u8],
+    /// Whether programs that know names and peers were on its cgroup.
+    had_peers: bool,
+}
+
+/// Removes every entry of a fence; entries that are not there are fine. Without `filled` it is not known what there can be. The counters
+/// stay, for they tell whether a task is left.
 pub(super) fn forget(
     engine: &mut Engine,
     id: u32,
     cgroup: Option<u64>,
-    had_peers: bool,
+    filled: Option<Filled<'_>>,
 ) -> Result<(), Error> {
     let maps = &mut engine.maps;
     if let Some(cgroup) = cgroup {
         absent_is_fine("CGROUPS", maps.cgroups.remove(&cgroup))?;
     }
-    slots::leave(&engine.pins, maps, id)?;
+    match filled {
+        Some(filled) => slots::leave_own(&engine.pins, maps, id, filled.classes)?,
+        None => slots::leave(&engine.pins, maps, id)?,
+    }
     absent_is_fine("RESOLVERS", maps.resolvers.remove(&id))?;
-    if had_peers {
+    if filled.is_none_or(|filled| filled.had_peers) {
         names::forget(&mut maps.names, id)?;
         names::forget_flows(&mut maps.flows, id)?;
     }

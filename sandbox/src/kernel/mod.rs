@@ -24,6 +24,7 @@ mod pins;
 mod reader;
 mod recorder;
 mod register;
+mod replace;
 mod selftest;
 mod slots;
 mod stream;
@@ -38,7 +39,9 @@ pub use host::Host;
 pub use names::Grants;
 pub use pins::STATE;
 pub use recorder::Recorder;
-pub use register::{Counters, Description, Register, Registered, Subject, Version, register};
+pub use register::{
+    Counters, Description, Register, Registered, Subject, Version, control, register, token,
+};
 pub use selftest::Cgroup;
 pub use stream::{Events, decode};
 pub use traffic::Traffic;

@@ -146,12 +146,28 @@ impl Fence {
     }
 }
 
-/// Removes what [`Fence::describe`] has written. The record itself stays: until it goes, nobody takes the number.
-pub(super) fn forget(record: &Path) -> Result<(), Error> {
-    for path in [
-        description_of(record),
-        description_of(record).with_extension("new"),
-    ] {
+/// Where the supervisor of the fence `id` hears what is asked of it.
+#[must_use]
+pub fn control(id: u64) -> PathBuf {
+    Path::new(STATE).join("control").join(id.to_string())
+}
+
+/// What shows a supervisor that who asks it reads the run-time state: no task of a fence does, whatever sockets it reaches.
+#[must_use]
+pub fn token(id: u64) -> PathBuf {
+    control(id).with_extension("token")
+}
+
+/// Removes what [`Fence::describe`] has written, and the socket of its supervisor. The record itself stays: until it goes, nobody takes
+/// the number.
+pub(super) fn forget(record: &Path, cgroup: Option<u64>) -> Result<(), Error> {
+    let description = description_of(record);
+    let new = description.with_extension("new");
+    let controls = cgroup.map(|cgroup| [control(cgroup), token(cgroup)]);
+    for path in [description, new]
+        .into_iter()
+        .chain(controls.into_iter().flatten())
+    {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::state(&path, error));

@@ -6,13 +6,13 @@
 //! the lowest identifiers are made and pinned once, and written into ever after; no task has the identifier while that happens, and between
 //! two fences the table denies everything.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{fs, io, os::fd::AsFd as _, path::Path};
 
 use aya::maps::{Map, MapData, RingBuf};
 use ringfence_abi::{policy as abi, rights::PROGRAMS};
 
 use super::{
-    Error,
+    Engine, Error,
     engine::Maps,
     fence::{NAMES, absent_is_fine, array, ring, spell},
     map,
@@ -43,8 +43,7 @@ pub(super) fn fill(
     if stays(id, program, class) && place.exists() {
         return write(&open(&place)?, &table.value, name);
     }
-    let made = array(table.value.len()).map_err(|error| Error::map("create", name, error))?;
-    write(&made, &table.value, name)?;
+    let made = self::made(table)?;
     maps.tables[class]
         .insert(key, &made, 0)
         .map_err(|error| Error::map("write", name, spell(&error)))?;
@@ -52,6 +51,41 @@ pub(super) fn fill(
     if stays(id, program, class) {
         made.pin(&place)
             .map_err(|error| Error::pin(&place, error))?;
+    }
+    Ok(())
+}
+
+/// A table in a map of its own, in nobody's place yet.
+pub(super) fn made(table: &Table) -> Result<MapData, Error> {
+    let name = NAMES[usize::from(table.size_class)];
+    let made = array(table.value.len()).map_err(|error| Error::map("create", name, error))?;
+    write(&made, &table.value, name)?;
+    Ok(made)
+}
+
+/// Puts a table that was [`made`] in the place of the one that is in force, which tasks may be looking into: as a whole.
+pub(super) fn put(
+    engine: &mut Engine,
+    (id, program): (u32, u8),
+    table: &Table,
+    made: &MapData,
+) -> Result<(), Error> {
+    let class = usize::from(table.size_class);
+    let (name, key) = (NAMES[class], abi::table(id, program));
+    let place = engine.pins.kept(name, key);
+    // The pin leads to the old one, and goes first: what is pinned is in its place.
+    match fs::remove_file(&place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::state(&place, error));
+        }
+        _ => {}
+    }
+    engine.maps.tables[class]
+        .insert(key, made, 0)
+        .map_err(|error| Error::map("write", name, spell(&error)))?;
+    // Without its pin it is removed with the fence, as one that does not stay.
+    if stays(id, program, class) {
+        made.pin(&place).ok();
     }
     Ok(())
 }
@@ -76,7 +110,28 @@ pub(super) fn stream(pins: &Pins, maps: &mut Maps, id: u32) -> Result<RingBuf<Ma
     RingBuf::try_from(Map::RingBuf(made)).map_err(unusable)
 }
 
-/// Empties the places of a fence.
+/// Empties the places that a fence has filled: `classes` are those of its tables, by their programs' numbers. In all others nothing
+/// is, or what denies everything.
+pub(super) fn leave_own(
+    pins: &Pins,
+    maps: &mut Maps,
+    id: u32,
+    classes: &[u8],
+) -> Result<(), Error> {
+    for (program, &class) in (0..).zip(classes) {
+        let class = usize::from(class);
+        let (name, key) = (NAMES[class], abi::table(id, program));
+        let place = pins.kept(name, key);
+        if stays(id, program, class) && place.exists() {
+            write(&open(&place)?, &table::deny_all(class)?, name)?;
+        } else {
+            absent_is_fine(name, maps.tables[class].remove(&key))?;
+        }
+    }
+    leave_stream(maps, id)
+}
+
+/// Empties the places of a fence of which nobody knows any more what it has filled.
 pub(super) fn leave(pins: &Pins, maps: &mut Maps, id: u32) -> Result<(), Error> {
     let first = abi::table(id, 0);
     for (class, name) in NAMES.into_iter().enumerate() {
@@ -88,7 +143,9 @@ pub(super) fn leave(pins: &Pins, maps: &mut Maps, id: u32) -> Result<(), Error> 
         }
         let goes = |key: &u32| {
             let program = key.checked_sub(first).map(u8::try_from);
-            matches!(program, Some(Ok(program)) if program <= PROGRAMS && !stays(id, program, class))
+            // What would stay and has no pin is what somebody has not come to the end with.
+            let is_kept = |program| stays(id, program, class) && pins.kept(name, *key).exists();
+            matches!(program, Some(Ok(program)) if program <= PROGRAMS && !is_kept(program))
         };
         let tables = &mut maps.tables[class];
         let all: Vec<u32> = tables
@@ -99,6 +156,10 @@ pub(super) fn leave(pins: &Pins, maps: &mut Maps, id: u32) -> Result<(), Error> 
             absent_is_fine(name, tables.remove(&key))?;
         }
     }
+    leave_stream(maps, id)
+}
+
+fn leave_stream(maps: &mut Maps, id: u32) -> Result<(), Error> {
     match id {
         0..=KEPT => Ok(()),
         _ => absent_is_fine(STREAMS, maps.events.remove(&id)),

@@ -36,6 +36,18 @@ struct Part<'a> {
 /// # Errors
 /// Where one does not fit, or is damaged.
 pub(super) fn all_of(policy: &Policy) -> Result<Vec<Table>, Error> {
+    encode_all(&parts(policy), mask(&policy.capabilities)?, None)
+}
+
+/// The same in tables of these classes.
+///
+/// # Errors
+/// As for [`all_of`], and where one does not fit into its class or there is another number of them.
+pub(super) fn all_in(policy: &Policy, classes: &[u8]) -> Result<Vec<Table>, Error> {
+    encode_all(&parts(policy), mask(&policy.capabilities)?, Some(classes))
+}
+
+fn parts(policy: &Policy) -> Vec<Part<'_>> {
     let at_large = Part {
         files: Some(&policy.files),
         network: &policy.network,
@@ -46,8 +58,7 @@ pub(super) fn all_of(policy: &Policy) -> Result<Vec<Table>, Error> {
         network: &program.network,
         kernel: program.kernel,
     });
-    let parts: Vec<_> = [at_large].into_iter().chain(programs).collect();
-    encode_all(&parts, mask(&policy.capabilities)?)
+    [at_large].into_iter().chain(programs).collect()
 }
 
 /// The only table where another engine judges all but the network, and tells no programs apart.
@@ -55,12 +66,23 @@ pub(super) fn all_of(policy: &Policy) -> Result<Vec<Table>, Error> {
 /// # Errors
 /// As for [`all_of`].
 pub(super) fn of_the_network(policy: &Policy) -> Result<Vec<Table>, Error> {
-    let part = Part {
+    encode_all(&[network_part(policy)], 0, None)
+}
+
+/// The same in a table of this class.
+///
+/// # Errors
+/// As for [`all_in`].
+pub(super) fn of_the_network_in(policy: &Policy, classes: &[u8]) -> Result<Vec<Table>, Error> {
+    encode_all(&[network_part(policy)], 0, Some(classes))
+}
+
+fn network_part(policy: &Policy) -> Part<'_> {
+    Part {
         files: None,
         network: &policy.network,
         kernel: policy.kernel,
-    };
-    encode_all(&[part], 0)
+    }
 }
 
 /// A table that denies everything.
@@ -78,7 +100,11 @@ pub(super) fn deny_all(class: usize) -> Result<Vec<u8>, Error> {
     encode(part, 0, 0, classes, class)
 }
 
-fn encode_all(parts: &[Part<'_>], capabilities: u64) -> Result<Vec<Table>, Error> {
+fn encode_all(
+    parts: &[Part<'_>],
+    capabilities: u64,
+    given: Option<&[u8]>,
+) -> Result<Vec<Table>, Error> {
     let mut classes = [NO_TABLE; PROGRAMS as usize + 1];
     if parts.len() > classes.len() {
         return Err(Error::Programs {
@@ -88,11 +114,27 @@ fn encode_all(parts: &[Part<'_>], capabilities: u64) -> Result<Vec<Table>, Error
     }
     for (class, part) in classes.iter_mut().zip(parts) {
         let network = &part.network.automaton;
-        verify(network)?;
+        check(network)?;
         let files = part.files.map(|files| &files.automaton);
-        files.map(verify).transpose()?;
+        files.map(check).transpose()?;
         let words = files.map_or(0, |files| files.words.len());
         *class = size_class(words + network.words.len())?;
+    }
+    if let Some(given) = given {
+        let needed = &mut classes[..parts.len()];
+        if needed.len() != given.len() {
+            return Err(Error::Fixed("it has another number of programs"));
+        }
+        if needed
+            .iter()
+            .zip(given)
+            .any(|(needed, given)| needed > given)
+        {
+            return Err(Error::Fixed(
+                "its rules need a larger table than the fence has",
+            ));
+        }
+        needed.copy_from_slice(given);
     }
     let tables = parts.iter().zip(classes).map(|(&part, size_class)| {
         let value = encode(part, parts.len() - 1, capabilities, classes, size_class)?;
@@ -123,33 +165,11 @@ fn size_class(words: usize) -> Result<u8, Error> {
         })
 }
 
-/// Checks that no step of a valid state leaves the table: the programs mask indices and do not ask.
-fn verify(automaton: &Automaton) -> Result<(), Error> {
-    let words = &automaton.words;
-    let damaged = |what: &str| Err(Error::Damaged(what.to_owned()));
-    let classes = u64::from(automaton.classes.iter().copied().max().unwrap_or(0));
-    let mut seen = vec![false; words.len()];
-    let mut open = vec![automaton.start, automaton::DEAD];
-    while let Some(state) = open.pop() {
-        let Some(&word) = words.get(state as usize) else {
-            return damaged("a state lies outside the table");
-        };
-        if std::mem::replace(&mut seen[state as usize], true) {
-            continue;
-        }
-        for class in 0..=classes {
-            let class = u8::try_from(class).unwrap_or(u8::MAX);
-            let index = usize::try_from(automaton::entry_index(word, class)).unwrap_or(usize::MAX);
-            let Some(&entry) = words.get(index) else {
-                return damaged("an entry lies outside the table");
-            };
-            open.push(automaton::next(state, word, entry));
-        }
-    }
-    if automaton::rights_of(words, automaton::DEAD) != 0 {
-        return damaged("the dead state has rights");
-    }
-    Ok(())
+/// The programs mask indices and do not ask.
+fn check(automaton: &Automaton) -> Result<(), Error> {
+    automaton
+        .check()
+        .map_err(|what| Error::Damaged(what.to_owned()))
 }
 
 /// Header, words, and zeros up to the size of the class. The fields of [`Header`] in their order.
@@ -229,17 +249,5 @@ mod tests {
             size_class(LARGE_WORDS + 1),
             Err(Error::TooLarge { .. })
         ));
-    }
-
-    #[test]
-    fn a_table_whose_states_lead_out_of_it_is_refused() {
-        let mut automaton = Automaton::deny_all();
-        assert!(verify(&automaton).is_ok());
-        automaton.words[0] = automaton::state_word(1, 0, 7);
-        assert!(verify(&automaton).is_err());
-        automaton.words[0] = automaton::state_word(90, 0, 0);
-        assert!(verify(&automaton).is_err());
-        automaton.words = vec![automaton::state_word(0, 5, 0), 0];
-        assert!(verify(&automaton).is_err());
     }
 }

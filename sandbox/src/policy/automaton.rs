@@ -35,6 +35,38 @@ impl Automaton {
         }
     }
 
+    /// Checks that no step of a state that can be reached leaves the words, and that the dead state gives nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let words = &self.words;
+        let classes = u64::from(self.classes.iter().copied().max().unwrap_or(0));
+        let mut seen = vec![false; words.len()];
+        let mut open = vec![self.start, automaton::DEAD];
+        while let Some(state) = open.pop() {
+            let Some(&word) = words.get(state as usize) else {
+                return Err("a state lies outside the table");
+            };
+            if std::mem::replace(&mut seen[state as usize], true) {
+                continue;
+            }
+            for class in 0..=classes {
+                let class = u8::try_from(class).unwrap_or(u8::MAX);
+                let index =
+                    usize::try_from(automaton::entry_index(word, class)).unwrap_or(usize::MAX);
+                let Some(&entry) = words.get(index) else {
+                    return Err("an entry lies outside the table");
+                };
+                open.push(automaton::next(state, word, entry));
+            }
+        }
+        match automaton::rights_of(words, automaton::DEAD) {
+            0 => Ok(()),
+            _ => Err("the dead state has rights"),
+        }
+    }
+
     /// The rights of `path`, an absolute path without a trailing slash (`/` itself apart).
     #[must_use]
     pub fn rights(&self, path: &[u8]) -> u8 {
@@ -176,4 +208,21 @@ pub struct Difference {
 pub(super) fn alphabet(first: u8, class: impl Fn(u8) -> (u8, u8)) -> Vec<u8> {
     let by_class: BTreeMap<_, _> = (first..=255).map(|byte| (class(byte), byte)).collect();
     by_class.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_whose_states_lead_out_of_it_is_refused() {
+        let mut automaton = Automaton::deny_all();
+        assert!(automaton.check().is_ok());
+        automaton.words[0] = automaton::state_word(1, 0, 7);
+        assert!(automaton.check().is_err());
+        automaton.words[0] = automaton::state_word(90, 0, 0);
+        assert!(automaton.check().is_err());
+        automaton.words = vec![automaton::state_word(0, 5, 0), 0];
+        assert!(automaton.check().is_err());
+    }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 mod automaton;
 mod call;
 mod compare;
+mod memory;
 mod network;
 mod ports;
 mod protection;
@@ -13,12 +14,13 @@ mod protection;
 pub use automaton::{Automaton, Difference};
 pub use call::{Argument, ClosedCall};
 pub use compare::Witness;
+pub use memory::{Key, KeyHasher, Memory};
 pub use network::{NetworkPolicy, NetworkQuestion, Sni, mapped};
 pub use ports::{PortSet, PortView};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// What no rule allows is denied.
@@ -93,7 +95,7 @@ pub struct FilePolicy {
 }
 
 /// Which system calls there are: what a fence closes it closes under either.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Syscalls {
     /// All that a fence does not close.
     #[default]

@@ -26,7 +26,7 @@ pub struct NetworkPolicy {
 
 /// Whether the name that a TLS client asks for (server name indication, RFC 6066) is compared with the rules about
 /// names, so that an address that many names share does not open all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sni {
     /// A connection to a name begins with a TLS greeting that says an allowed name, or is ended.
     Required,

@@ -229,7 +229,9 @@ fn refuse_whole_run(layers: &[Layer], place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-fn is_path(reference: &OsStr) -> bool {
+/// Whether a profile's name is a path, and not that of a shipped one, which may also be called so.
+#[must_use]
+pub fn is_path(reference: &OsStr) -> bool {
     let path = Path::new(reference);
     reference.as_encoded_bytes().contains(&b'/')
         || path

@@ -48,7 +48,7 @@ pub use effective::{CommandLine, Effective, NetworkChoice};
 pub use error::Error;
 pub use kernel::Opening;
 pub use layer::{OwnVariable, Program, Sections, SyscallChoice};
-pub use load::{from_text, load, portable};
+pub use load::{from_text, is_path, load, portable};
 pub use network::{About, Host, NamePattern, NetworkRight, NetworkRule, Peer, Ports, Transport};
 pub use pattern::Pattern;
 pub use quantity::limit;

@@ -25,7 +25,7 @@ const FIRST: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on the kernel that is named: where a processor is emulated, each takes minutes, and machines that run beside each other
 /// are to end together.
-const ALIKE: [(&str, Release); 26] = [
+const ALIKE: [(&str, Release); 27] = [
     ("faults::", Release::V6_12),
     ("launch::", Release::V6_12),
     ("learn::git_", Release::V6_12),
@@ -48,6 +48,7 @@ const ALIKE: [(&str, Release); 26] = [
     ("oci::twenty_", Release::V6_12),
     ("programs::", Release::V6_12),
     ("register::", Release::V6_12),
+    ("reload::", Release::V6_12),
     ("resolver::", Release::V6_12),
     ("soak::", Release::V6_12),
     ("terminal::", Release::V6_12),

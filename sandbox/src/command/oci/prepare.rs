@@ -4,7 +4,7 @@ use ringfence_abi::surface::Surfaces;
 
 use super::choice::Choice;
 use crate::{
-    command::Failure,
+    command::{Failure, memory::Remembered},
     compile::{self, Entry, Explainer, follow},
     oci::{Bundle, Container, Found, Process, Root},
     policy::Policy,
@@ -25,7 +25,9 @@ pub(super) fn compile(
         command_line.rules = command_rules(process, &look);
     }
     let effective = profile::load(&choice.profiles, command_line)?;
-    let (policy, explainer) = compile::compile(&effective, &variables(process), &look)?;
+    let variables = variables(process);
+    let (policy, explainer) = Remembered::open()
+        .lend(|memory| compile::compile_remembering(&effective, &variables, &look, memory))?;
     Ok((effective, policy, explainer))
 }
 

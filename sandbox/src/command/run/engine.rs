@@ -1,6 +1,9 @@
 //! Which engine stands behind the fence, and what it shows of the run.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+};
 
 use super::Record;
 use crate::{
@@ -187,6 +190,17 @@ impl Enforcer {
         }
     }
 
+    /// Puts `new` in the place of `old`, which is in force.
+    pub(super) fn replace(
+        &mut self,
+        watch: &Watch,
+        old: &Policy,
+        new: &Policy,
+    ) -> Result<(), Failure> {
+        let engine = self.kernel_mut().ok_or_else(no_programs)?;
+        Ok(watch.fence.replace(engine, old, new)?)
+    }
+
     /// Takes the fence down.
     pub(super) fn release(&mut self, watch: Watch) -> Result<(), Failure> {
         match self.kernel_mut() {
@@ -222,6 +236,17 @@ impl Watch {
     pub(super) fn told(&self, record: &Record) -> Result<Told, Failure> {
         let subject = Subject::Command(record.command.clone());
         Told::begin(&self.fence, &record.profile, subject)
+    }
+
+    /// Enters another profile in the register, and tells those who follow.
+    pub(super) fn retold(&self, told: &mut Told, profile: &str) -> Result<(), Failure> {
+        told.reloaded(&self.fence, profile)
+    }
+
+    /// Where the supervisor hears what is asked of it, and what shows it that it may be.
+    pub(super) fn control(&self) -> [PathBuf; 2] {
+        let id = self.fence.key();
+        [kernel::control(id), kernel::token(id)]
     }
 
     /// Counts what passes from here on.

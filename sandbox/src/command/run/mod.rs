@@ -7,6 +7,7 @@ mod narrator;
 mod peer;
 mod prepare;
 mod record;
+mod reload;
 mod resolver;
 mod sighting;
 mod summary;
@@ -16,6 +17,7 @@ pub(super) use engine::open as open_engine;
 pub use engine::{EngineChoice, try_engine};
 pub(super) use line::Line;
 pub use record::{Denial, Record, last_run};
+pub(super) use reload::{Answer, Request};
 pub(super) use resolver::{
     HOSTS, SERVERS, granting, place as place_of, place_of_sockets, policies, wildcards,
 };
@@ -26,17 +28,19 @@ pub(super) use summary::printable;
 use std::{
     ffi::OsString,
     io::Write,
-    os::fd::{AsFd, RawFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
     path::PathBuf,
+    rc::Rc,
 };
 
-use super::{Failure, place::Place};
+use super::{Failure, memory::Remembered, place::Place};
 use crate::{
     confine::{Engine, Exit, Plan, Probe, Running},
     profile::CommandLine,
 };
 use engine::{Enforcer, Watch};
 use narrator::Narrator;
+use reload::{Control, Reloader};
 use resolver::Names;
 
 /// What was asked for.
@@ -74,18 +78,28 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let place = Place::find(options.user.as_deref())?;
     let mut probe = Probe::without_namespaces()?;
     let mut enforcer = Enforcer::choose(options.engine, &probe)?;
+    let remembered = Remembered::open();
     let trial = match enforcer.engine() {
         Engine::BpfLsm => None,
-        Engine::Fallback => Some(probe.try_namespaces()?),
+        Engine::Fallback => remembered.lend(|memory| probe.try_namespaces_remembering(memory))?,
     };
     probe.cgroup_programs = probe.cgroup.is_some() && enforcer.has_network();
     let events = narrator::open(options)?;
-    let prepared = prepare::prepare(options, &place)?;
+    let mut prepared = prepare::prepare(options, &place, &remembered)?;
     if let Some(trial) = trial {
         trial.end(&mut probe)?;
+        remembered.lend(|memory| probe.keep_namespaces(memory));
     }
     let request = prepare::request(options, &place);
-    let plan = Plan::new(&request, &prepared.policy, enforcer.engine(), &probe)?;
+    let plan = remembered.lend(|memory| {
+        Plan::remembering(
+            &request,
+            &prepared.policy,
+            enforcer.engine(),
+            &probe,
+            memory,
+        )
+    })?;
     let refused = prepared.policy.degradation.refused(plan.standings());
     if !refused.is_empty() {
         return Err(Failure::Refused(refused.into_iter().cloned().collect()));
@@ -93,17 +107,18 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     if options.dry_run {
         return summary::dry_run(&plan, &enforcer, stderr).map(|()| 0);
     }
-    let mut narrator = Narrator::new(options, events, &prepared.explainer, stderr);
+    let mut narrator = Narrator::new(options, events, Rc::clone(&prepared.explainer), stderr);
     narrator.standing(&enforcer, plan.standings());
     let mut record = Record::begin(options, &prepared, &enforcer, plan.standings());
     let launched = plan.launch()?;
     record.blind = enforcer.blindness(launched.cgroup());
     let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
     let told = |names| {
+        let control = watch.as_ref().map(Control::listen).transpose()?;
         let told = watch.as_ref().map(|watch| watch.told(&record));
-        told.transpose().map(|told| (names, told))
+        told.transpose().map(|told| (names, told, control))
     };
-    let (names, told) = match count(options, &mut enforcer, watch.as_ref())
+    let (names, told, control) = match count(options, &mut enforcer, watch.as_ref())
         .and_then(|()| Names::start(&prepared, &mut enforcer, watch.as_ref()))
         .and_then(told)
     {
@@ -118,13 +133,27 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     if let Some(told) = told {
         narrator.tell(told);
     }
+    let mut reloader = control.map(|control| Reloader {
+        control,
+        options,
+        place: &place,
+        probe: &probe,
+        remembered: &remembered,
+        prepared: &mut prepared,
+        enforcer: &mut enforcer,
+    });
     let ended = launched
         .release()
         .map_err(Failure::from)
         .and_then(|running| {
             let (watch, names) = (watch.as_mut(), names.as_ref());
-            follow(running, watch, names, &mut narrator, &mut record)
+            let reloader = reloader.as_mut();
+            follow(running, watch, names, reloader, &mut narrator, &mut record)
         });
+    drop(reloader);
+    if ended.is_err() {
+        remembered.lend(|memory| probe.forget_namespaces(memory));
+    }
     tell(watch.as_mut(), names.as_ref(), &mut narrator, &mut record);
     if let Some(watch) = &watch {
         let totals = watch.totals(&enforcer)?;
@@ -171,6 +200,7 @@ fn follow(
     running: Running,
     mut watch: Option<&mut Watch>,
     names: Option<&Names>,
+    mut reloader: Option<&mut Reloader<'_>>,
     narrator: &mut Narrator<'_>,
     record: &mut Record,
 ) -> Result<Exit, Failure> {
@@ -178,13 +208,24 @@ fn follow(
         narrator.note(note);
     }
     let descriptor = watch.as_ref().map(|watch| watch.descriptor()).transpose()?;
+    // A number of its own, since what is asked changes what it is asked of.
+    let asked = reloader.as_ref().map(|reloader| reloader.descriptor());
+    let asked = asked.transpose()?;
     let watched: Vec<_> = descriptor
         .iter()
+        .chain(&asked)
         .map(AsFd::as_fd)
         .chain(names.map(Names::bell))
         .collect();
-    let exit = running.wait(&watched, |_| {
+    let asked = asked.as_ref().map(AsRawFd::as_raw_fd);
+    let exit = running.wait(&watched, |ready| {
+        // What happened under the old policy is explained by it.
         tell(watch.as_deref_mut(), names, narrator, record);
+        if Some(ready) == asked
+            && let (Some(reloader), Some(watch)) = (&mut reloader, &mut watch)
+        {
+            reloader.serve(watch, narrator, record);
+        }
         true
     })?;
     Ok(exit)

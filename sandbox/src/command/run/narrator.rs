@@ -3,13 +3,14 @@
 use std::{
     fs::File,
     io::{self, Write},
+    rc::Rc,
 };
 
 use serde::Serialize;
 
 use super::{
     Options, Record,
-    engine::Enforcer,
+    engine::{Enforcer, Watch},
     line::Line,
     record::Denial,
     resolver::Names,
@@ -31,7 +32,7 @@ const LINES: usize = 20;
 /// Tells of one run.
 pub(super) struct Narrator<'a> {
     stderr: &'a mut dyn Write,
-    explainer: &'a Explainer,
+    explainer: Rc<Explainer>,
     quiet: bool,
     lines: usize,
     events: Option<File>,
@@ -76,7 +77,7 @@ impl<'a> Narrator<'a> {
     pub(super) fn new(
         options: &Options,
         events: Option<File>,
-        explainer: &'a Explainer,
+        explainer: Rc<Explainer>,
         stderr: &'a mut dyn Write,
     ) -> Self {
         Self {
@@ -125,6 +126,18 @@ impl<'a> Narrator<'a> {
         self.told = Some(told);
     }
 
+    /// Another profile is in force from here on.
+    pub(super) fn reloaded(&mut self, profile: &str, explainer: Rc<Explainer>, watch: &Watch) {
+        self.explainer = explainer;
+        let told = self.told.as_mut().map(|told| watch.retold(told, profile));
+        if let Some(Err(failure)) = told {
+            self.say(&failure.to_string());
+        }
+        if !self.quiet {
+            self.say(&format!("the profile is {profile} from here on"));
+        }
+    }
+
     /// Looks who follows, before events are told.
     pub(super) fn look(&mut self) {
         if let Some(told) = &mut self.told {
@@ -141,13 +154,13 @@ impl<'a> Narrator<'a> {
 
     /// One event.
     pub(super) fn event(&mut self, event: &Event, names: Option<&Names>, record: &mut Record) {
-        let event = sighting::resolved(event.clone(), self.explainer);
+        let event = sighting::resolved(event.clone(), &self.explainer);
         let names: Vec<String> = match (&event.peer, names) {
             (Some(peer), Some(names)) => names.of(peer.address).into_iter().collect(),
             _ => Vec::new(),
         };
         self.write_event(&event, &names);
-        if let Some(denial) = record.add(&event, &names, self.explainer) {
+        if let Some(denial) = record.add(&event, &names, &self.explainer) {
             let denial = denial.clone();
             self.denial(&denial);
         }
@@ -155,7 +168,7 @@ impl<'a> Narrator<'a> {
 
     /// One query that was not answered, or not as it would have been without the fence.
     pub(super) fn query(&mut self, query: &QueryEvent, record: &mut Record) {
-        let Some(denial) = record.add_query(query, self.explainer).cloned() else {
+        let Some(denial) = record.add_query(query, &self.explainer).cloned() else {
             return;
         };
         self.write_line(&QueryLine {

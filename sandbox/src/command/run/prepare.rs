@@ -5,11 +5,12 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use super::{Options, record};
 use crate::{
-    command::{Failure, look::look, place::Place},
+    command::{Failure, look::look, memory::Remembered, place::Place},
     compile::{self, Explainer},
     confine::{Request, find_program},
     kernel,
@@ -22,22 +23,28 @@ use crate::{
 pub(super) struct Prepared {
     pub(super) effective: Effective,
     pub(super) policy: Policy,
-    pub(super) explainer: Explainer,
+    pub(super) explainer: Rc<Explainer>,
 }
 
 /// Loads and compiles the profile for this place.
-pub(super) fn prepare(options: &Options, place: &Place) -> Result<Prepared, Failure> {
+pub(super) fn prepare(
+    options: &Options,
+    place: &Place,
+    remembered: &Remembered,
+) -> Result<Prepared, Failure> {
     let mut command_line = options.command_line.clone();
     if options.profiles.is_empty() {
         command_line.rules.extend(command_rules(options, place)?);
     }
     command_line.rules.extend(own_places(options)?);
     let effective = profile::load(&options.profiles, command_line)?;
-    let (policy, explainer) = compile::compile(&effective, &place.variables(), &look)?;
+    let variables = place.variables();
+    let (policy, explainer) = remembered
+        .lend(|memory| compile::compile_remembering(&effective, &variables, &look, memory))?;
     Ok(Prepared {
         effective,
         policy,
-        explainer,
+        explainer: Rc::new(explainer),
     })
 }
 
@@ -114,7 +121,7 @@ mod tests {
             profiles: vec![profile.into()],
             ..Options::default()
         };
-        let prepared = prepare(&options, &place).unwrap();
+        let prepared = prepare(&options, &place, &Remembered::open()).unwrap();
         let given: Variables = place.variables();
         let once = [given.get("CWD").unwrap(), b"/x"].concat();
         let twice = [&once[..], b"/x"].concat();

@@ -286,8 +286,14 @@ impl Record {
         file.as_file()
             .set_permissions(fs::Permissions::from_mode(0o600))
             .map_err(failed)?;
-        file.persist(directory.join(FILE))
-            .map_err(|error| failed(error.error))?;
+        let last = directory.join(FILE);
+        // To rename over a file waits on some file systems for the disk (Documentation/admin-guide/ext4.rst, `auto_da_alloc`: what replaces
+        // another by a rename is written out): nobody misses the record of the run before for a moment.
+        match fs::remove_file(&last) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        file.persist(last).map_err(|error| failed(error.error))?;
         Ok(())
     }
 }

@@ -86,6 +86,11 @@ impl AbstractName {
         })
     }
 
+    /// All that the automaton is made of: the text does not tell every expression from others.
+    pub(super) fn spelled(&self) -> String {
+        format!("{:?}", self.expression)
+    }
+
     /// Whether `name` is covered: asked of the regular expression library, not of the automaton.
     fn covers(&self, name: &[u8]) -> bool {
         let matcher = self.matcher.get_or_init(|| {
@@ -204,24 +209,36 @@ pub(super) fn bind(
 
 /// The network of every section, by number.
 pub(super) fn policies(explainer: &Explainer) -> Result<Vec<NetworkPolicy>, Error> {
-    let sections = explainer.sections.iter();
+    let sections = explainer.sections.iter().map(|section| &section.network);
     sections
-        .map(|section| policy(explainer, &section.network))
+        .map(|section| {
+            let rules: Vec<_> = explainer.network_rules_of(section).collect();
+            let automaton = match section.mode {
+                Mode::Off => Automaton::deny_all(),
+                Mode::Enforce | Mode::Audit => automaton(&explainer.profile, &rules)?,
+            };
+            Ok(policy(explainer, section, automaton))
+        })
         .collect()
 }
 
-fn policy(explainer: &Explainer, section: &SectionNetwork) -> Result<NetworkPolicy, Error> {
+/// The network of a section whose automaton is known.
+pub(super) fn policy(
+    explainer: &Explainer,
+    section: &SectionNetwork,
+    automaton: Automaton,
+) -> NetworkPolicy {
     if section.mode == Mode::Off {
-        return Ok(NetworkPolicy::off());
+        return NetworkPolicy::off();
     }
     let rules: Vec<_> = explainer.network_rules_of(section).collect();
-    Ok(NetworkPolicy {
+    NetworkPolicy {
         mode: section.mode,
-        automaton: automaton(&explainer.profile, &rules)?,
+        automaton,
         reaches: rules.iter().any(|bound| bound.rule.opens_sockets()),
         names: rules.iter().any(|bound| bound.rule.opens_names()),
         sni: section.sni,
-    })
+    }
 }
 
 fn automaton(profile: &str, rules: &[&BoundNetwork]) -> Result<Automaton, Error> {

@@ -10,7 +10,7 @@ use super::super::error::Error;
 use super::{add, add_when, refused};
 
 /// Which sockets a fence may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::confine) enum Sockets {
     /// All.
     Any,
@@ -28,7 +28,7 @@ pub(in crate::confine) enum Sockets {
 
 /// Which sockets of the internet a fence may make; but for [`Internet::Closed`], questions to the kernel about routes as
 /// well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::confine) enum Internet {
     /// None.
     Closed,

@@ -20,7 +20,7 @@ use super::super::pattern::PatternFault;
 use super::{NamePattern, NetworkRight};
 
 /// Hosts, protocols and ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// By which protocols.
     pub transport: Transport,
@@ -46,7 +46,7 @@ pub enum Transport {
 }
 
 /// Which hosts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// Every address, and every name.
     Any,
