@@ -32,8 +32,6 @@ pub struct Answer {
     pub program: u8,
     /// Mode of the file section.
     pub mode: u8,
-    /// Where the table is that says so: two answers of one table are of one policy, since a table is replaced as a whole.
-    pub table: u64,
 }
 
 /// Matches a path that [`crate::walk`] has built against the policy of a fence.
@@ -102,7 +100,6 @@ fn in_table<const WORDS: usize>(
             granted: accept & rights::ALL,
             program: rights::program(accept),
             mode: (*table).header.files_mode,
-            table: table as u64,
         })
     }
 }

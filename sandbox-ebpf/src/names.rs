@@ -152,9 +152,7 @@ fn judge_both(
     if granted & question.needed != question.needed {
         return verdict::refuse(slot, question, cause::RULE, granted, mode, true);
     }
-    // Of two policies, one of which has just taken the place of the other, neither rights nor states can be compared.
-    let comparable = answers.old.table == answers.new.table;
-    if comparable && fits(answers) {
+    if fits(answers) {
         return ALLOW;
     }
     match verdict::refuse(slot, question, cause::RIGHTS_DIFFER, granted, mode, true) {
