@@ -103,10 +103,7 @@ pub(super) fn other_versions(pins: &Pins) -> Result<(), Error> {
     if is_any_held(&Path::new(STATE).join("fences"))? {
         return Ok(());
     }
-    let filesystem = Path::new(STATE).join("bpf");
-    let unreadable = |error| Error::state(&filesystem, error);
-    for entry in fs::read_dir(&filesystem).map_err(unreadable)? {
-        let version = entry.map_err(unreadable)?.path();
+    for version in versions(&Path::new(STATE).join("bpf"))? {
         // The roles of one version stand side by side.
         let is_sibling = suffix(&version) == suffix(&pins.version);
         if !is_sibling && is_idle(&version) {
@@ -134,13 +131,7 @@ pub(super) fn every_version() -> Result<Unloaded, Error> {
     }
     let _turn = Pins::turn()?;
     let is_needed = is_any_held(&Path::new(STATE).join("fences"))?;
-    let unreadable = |error| Error::state(&filesystem, error);
-    for entry in fs::read_dir(&filesystem).map_err(unreadable)? {
-        let version = entry.map_err(unreadable)?.path();
-        // Some kernels show files of their own in a BPF filesystem (kernel/bpf/inode.c, `populate_bpffs`).
-        if !version.is_dir() {
-            continue;
-        }
+    for version in versions(&filesystem)? {
         if is_needed || !is_idle(&version) {
             unloaded.kept += 1;
         } else {
@@ -149,6 +140,20 @@ pub(super) fn every_version() -> Result<Unloaded, Error> {
         }
     }
     Ok(unloaded)
+}
+
+/// The directories of all versions.
+fn versions(filesystem: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |error| Error::state(filesystem, error);
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(filesystem).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        // Some kernels show files of their own in a BPF filesystem (kernel/bpf/inode.c, `populate_bpffs`).
+        if path.is_dir() {
+            versions.push(path);
+        }
+    }
+    Ok(versions)
 }
 
 /// Removes a version and the records of its fences, none of which is held.
