@@ -202,6 +202,7 @@ ACTS = {
     "host-name": lambda: system(170, b"ringfence", 9),
     "inet": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
     "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+    "device-events": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15),
     "pair": socket.socketpair,
     "nice": lambda pid: os.setpriority(os.PRIO_PROCESS, int(pid), 5),
     "affinity": lambda pid: os.sched_setaffinity(int(pid), [0]),

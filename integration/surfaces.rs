@@ -150,6 +150,7 @@ const PARTS: &[(&str, &str)] = &[
     ("page-faults", OK),
     ("inet", OK),
     ("netlink", OK),
+    ("device-events", OK),
 ];
 
 fn closed_parts_of_the_kernel_are_closed_to_a_capable_root() -> Verdict {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ringfence::policy::{Degradation, FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls};
 use ringfence_abi::network::{ABSTRACT, CONNECT, LISTEN, NAME, UNIX};
-use ringfence_abi::surface::Surfaces;
+use ringfence_abi::surface::{NETLINK, Surfaces};
 
 use crate::kit::prefixes;
 
@@ -76,7 +76,8 @@ pub(super) fn policy(mode: Mode, rules: &[Rule]) -> Policy {
         capabilities: ["net_raw", "net_admin", "net_bind_service", "dac_override"]
             .map(str::to_owned)
             .to_vec(),
-        kernel: Surfaces(u32::MAX),
+        // All but netlink, which is a matter of the network here.
+        kernel: Surfaces(!NETLINK.0),
         syscalls: Syscalls::Default,
         privilege_gain: false,
         programs: Vec::new(),

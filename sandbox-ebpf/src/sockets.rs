@@ -7,7 +7,7 @@ use ringfence_abi::{
     event::{cause, operation},
     network::{HEARD, Peer, UDP, is_judged, mapped},
     policy::{Label, MODE_AUDIT, MODE_OFF},
-    rights,
+    rights, surface,
 };
 
 use crate::{
@@ -73,6 +73,9 @@ pub fn create(context: &LsmContext) -> i32 {
     };
     let (kind, protocol) = (context.arg::<u32>(1), context.arg::<u32>(2));
     if is_judged(family, kind, protocol) && matching::reaches(label) {
+        return ALLOW;
+    }
+    if family == u32::from(NETLINK) && matching::surfaces(label).contains(surface::NETLINK) {
         return ALLOW;
     }
     refuse(label, operation::SOCKET, family)

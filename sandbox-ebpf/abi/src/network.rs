@@ -81,6 +81,9 @@ pub fn address_question(
     question
 }
 
+/// `AF_NETLINK` (include/linux/socket.h): sockets of protocols that [`is_judged`] does not name are opened by a surface.
+pub const NETLINK: u32 = 16;
+
 /// Whether there are rules about what a socket of this kind does: TCP, MPTCP, UDP, pings, and questions to the kernel
 /// about addresses and routes, which the C library asks before it connects. Changing them takes a capability.
 #[inline(always)]
@@ -89,7 +92,6 @@ pub const fn is_judged(family: u32, kind: u32, protocol: u32) -> bool {
     // include/linux/socket.h, include/linux/net.h.
     const INET: u32 = 2;
     const INET6: u32 = 10;
-    const NETLINK: u32 = 16;
     const STREAM: u32 = 1;
     const DATAGRAM: u32 = 2;
     const RAW: u32 = 3;

@@ -86,6 +86,7 @@ surfaces! {
     22 CGROUP "cgroup" "changes in the cgroup file systems";
     23 KERNEL_FILES "kernel-files" "writing the kernel's settings: /proc/sys, /sys and the like";
     24 MEMORY_EXEC "memory-exec" "executing files that are only in memory or have been removed";
+    25 NETLINK "netlink" "netlink sockets beside those for routes: device events, diagnosis, auditing, packet filters";
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use ringfence_abi::surface::Surfaces;
+use ringfence_abi::surface::{NETLINK, Surfaces};
 
 use super::error::Error;
 use super::syscalls::{self, Closed, ClosedWhen};
@@ -111,7 +111,7 @@ impl Program {
         for rule in conditions(wanted) {
             close_when(&mut filter, &rule)?;
         }
-        sockets::close(&mut filter, wanted.sockets)?;
+        sockets::close(&mut filter, wanted.sockets, wanted.open.contains(NETLINK))?;
         let unnamed: Vec<_> = unnamed
             .iter()
             .map(|rule| (rule.number, errno(rule.errno)))

@@ -1,6 +1,6 @@
 //! Why something is closed that no path rule is about, and what would open it.
 
-use ringfence_abi::{event::operation, surface::Surfaces};
+use ringfence_abi::{event::operation, network::NETLINK, surface::Surfaces};
 
 use super::record::Denial;
 use crate::{
@@ -37,6 +37,7 @@ pub(super) fn explain_socket(denial: &mut Denial, event: &Event, explainer: &Exp
         UNIX => "of Unix".to_owned(),
         2 => "of IPv4".to_owned(),
         10 => "of IPv6".to_owned(),
+        NETLINK => "of netlink".to_owned(),
         family => format!("of family {family}"),
     };
     let is_internet = INTERNET.contains(&event.detail);
@@ -56,6 +57,10 @@ pub(super) fn explain_socket(denial: &mut Denial, event: &Event, explainer: &Exp
         _ if is_internet => (
             "no rule can be about a socket of this kind or protocol",
             "rules are about TCP, UDP and pings; `--network open` lets every socket be made",
+        ),
+        NETLINK => (
+            "netlink is closed, but for routes where there are rules about the network",
+            "`--allow-kernel netlink` opens it",
         ),
         _ => (
             "no rule can be about a socket of this family",

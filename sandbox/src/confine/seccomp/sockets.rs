@@ -51,8 +51,21 @@ const FAMILY_ARGUMENT: u32 = 0;
 const KIND_ARGUMENT: u32 = 1;
 const PROTOCOL_ARGUMENT: u32 = 2;
 
-/// Closes what is not among `sockets`.
-pub(super) fn close(filter: &mut ScmpFilterContext, sockets: Sockets) -> Result<(), Error> {
+/// Which netlink sockets a fence may make.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Netlink {
+    Closed,
+    /// Those for routes.
+    Routes,
+    Any,
+}
+
+/// Closes what is not among `sockets`; of netlink, `any_netlink` opens all protocols.
+pub(super) fn close(
+    filter: &mut ScmpFilterContext,
+    sockets: Sockets,
+    any_netlink: bool,
+) -> Result<(), Error> {
     if sockets == Sockets::Any {
         return Ok(());
     }
@@ -62,32 +75,44 @@ pub(super) fn close(filter: &mut ScmpFilterContext, sockets: Sockets) -> Result<
         number(libc::AF_UNIX),
     );
     add_when(filter, "socketpair", libc::EACCES, not_unix)?;
+    let netlink = |internet| match internet {
+        _ if any_netlink => Netlink::Any,
+        Internet::Closed => Netlink::Closed,
+        Internet::Judged | Internet::Ports { .. } => Netlink::Routes,
+    };
     match sockets {
         Sockets::Any => {}
         Sockets::Unix {
             internet: Internet::Closed,
-        } => add_when(filter, "socket", libc::EACCES, not_unix)?,
+        } if !any_netlink => add_when(filter, "socket", libc::EACCES, not_unix)?,
         Sockets::Pairs {
             internet: Internet::Closed,
-        } => add(filter, "socket", libc::EACCES)?,
-        Sockets::Unix { internet } => close_others(filter, internet, &[libc::AF_UNIX])?,
-        Sockets::Pairs { internet } => close_others(filter, internet, &[])?,
+        } if !any_netlink => add(filter, "socket", libc::EACCES)?,
+        Sockets::Unix { internet } => {
+            close_others(filter, internet, netlink(internet), &[libc::AF_UNIX])?;
+        }
+        Sockets::Pairs { internet } => close_others(filter, internet, netlink(internet), &[])?,
     }
     // 32-bit x86 has a second door to both, with its arguments in memory. C libraries use the first since 4.3.
     add(filter, "socketcall", libc::EACCES)
 }
 
 /// Closes every family but those of the internet, netlink, and `besides`; of the former all but streams and datagrams, of
-/// netlink all but routes.
+/// netlink what is not open.
 fn close_others(
     filter: &mut ScmpFilterContext,
     internet: Internet,
+    netlink: Netlink,
     besides: &[i32],
 ) -> Result<(), Error> {
-    let families = [libc::AF_INET, libc::AF_INET6];
+    let families: &[i32] = match internet {
+        Internet::Closed => &[],
+        Internet::Judged | Internet::Ports { .. } => &[libc::AF_INET, libc::AF_INET6],
+    };
     let open = |family: u64| {
-        let mut all = families.iter().chain(besides).chain(&[libc::AF_NETLINK]);
+        let mut all = families.iter().chain(besides);
         all.any(|&one| number(one) == family)
+            || (netlink != Netlink::Closed && family == number(libc::AF_NETLINK))
     };
     for family in (0..32).filter(|&family| !open(family)) {
         close_when(filter, &[masked(FAMILY_ARGUMENT, INTEGER, family)])?;
@@ -104,26 +129,31 @@ fn close_others(
     );
     let open =
         |kind| kind == number(libc::SOCK_STREAM) || (datagrams && kind == number(libc::SOCK_DGRAM));
-    for family in families.map(number) {
+    for family in families.iter().copied().map(number) {
         for kind in (0..=KIND).filter(|kind| !open(*kind)) {
             let family = masked(FAMILY_ARGUMENT, INTEGER, family);
             close_when(filter, &[family, masked(KIND_ARGUMENT, KIND, kind)])?;
         }
     }
     if let Internet::Ports { listen, .. } = internet {
-        close_beside_tcp(filter, families.map(number))?;
+        close_beside_tcp(filter, families.iter().copied().map(number))?;
         close_unseen(filter, listen)?;
     }
-    // NETLINK_ROUTE is 0.
-    for bit in (0..32).map(|place| 1 << place) {
-        let family = masked(FAMILY_ARGUMENT, INTEGER, number(libc::AF_NETLINK));
-        close_when(filter, &[family, masked(PROTOCOL_ARGUMENT, bit, bit)])?;
+    if netlink == Netlink::Routes {
+        // NETLINK_ROUTE is 0.
+        for bit in (0..32).map(|place| 1 << place) {
+            let family = masked(FAMILY_ARGUMENT, INTEGER, number(libc::AF_NETLINK));
+            close_when(filter, &[family, masked(PROTOCOL_ARGUMENT, bit, bit)])?;
+        }
     }
     Ok(())
 }
 
 /// Closes streams of other protocols than 0, which is TCP, and TCP (6): Landlock does not judge them.
-fn close_beside_tcp(filter: &mut ScmpFilterContext, families: [u64; 2]) -> Result<(), Error> {
+fn close_beside_tcp(
+    filter: &mut ScmpFilterContext,
+    families: impl Iterator<Item = u64>,
+) -> Result<(), Error> {
     const TCP: u64 = 6;
     let others = (0..32)
         .map(|place| 1 << place)

@@ -177,6 +177,38 @@ fn of_sockets_only_those_are_made_that_somebody_judges() {
 }
 
 #[test]
+fn every_netlink_socket_is_made_where_that_is_open_and_nothing_else_besides() {
+    let made = |sockets, open, arguments: &[u64]| {
+        let wanted = Wanted {
+            sockets,
+            ..wanted(open)
+        };
+        let programs = Program::all(wanted, &Syscalls::Default).unwrap();
+        by_name(&programs, "socket", arguments) == ALLOW
+    };
+    let (unix, inet, netlink, packet, raw) = (1, 2, 16, 17, 3);
+    for internet in [Internet::Closed, Internet::Judged] {
+        let has_network = internet == Internet::Judged;
+        for (sockets, has_unix) in [
+            (Sockets::Unix { internet }, true),
+            (Sockets::Pairs { internet }, false),
+        ] {
+            let open = |arguments: &[u64]| made(sockets, surface::NETLINK, arguments);
+            assert!(open(&[netlink, raw, 0]) && open(&[netlink, raw, 15]));
+            assert!(!made(sockets, Surfaces::NONE, &[netlink, raw, 15]));
+            assert_eq!(
+                made(sockets, Surfaces::NONE, &[netlink, raw, 0]),
+                has_network
+            );
+            assert_eq!(open(&[unix, 1, 0]), has_unix);
+            assert_eq!(open(&[inet, 1, 0]), has_network);
+            assert!(!open(&[inet, raw, 1]) && !open(&[packet, raw, 0]));
+            assert!(!open(&[1 << 16 | netlink, raw, 0]));
+        }
+    }
+}
+
+#[test]
 fn where_landlock_judges_ports_nothing_is_left_that_it_does_not_see() {
     let made = |datagrams, arguments: &[u64]| {
         let internet = Internet::Ports {

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use ringfence_abi::network::{
-    ALLOW, DENY, ICMP, ICMP6, TCP, UDP, is_judged, reached, socket_of_detail,
+    ALLOW, DENY, ICMP, ICMP6, NETLINK, TCP, UDP, is_judged, reached, socket_of_detail,
 };
+use ringfence_abi::surface;
 
 use super::about;
 use crate::{
@@ -21,7 +22,7 @@ pub(super) fn new(record: &Record, policy: &Policy, explainer: &Explainer) -> Op
         return None;
     }
     if record.what == "socket" {
-        return socket(record, network);
+        return socket(record, policy);
     }
     let peer = record.peer.as_ref()?;
     let listens = match record.what.as_str() {
@@ -58,13 +59,18 @@ pub(super) fn new(record: &Record, policy: &Policy, explainer: &Explainer) -> Op
 }
 
 /// A socket that is none of those that rules are about, or one at all where there are no rules.
-fn socket(record: &Record, network: &NetworkPolicy) -> Option<Finding> {
+fn socket(record: &Record, policy: &Policy) -> Option<Finding> {
     let (family, kind, protocol) = socket_of_detail(record.detail);
-    if is_judged(family, kind, protocol) && network.reaches {
+    let is_open = family == NETLINK && policy.kernel.contains(surface::NETLINK);
+    if is_open || (is_judged(family, kind, protocol) && policy.network.reaches) {
         return None;
     }
     let (reason, allow) = match is_judged(family, kind, protocol) {
         true => ("the profile has no network", "a rule in [network]"),
+        false if family == NETLINK => (
+            "netlink is closed but for routes",
+            "\"netlink\" in [kernel] allow",
+        ),
         false => (
             "no rule can be about such a socket",
             "mode = \"off\" in [network]",
