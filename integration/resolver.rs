@@ -475,7 +475,15 @@ fn a_socket_that_is_closed_is_told_with_what_opens_it() -> Verdict {
     tried(&rule, 1, "")?.claim(
         false,
         &["this engine cannot tell whom a Unix socket reaches"],
-    )
+    )?;
+    // One that is expected to reach nobody is no news where it fails either.
+    let profile = "extends = [\"untrusted\"]\n[network]\nconnect = [\"web.test:8080\"]\n\
+                   deny = [{ address = \"@\", expected = true, because = \"the C library looks for a service\" }]\n";
+    let profile = network.folder.file("expected.toml", profile)?;
+    let profile = profile.display().to_string();
+    let ended = tried(&["-p", &profile], 1, "")?;
+    ended.claim(false, &["PermissionError"])?;
+    ended.leaves_unsaid("denied socket")
 }
 
 fn git_and_pip_find_their_peers_by_name() -> Verdict {

@@ -6,6 +6,7 @@ use super::record::Denial;
 use crate::{
     compile::Explainer,
     event::{Event, Source},
+    policy::NetworkQuestion,
     profile::capability,
 };
 
@@ -45,6 +46,12 @@ pub(super) fn explain_socket(denial: &mut Denial, event: &Event, explainer: &Exp
         // Hooks let them be made, and judge whom they reach.
         UNIX if event.source == Source::Syscall => {
             denial.allowed_by_profile = true;
+            // A rule about the name of nobody is about sockets that reach nobody.
+            let nobody = explainer.explain_network(event.program, &NetworkQuestion::Abstract(b""));
+            if let Some(rule) = nobody.rule.filter(|_| !nobody.allowed) {
+                denial.because = rule.because;
+                denial.expected = rule.expected;
+            }
             (
                 "this engine cannot tell whom a Unix socket reaches, and closes them but for stream pairs",
                 "`--best-effort network` opens them, whatever their path",

@@ -10,14 +10,12 @@ use ringfence_abi::{
 use super::record::Denial;
 use crate::{
     compile::{Explainer, NetworkExplanation},
-    event::{Cause, Event, Peer, Source},
+    event::{Cause, Event, Peer},
     network::{QueryCause, QueryEvent},
     policy::NetworkQuestion,
     profile::NetworkRight,
 };
 
-/// `AF_UNIX` (include/linux/socket.h).
-const UNIX_FAMILY: i32 = 1;
 /// The port that a suggestion names where only a name is known: most that is looked up is reached there.
 const LIKELY_PORT: u16 = 443;
 
@@ -43,9 +41,6 @@ pub(super) fn explain(
         }
         return true;
     }
-    if event.operation == operation::SOCKET && event.source == Source::Syscall {
-        return of_closed_socket(denial, event, explainer);
-    }
     if event.operation == operation::CONNECT_UNIX && event.cause == Cause::Rule {
         let question = match &event.path[..] {
             [b'@', name @ ..] => NetworkQuestion::Abstract(name),
@@ -62,26 +57,6 @@ pub(super) fn explain(
         return true;
     }
     false
-}
-
-/// A socket that the fallback engine does not let be made, if it is a Unix socket. Who it was to reach is not known: a rule about
-/// `@`, the name of nobody, is about the making.
-fn of_closed_socket(denial: &mut Denial, event: &Event, explainer: &Explainer) -> bool {
-    if i32::try_from(event.detail) != Ok(UNIX_FAMILY) {
-        return false;
-    }
-    denial.path = "unix".to_owned();
-    denial.reason = "Unix sockets are closed: this engine cannot tell whom they reach".to_owned();
-    denial.hint = Some(
-        "`--best-effort network` opens them, and with them every service of this host that listens at one"
-            .to_owned(),
-    );
-    let nobody = explainer.explain_network(event.program, &NetworkQuestion::Abstract(b""));
-    if let Some(rule) = nobody.rule.filter(|_| !nobody.allowed) {
-        denial.because = rule.because;
-        denial.expected |= rule.expected;
-    }
-    true
 }
 
 /// A denial that says what was the matter with a query.

@@ -22,7 +22,9 @@ pub(super) fn text(record: &Record, quiet: bool) -> String {
     let unexpected: Vec<_> = record
         .denials
         .iter()
-        .filter(|denial| denial.is_news() || (failed && denial.allowed_by_profile))
+        .filter(|denial| {
+            denial.is_news() || (failed && !denial.expected && denial.allowed_by_profile)
+        })
         .collect();
     if !quiet && !unexpected.is_empty() {
         heading(&mut text, record, &unexpected);
