@@ -477,7 +477,7 @@ fn a_socket_that_is_closed_is_told_with_what_opens_it() -> Verdict {
         &["this engine cannot tell whom a Unix socket reaches"],
     )?;
     // One that is expected to reach nobody is no news where it fails either.
-    let profile = "extends = [\"untrusted\"]\n[network]\nconnect = [\"web.test:8080\"]\n\
+    let profile = "version = 1\nextends = [\"untrusted\"]\n[network]\nconnect = [\"web.test:8080\"]\n\
                    deny = [{ address = \"@\", expected = true, because = \"the C library looks for a service\" }]\n";
     let profile = network.folder.file("expected.toml", profile)?;
     let profile = profile.display().to_string();

@@ -30,8 +30,8 @@ use super::seccomp::Program;
 use super::standings;
 use crate::policy::{Grade, Policy, Protection, Standing};
 pub use enter::{Namespace, in_network_of};
-pub use place::Passed;
 use place::Place;
+pub use place::{PLAN, Passed};
 
 /// Where the launcher is, in the container.
 pub const LAUNCHER_PLACE: &str = "/.ringfence";

@@ -8,8 +8,6 @@ use crate::{
     trace::{Record, Text, Trace},
 };
 
-/// The part of the kernel that netlink sockets are, but for routes.
-const NETLINK: &str = "netlink";
 /// A Unix socket that reaches nobody, as a rule writes it.
 const NOBODY: &str = "@";
 const NOBODY_BECAUSE: &str =
@@ -120,9 +118,6 @@ impl Learned {
         let reached = peers::needed(trace, level);
         self.peers = reached.rules;
         self.network = reached.open;
-        if let Some(evidence) = reached.netlink {
-            self.kernel.insert(NETLINK.to_owned(), evidence);
-        }
         let end = &trace.end;
         if self.network.is_none() && makes_sockets_for_nobody(trace) {
             let rule = (NetworkRight::Deny, NOBODY.to_owned());

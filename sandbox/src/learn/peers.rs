@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use ringfence_abi::network::{ICMP, ICMP6, NETLINK, TCP, UDP, is_judged, socket_of_detail};
+use ringfence_abi::network::{ICMP, ICMP6, TCP, UDP, is_judged, socket_of_detail};
 
 use super::{Level, evidence::Evidence, needs::evidence};
 use crate::{
@@ -30,8 +30,6 @@ pub(super) struct Needed {
     pub(super) rules: BTreeMap<(NetworkRight, String), Evidence>,
     /// Why the network has to be open: sockets that no rule can be about.
     pub(super) open: Option<Evidence>,
-    /// Why netlink has to be open, beside routes.
-    pub(super) netlink: Option<Evidence>,
 }
 
 /// Host and port as a profile writes them, each with the protocols that were used.
@@ -51,7 +49,6 @@ pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
             let (family, kind, protocol) = socket_of_detail(record.detail);
             let why = match is_judged(family, kind, protocol) {
                 true => &mut sockets,
-                false if family == NETLINK => needed.netlink.get_or_insert_default(),
                 false => needed.open.get_or_insert_default(),
             };
             why.add(&evidence);
@@ -344,12 +341,5 @@ mod tests {
             };
             assert!(needed(&trace, Level::Default).open.is_some());
         }
-        // Device events.
-        let trace = Trace {
-            records: vec![socket(16, 3, 15)],
-            ..Trace::default()
-        };
-        let needed = needed(&trace, Level::Default);
-        assert!(needed.netlink.is_some() && needed.open.is_none() && needed.rules.is_empty());
     }
 }

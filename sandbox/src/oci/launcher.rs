@@ -1,5 +1,12 @@
 //! A program that stands in front of a container's own command, where the kernel has no hooks that judge it.
 
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
 use serde_json::{Value, json};
 
 use super::{bundle::member, calls};
@@ -14,6 +21,11 @@ pub struct Launcher {
     /// How many descriptors above 2 the command gets.
     pub descriptors: u32,
 }
+
+/// How long a container may take from its start to its mounts.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// System calls that the launcher makes and engines' filters may close. They take rights away, and give none.
 const CALLS: [&str; 14] = [
@@ -48,6 +60,16 @@ impl Launcher {
         words
     }
 
+    /// Waits until the mounts of a container that is starting are laid: until then the launcher's own is closed to execution for a
+    /// moment, as every mount is. To be called before the runtime adds a process. It cannot be waited for by opening `file`,
+    /// by which the first launcher says that it waits. One that does not start within [`PATIENCE`] is waited for by the launcher itself.
+    pub fn wait_for_mounts(&self, cgroup: &Path, file: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_written(self.place, cgroup, file) && Instant::now() < deadline {
+            thread::sleep(LOOK);
+        }
+    }
+
     /// In a bundle: the process, the directory, and the calls that it makes.
     pub(super) fn put_into(&self, configuration: &mut Value) {
         if let Some(process) = configuration.get_mut("process") {
@@ -75,6 +97,16 @@ impl Launcher {
             self.words().map(Value::from),
         );
     }
+}
+
+/// Whether a process in `cgroup` sees a file at `place` that has something in it; as well if there is nobody to ask.
+fn is_written(place: &str, cgroup: &Path, file: &str) -> bool {
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let Some(process) = processes.lines().next() else {
+        return true;
+    };
+    let path = format!("/proc/{process}/root{place}/{file}");
+    fs::symlink_metadata(path).map_or(true, |found| found.len() > 0)
 }
 
 #[cfg(test)]

@@ -194,6 +194,11 @@ fn add(
         .iter()
         .any(|record| record.launcher)
         .then(|| launcher(descriptors));
+    if let Some(launcher) = &launcher {
+        for record in &records {
+            launcher.wait_for_mounts(&record.cgroup, confine::PLAN);
+        }
+    }
     match (file, command, &launcher) {
         (None, Some(at), Some(launcher)) => {
             words.splice(at..at, launcher.words().map(OsString::from));

@@ -22,10 +22,12 @@ use super::super::error::Error;
 use super::LAUNCHER_PLACE;
 use super::enter::owned;
 
+/// The file in [`LAUNCHER_PLACE`] that is empty until the mounts are laid.
+pub const PLAN: &str = "plan";
 /// Compiled by build.rs.
 static LAUNCHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/launch"));
 /// The launcher's name, and that of what it reads.
-const NAMES: [&str; 2] = ["launch", "plan"];
+const NAMES: [&str; 2] = ["launch", PLAN];
 
 // include/uapi/linux/mount.h
 const OPEN_TREE_CLONE: i32 = 1;
@@ -72,7 +74,7 @@ impl Place {
             .map_err(|errno| failed(errno.into()))?;
         // The host's /proc is not to be seen from here; the working directory of this thread is.
         watch
-            .add_watch(&*format!("{LAUNCHER_PLACE}/plan"), AddWatchFlags::IN_OPEN)
+            .add_watch(&*format!("{LAUNCHER_PLACE}/{PLAN}"), AddWatchFlags::IN_OPEN)
             .map_err(|errno| failed(errno.into()))?;
         let told = Flock::lock(told, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| failed(errno.into()))?;
