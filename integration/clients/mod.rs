@@ -8,7 +8,7 @@ use crate::kit::{Need, Suite, Verdict};
 use crate::resolver::Network;
 
 /// A compiler and a virtual machine take minutes on an emulated processor; what they ask of the fence is alike on all.
-const NEEDS_JAVA: &[Need] = &[
+pub(crate) const NEEDS_JAVA: &[Need] = &[
     Need::Root,
     Need::Cgroup,
     Need::Processor,
@@ -17,7 +17,8 @@ const NEEDS_JAVA: &[Need] = &[
     Need::Program("javac"),
 ];
 
-const NEEDS_GO: &[Need] = &[
+/// As [`NEEDS_JAVA`].
+pub(crate) const NEEDS_GO: &[Need] = &[
     Need::Root,
     Need::Cgroup,
     Need::Processor,

@@ -4,27 +4,9 @@
 use std::fs;
 
 use super::network::{within, without_denials};
-use crate::kit::{Need, Suite, Verdict};
+use crate::clients::{NEEDS_GO, NEEDS_JAVA};
+use crate::kit::{Suite, Verdict};
 use crate::resolver::Network;
-
-/// A compiler takes minutes on an emulated processor.
-const NEEDS_JAVA: &[Need] = &[
-    Need::Root,
-    Need::Cgroup,
-    Need::Processor,
-    Need::Program("unshare"),
-    Need::Program("ip"),
-    Need::Program("javac"),
-];
-
-const NEEDS_GO: &[Need] = &[
-    Need::Root,
-    Need::Cgroup,
-    Need::Processor,
-    Need::Program("unshare"),
-    Need::Program("ip"),
-    Need::Program("go"),
-];
 
 /// What this subject promises.
 pub(super) fn register(suite: &mut Suite) {
