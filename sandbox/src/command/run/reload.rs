@@ -15,7 +15,7 @@ use std::{
     },
     path::PathBuf,
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ use crate::{
 /// How long who asks may take to say what: meanwhile nobody follows the fence.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Bytes of what is asked.
-const MOST: u64 = 64 << 10;
+const MOST: usize = 64 << 10;
 
 /// What is asked of a supervisor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -242,14 +242,61 @@ fn refused(reasons: &[String]) -> Failure {
     Failure::Argument(text)
 }
 
+/// All of it, within [`PATIENCE`] altogether: a timeout alone would begin anew with each byte.
+fn read(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    while text.len() < MOST {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part)? {
+            0 => return Ok(text),
+            length => text.extend(&part[..length]),
+        }
+    }
+    Err(io::ErrorKind::FileTooLarge.into())
+}
+
 fn heard(stream: &UnixStream) -> Result<Request, String> {
-    let mut text = Vec::new();
-    let read = stream
-        .set_nonblocking(false)
-        .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-        .and_then(|()| stream.take(MOST).read_to_end(&mut text));
-    read.map_err(|error| format!("what is asked cannot be read: {error}"))?;
+    let text = read(stream).map_err(|error| format!("what is asked cannot be read: {error}"))?;
     serde_json::from_slice(&text)
         .map_err(|error| format!("what is asked is of another version of ringfence: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_byte_by_byte_does_not_hold_the_supervisor_up() {
+        let (own, mut other) = UnixStream::pair().unwrap();
+        let asks = std::thread::spawn(move || {
+            // Until nobody listens any more.
+            while other.write_all(b" ").is_ok() {
+                std::thread::sleep(PATIENCE / 20);
+            }
+        });
+        assert!(heard(&own).is_err());
+        drop(own);
+        asks.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_asked_is_heard_whole_or_not() {
+        let said = |text: &[u8]| {
+            let (own, mut other) = UnixStream::pair().unwrap();
+            other.write_all(text).unwrap();
+            drop(other);
+            heard(&own)
+        };
+        let request = br#"{"reload":{"token":"t","profiles":["p"]}}"#;
+        assert!(said(request).is_ok());
+        assert!(said(&request[..20]).is_err());
+        assert!(said(&[b' '; MOST]).is_err());
+    }
 }
