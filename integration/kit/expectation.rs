@@ -71,8 +71,8 @@ impl Expectation {
     }
 }
 
-/// A test of the list itself, and its name.
-type Check = (&'static str, fn() -> super::Verdict);
+/// A test of the harness itself, and its name.
+pub(super) type Check = (&'static str, fn() -> super::Verdict);
 
 /// The tests of the list itself: this binary has a harness of its own, so they are trials like the others.
 pub(crate) fn checks() -> Vec<Check> {

@@ -6,6 +6,7 @@ mod expectation;
 mod fence;
 mod folder;
 mod need;
+mod patience;
 mod prefixes;
 mod run;
 mod script;

@@ -1,6 +1,12 @@
 //! Scripts that have a `/run` of their own, and with it programs of their own: what they load, kill and break is nobody else's.
 
-use std::process::Command;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{Folder, Need, Verdict, binary};
 
@@ -46,17 +52,73 @@ pub(crate) fn script(text: &str) -> Verdict {
 /// The same, and what it said on standard output.
 pub(crate) fn told_by(text: &str) -> Result<String, libtest_mimic::Failed> {
     let folder = Folder::new()?;
-    let output = Command::new("unshare")
+    // Files: a pipe would end with the last of what a script that failed has left running, which may be never.
+    let (mut told, mut wrong) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let status = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "bash", "-exc"])
         .arg(format!("{PRELUDE}{text}"))
         .current_dir(folder.path())
         .env("R", binary())
         .env("XDG_STATE_HOME", folder.at("state"))
-        .output()?;
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
+        .stdin(Stdio::null())
+        .stdout(told.try_clone()?)
+        .stderr(wrong.try_clone()?)
+        .status()?;
+    if !status.success() {
+        end_those_of(&folder);
+    }
+    let (told, wrong) = (whole(&mut told)?, whole(&mut wrong)?);
+    if status.success() {
         return Ok(told);
     }
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    Err(format!("ended with {}:\n{told}\n{wrong}", output.status).into())
+    Err(format!("ended with {status}:\n{told}\n{wrong}").into())
+}
+
+fn whole(file: &mut File) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Ends what a script has left running: whatever has the folder, which is this script's alone, in its environment.
+fn end_those_of(folder: &Folder) {
+    let folder = folder.path().as_os_str().as_encoded_bytes();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        let number = process.file_name().to_string_lossy().parse();
+        if let Ok(number) = number
+            && holds(&environment, folder)
+        {
+            kill(Pid::from_raw(number), Signal::SIGKILL).ok();
+        }
+    }
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// That a script which fails is a failure at once, and leaves nothing running.
+pub(super) fn ends_what_it_left() -> Verdict {
+    let failed = told_by("sleep 3600 & echo left $!; false").err();
+    let told = failed.as_ref().and_then(|failed| failed.message());
+    let number = told.and_then(|told| {
+        let mut words = told.split_whitespace();
+        words.find(|word| *word == "left")?;
+        words.next()
+    });
+    let Some(number) = number else {
+        return Err(format!("was told {told:?}").into());
+    };
+    let left = || std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+    // It dies on its way out of what it does.
+    for _ in 0..100 {
+        if left().is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(format!("{number} still runs").into())
 }

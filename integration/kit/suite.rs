@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use super::expectation::{Expectation, checks};
+use super::expectation::{self, Expectation};
 use super::need::Need;
+use super::{OWN_RUN, patience, script};
 
 /// What a test gives: nothing, or why it failed. Anything that can be shown becomes a failure by `?`.
 pub(crate) type Verdict = Result<(), Failed>;
@@ -54,9 +55,14 @@ pub(crate) fn run(mut suite: Suite) -> ExitCode {
             }
         },
     };
-    for (name, body) in checks() {
+    for (name, body) in expectation::checks().into_iter().chain(patience::checks()) {
         suite.test(name, &[], body);
     }
+    suite.test(
+        "kit::a_script_that_fails_leaves_nothing_running",
+        OWN_RUN,
+        script::ends_what_it_left,
+    );
     let names: Vec<&str> = suite.tests.iter().map(|test| test.name.as_str()).collect();
     if let Some(twice) = repeated(&names) {
         eprintln!("two tests are named {twice}");
@@ -85,7 +91,7 @@ fn trial(test: Test, floor: &str, expectation: Option<&Expectation>) -> Trial {
     let expected = expectation.and_then(|list| list.line(&test.name));
     let Test { name, body, .. } = test;
     match (unmet.is_empty(), expectation.is_some(), expected) {
-        (true, _, None) => Trial::test(name, body),
+        (true, _, None) => Trial::test(name, || patience::bounded(body)),
         (true, _, Some(line)) => {
             let complaint =
                 format!("runs on {floor}, but is expected to be skipped: remove `{line}`");

@@ -2,14 +2,21 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
 use super::tally::Tally;
-use crate::tool::shown;
+use crate::tool::{say, shown};
 
-/// Runs a command and gives each line of its output, both streams in the order in which they were written.
+/// How long what a command has started may go on to write when the command has ended.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Runs a command and gives each line of its output, both streams in the order in which they were written. Its end is what ends
+/// this, also where something that it has left behind still holds the streams.
 pub(crate) fn lines(mut command: Command, mut each: impl FnMut(&str)) -> Result<bool> {
     let (reader, writer) = std::io::pipe().context("could not make a pipe")?;
     let second = writer.try_clone().context("could not make a pipe")?;
@@ -21,17 +28,37 @@ pub(crate) fn lines(mut command: Command, mut each: impl FnMut(&str)) -> Result<
         .with_context(|| format!("could not start {what}"))?;
     // The command holds our ends of the pipe, too: without this the reading below would never end.
     drop(command);
-    let mut reader = BufReader::new(reader);
-    let mut line = Vec::new();
-    while reader
-        .read_until(b'\n', &mut line)
-        .with_context(|| format!("could not read what {what} printed"))?
-        > 0
-    {
-        let text = String::from_utf8_lossy(&line);
-        println!("{}", text.trim_end());
-        each(text.trim_end());
-        line.clear();
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(reader).split(b'\n') {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let mut ended = None;
+    loop {
+        match receiver.recv_timeout(LINGER) {
+            Ok(line) => {
+                let line = line.with_context(|| format!("could not read what {what} printed"))?;
+                let text = String::from_utf8_lossy(&line);
+                println!("{}", text.trim_end());
+                each(text.trim_end());
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            // It had ended before: nothing came for a whole while.
+            Err(RecvTimeoutError::Timeout) if ended.is_some() => {
+                say(format!(
+                    "{what} has ended; something that it left behind still holds its output"
+                ));
+                break;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                ended = child
+                    .try_wait()
+                    .with_context(|| format!("could not wait for {what}"))?;
+            }
+        }
     }
     Ok(child
         .wait()
