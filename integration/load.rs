@@ -42,7 +42,7 @@ $R load
 [ "$(on_tracepoints)" = 0 ]
 mkfifo end
 $R learn -o one -- sh -c ': > ready; cat end' &
-until [ -e ready ]; do sleep 0.1; done
+until_ [ -e ready ]
 [ "$(on_tracepoints)" = 2 ]
 if $R unload; then echo 'unloaded under a recording' >&2; exit 1; fi
 $R learn -o two -- true
@@ -51,7 +51,7 @@ $R learn -o two -- true
 wait $!
 [ "$(on_tracepoints)" = 0 ]
 $R learn -o three -- sh -c 'echo $$ > child; exec sleep 600' &
-until [ -s child ]; do sleep 0.1; done
+until_ [ -s child ]
 kill -9 $!
 wait $! || true
 [ "$(on_tracepoints)" = 2 ]
@@ -68,7 +68,7 @@ $R load > second
 grep -q 'loaded already' second
 mkfifo end
 $R run --read "$PWD" --write "$PWD" -- sh -c ': > ready; cat end' &
-until [ -e ready ]; do sleep 0.1; done
+until_ [ -e ready ]
 if $R unload; then echo 'unloaded under a fence' >&2; exit 1; fi
 : > end
 wait $!
@@ -84,7 +84,8 @@ $R load
 mkfifo events
 $R run --events events -- touch started 2> told &
 pid=$!
-until ls -l /proc/$pid/fd 2> /dev/null | grep -q 'bpf-map'; do sleep 0.1; done
+found() { ls -l /proc/$pid/fd | grep -q 'bpf-map'; }
+until_ found
 $R unload
 $R load
 cat events > /dev/null &

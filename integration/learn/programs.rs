@@ -95,8 +95,11 @@ const TRIPS: &[Trip] = &[
         ],
         files: &[(
             "serve.sh",
-            "redis-server --port 7799 --bind 127.0.0.1 --save '' --daemonize no >redis.log & \n\
-             until redis-cli -p 7799 set key built 2>/dev/null >&2; do sleep 0.1; done\n\
+            "redis-server --port 7799 --bind 127.0.0.1 --save '' --daemonize no >redis.log & server=$!\n\
+             sleep 0.1; tries=0\n\
+             until redis-cli -p 7799 set key built 2>/dev/null >&2; do\n\
+             [ $tries -lt 600 ] && kill -0 $server || { cat redis.log; exit 1; }\n\
+             sleep 0.1; tries=$((tries + 1)); done\n\
              redis-cli -p 7799 get key; redis-cli -p 7799 save; redis-cli -p 7799 shutdown nosave; wait\n",
         )],
         reset: "rm -f dump.rdb redis.log",

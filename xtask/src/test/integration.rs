@@ -16,7 +16,7 @@ use crate::tool::{is_root, say, shown};
 use crate::vm::{self, Clock, DEFAULT_LSM, Ending, Job, Machine, Release, Sink};
 
 /// All tests of one kernel, emulated on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(55 * 60);
+const PATIENCE: Duration = Duration::from_secs(40 * 60);
 const MEMORY: u32 = 2048;
 const PROCESSORS: u32 = 2;
 
