@@ -11,7 +11,7 @@ use ringfence_abi::{
 
 use crate::{
     identity,
-    kernel::{offset, read},
+    kernel::{Typed, offset, read},
     outcome::Outcome,
     owner, sockets,
     surface::{self, NOT_PERMITTED},
@@ -39,22 +39,15 @@ pub fn open(context: &LsmContext) -> i32 {
     let Some(label) = identity::current() else {
         return ALLOW;
     };
-    let file = context.arg::<u64>(0);
-    let question = read::<u32>(file + offset!(file_flags)).and_then(|flags| {
-        let listed = flags & FOR_EXEC == 0 && kind(file)? == DIRECTORY;
-        Ok(Question {
-            label,
-            operation: if listed { operation::LIST } else { operation::OPEN },
-            needed: needed_by(flags),
-        })
-    });
-    match question {
-        Ok(question) => verdict::of(question, Object::of_file(file)),
-        Err(outcome) => {
-            let question = Question { label, operation: operation::OPEN, needed: rights::ALL };
-            verdict::of(question, Err(outcome))
-        }
-    }
+    let file = Typed::argument(context, 0);
+    let flags = file.member::<u32>(offset!(file_flags));
+    let listed = flags & FOR_EXEC == 0 && kind_of(file) == DIRECTORY;
+    let question = Question {
+        label,
+        operation: if listed { operation::LIST } else { operation::OPEN },
+        needed: needed_by(flags),
+    };
+    verdict::of_file(question, file)
 }
 
 /// The rights that open flags ask for.
@@ -159,6 +152,12 @@ pub fn is_device(file: u64) -> Result<bool, Outcome> {
 fn kind(file: u64) -> Result<u16, Outcome> {
     let inode = read::<u64>(file + offset!(file_inode))?;
     Ok(read::<u16>(inode + offset!(inode_mode))? & KIND)
+}
+
+/// The same of a file whose type is known; what cannot be read is of no kind.
+#[inline(always)]
+fn kind_of(file: Typed) -> u16 {
+    file.pointer(offset!(file_inode)).member::<u16>(offset!(inode_mode)) & KIND
 }
 
 /// Whether a dentry is a directory.

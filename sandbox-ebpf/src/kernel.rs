@@ -2,7 +2,11 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_kernel};
+use aya_ebpf::{
+    cty::c_void,
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel},
+    programs::LsmContext,
+};
 use ringfence_abi::layout::Layout;
 
 use crate::outcome::Outcome;
@@ -41,6 +45,53 @@ pub fn read<T: Copy>(address: u64) -> Result<T, Outcome> {
     Ok(unsafe { value.assume_init() })
 }
 
+/// The address of a kernel structure whose type the verifier knows: an argument of a hook, the current task, and what members of
+/// these point to. Its members are read by plain loads, an instruction each instead of a helper's call.
+///
+/// A load that faults gives 0 (kernel/bpf/verifier.c, `BPF_PROBE_MEM`). Who reads takes a 0 that cannot be for an error.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Typed(u64);
+
+impl Typed {
+    /// Argument `number` of a hook, a pointer to a structure.
+    #[inline(always)]
+    pub fn argument(context: &LsmContext, number: usize) -> Self {
+        Self(context.arg::<u64>(number))
+    }
+
+    /// The current task.
+    #[inline(always)]
+    pub fn current_task() -> Self {
+        // SAFETY: the helper has no precondition.
+        Self(unsafe { bpf_get_current_task_btf() } as u64)
+    }
+
+    /// The member of type `T` at an offset that the verifier knows.
+    #[inline(always)]
+    pub fn member<T: Copy>(self, offset: u64) -> T {
+        // SAFETY: the verifier lets no load pass that is not one of such a member of the structure.
+        unsafe { core::ptr::read_volatile(self.0.wrapping_add(offset) as *const T) }
+    }
+
+    /// The structure that the member at this offset points to.
+    #[inline(always)]
+    pub fn pointer(self, offset: u64) -> Self {
+        Self(self.member::<u64>(offset))
+    }
+
+    /// Its address.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0
+    }
+
+    /// Whether there is a structure.
+    #[inline(always)]
+    pub fn known(self) -> Result<Self, Outcome> {
+        if self.0 == 0 { Err(Outcome::INTERNAL) } else { Ok(self) }
+    }
+}
 
 /// Set by the loader to 0 or 1: 1 if `inode_setattr` has the mount's id mapping as its first argument.
 #[unsafe(no_mangle)]

@@ -40,8 +40,19 @@ const XEN: u64 = 0xabba_1974;
 /// is none or it is.
 #[inline(always)]
 pub fn closed_to(needed: u8, label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
+    closed_on(magic(dentry)?, needed, label, dentry)
+}
+
+/// What kind of file system a dentry is of.
+#[inline(always)]
+pub fn magic(dentry: u64) -> Result<u64, Outcome> {
     let superblock = read::<u64>(dentry + offset!(dentry_superblock))?;
-    let magic = read::<u64>(superblock + offset!(superblock_magic))?;
+    read::<u64>(superblock + offset!(superblock_magic))
+}
+
+/// The same as [`closed_to`], of an object on a file system that is known.
+#[inline(always)]
+pub fn closed_on(magic: u64, needed: u8, label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
     if needed & rights::WRITE != 0 {
         return closed_to_writing(magic, label, dentry);
     }

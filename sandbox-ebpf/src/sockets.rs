@@ -12,7 +12,7 @@ use ringfence_abi::{
 
 use crate::{
     identity,
-    kernel::{offset, read},
+    kernel::{Typed, offset, read},
     matching, membership,
     outcome::{Answer, Outcome},
     peers,
@@ -43,12 +43,12 @@ struct Address4 {
     address: [u8; 4],
 }
 
-/// `struct sockaddr_in6` without its scope.
+/// `struct sockaddr_in6` without its scope; family and port stand where those of [`Address4`] do.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Address6 {
-    family: u16,
-    port: [u8; 2],
+    _family: u16,
+    _port: [u8; 2],
     flow: u32,
     address: [u8; 16],
 }
@@ -155,7 +155,7 @@ pub fn connect(context: &LsmContext) -> i32 {
         return ALLOW;
     };
     let mut subject = Subject::nothing();
-    let found = find(&mut subject, context.arg(0), context.arg(1), false);
+    let found = find(&mut subject, Typed::argument(context, 0), context.arg(1), false);
     reach(label, operation::CONNECT, &subject, found)
 }
 
@@ -163,21 +163,21 @@ pub fn connect(context: &LsmContext) -> i32 {
 /// it was connected. The name that comes with `MSG_FASTOPEN` connects as well.
 #[inline(always)]
 pub fn send(context: &LsmContext) -> i32 {
-    let message = context.arg::<u64>(1);
-    // The cheap question first: this hook runs for every message on the machine.
-    let name = read::<u64>(message + offset!(message_name)).unwrap_or(u64::MAX);
+    let message = Typed::argument(context, 1);
+    // The cheap question first: this hook runs for every message on the machine. The message is its caller's, and can be read.
+    let name = message.member::<u64>(offset!(message_name));
     if name == 0 {
         return ALLOW;
     }
     let Some(label) = restricted() else {
         return ALLOW;
     };
-    let length = read::<u32>(message + offset!(message_name_length)).unwrap_or(u32::MAX);
+    let length = message.member::<u32>(offset!(message_name_length));
     if length == 0 {
         return ALLOW;
     }
     let mut subject = Subject::nothing();
-    let found = find(&mut subject, context.arg(0), name, true);
+    let found = find(&mut subject, Typed::argument(context, 0), name, true);
     reach(label, operation::SEND, &subject, found)
 }
 
@@ -215,7 +215,7 @@ pub fn bind(context: &LsmContext) -> i32 {
         return ALLOW;
     };
     let mut own = Subject::nothing();
-    let mut answer = find(&mut own, context.arg(0), context.arg(1), true);
+    let mut answer = find(&mut own, Typed::argument(context, 0), context.arg(1), true);
     if answer == Answer::YES {
         if own.is_nothing() || own.peer.port == 0 {
             return ALLOW;
@@ -270,40 +270,37 @@ macro_rules! known {
 /// `unspecified_is_4` is set a socket of IPv4 takes it for one of its own (net/ipv4/udp.c, `udp_sendmsg`;
 /// net/ipv4/af_inet.c, `__inet_bind`).
 #[inline(always)]
-fn find(subject: &mut Subject, socket: u64, address: u64, unspecified_is_4: bool) -> Answer {
-    let sock = known!(read::<u64>(socket + offset!(socket_sock)));
-    let own_family = known!(read::<u16>(sock + offset!(sock_family)));
+fn find(subject: &mut Subject, socket: Typed, address: u64, unspecified_is_4: bool) -> Answer {
+    let sock = known!(socket.pointer(offset!(socket_sock)).known());
+    let own_family = sock.member::<u16>(offset!(sock_family));
     if own_family == UNIX || own_family == NETLINK {
         return Answer::YES;
     }
     if own_family != INET && own_family != INET6 {
         return Answer::failed(Outcome(cause::CLOSED));
     }
-    let mut family = known!(read::<u16>(address));
+    // As much as every address has (include/linux/socket.h, `struct sockaddr`).
+    let begin = known!(read::<Address4>(address));
+    let mut family = begin.family;
     if family == UNSPECIFIED {
         if own_family != INET || !unspecified_is_4 {
             return Answer::YES;
         }
         family = INET;
     }
-    let number = known!(read::<u16>(sock + offset!(sock_protocol)));
-    let protocol = peers::protocol(u32::from(number));
-    let port = if family == INET {
-        let found = known!(read::<Address4>(address));
-        subject.peer.address = mapped(found.address);
-        found.port
+    let protocol = peers::protocol(u32::from(sock.member::<u16>(offset!(sock_protocol))));
+    if family == INET {
+        subject.peer.address = mapped(begin.address);
     } else if family == INET6 {
-        let found = known!(read::<Address6>(address));
-        subject.peer.address = found.address;
-        found.port
+        subject.peer.address = known!(read::<Address6>(address)).address;
     } else {
         return Answer::failed(Outcome(cause::CLOSED));
-    };
+    }
     if peers::has_ports(protocol) {
-        subject.peer.port = u16::from_be_bytes(port);
+        subject.peer.port = u16::from_be_bytes(begin.port);
     }
     subject.peer.protocol = protocol;
-    subject.sock = sock;
+    subject.sock = sock.address();
     Answer::YES
 }
 

@@ -8,7 +8,7 @@ use ringfence_abi::{
 };
 
 use crate::{
-    kernel::{offset, read},
+    kernel::{Typed, offset, read},
     matching::{self, Answer},
     outcome::Outcome,
     pseudo,
@@ -80,6 +80,18 @@ pub fn of(question: Question, object: Result<Object, Outcome>) -> i32 {
     })
 }
 
+/// Judges the file that a hook is about.
+#[inline(always)]
+pub fn of_file(question: Question, file: Typed) -> i32 {
+    let path = offset!(file_path);
+    let dentry = file.pointer(path + offset!(path_dentry));
+    let vfsmount = file.pointer(path + offset!(path_mount));
+    with_slot(question.label, |slot| {
+        let judged = dentry.known().and_then(|dentry| judge_typed(slot, question, dentry, vfsmount.known()?));
+        conclude(slot, question, judged)
+    })
+}
+
 /// Denies because something could not be found out.
 #[inline(always)]
 pub fn failed(question: Question, outcome: Outcome) -> i32 {
@@ -113,14 +125,46 @@ fn judge(slot: *mut Slot, question: Question, object: Object) -> Result<Judged, 
     // SAFETY: `slot` is a map value.
     let path = unsafe { &raw mut (*slot).path };
     let mount = walk::mount_of(object.vfsmount);
-    if let Err(outcome) = walk::absolute(path, object.dentry, mount) {
-        if special::allowed(question, object.dentry, mount, outcome)? {
+    let walked = walk::absolute(path, object.dentry, mount);
+    let magic = pseudo::magic(object.dentry);
+    judge_walked(slot, question, object.dentry, mount, walked, magic)
+}
+
+#[inline(always)]
+fn judge_typed(
+    slot: *mut Slot,
+    question: Question,
+    dentry: Typed,
+    vfsmount: Typed,
+) -> Result<Judged, Outcome> {
+    // SAFETY: `slot` is a map value.
+    let path = unsafe { &raw mut (*slot).path };
+    let walked = walk::absolute_typed(path, dentry, vfsmount);
+    let superblock = dentry.pointer(offset!(dentry_superblock));
+    let magic = Ok(superblock.member::<u64>(offset!(superblock_magic)));
+    let mount = walk::mount_of(vfsmount.address());
+    judge_walked(slot, question, dentry.address(), mount, walked, magic)
+}
+
+#[inline(always)]
+fn judge_walked(
+    slot: *mut Slot,
+    question: Question,
+    dentry: u64,
+    mount: u64,
+    walked: Result<(), Outcome>,
+    magic: Result<u64, Outcome>,
+) -> Result<Judged, Outcome> {
+    // SAFETY: `slot` is a map value.
+    let path = unsafe { &raw mut (*slot).path };
+    if let Err(outcome) = walked {
+        if special::allowed(question, dentry, mount, outcome)? {
             return Ok(Judged::Fine);
         }
         return Err(outcome);
     }
     if question.needed & (rights::READ | rights::WRITE) != 0 {
-        let closed = pseudo::closed_to(question.needed, question.label, object.dentry)?;
+        let closed = pseudo::closed_on(magic?, question.needed, question.label, dentry)?;
         if closed != Surfaces::NONE {
             return Ok(Judged::Closed(closed));
         }

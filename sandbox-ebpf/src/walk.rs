@@ -3,6 +3,8 @@
 //! `bpf_d_path` would be shorter and is not used: it reports a file in a detached mount as if it lay at the root, follows
 //! `chroot`, and is refused in most of the hooks (kernel/trace/bpf_trace.c, `bpf_d_path_allowed`).
 
+use core::arch::asm;
+
 use aya_ebpf::{
     cty::c_void,
     helpers::{
@@ -10,10 +12,10 @@ use aya_ebpf::{
         generated::{bpf_loop, bpf_probe_read_kernel},
     },
 };
-use ringfence_abi::{event::cause, limits};
+use ringfence_abi::{event::cause, layout, limits};
 
 use crate::{
-    kernel::{offset, read},
+    kernel::{Typed, offset, read},
     outcome::Outcome,
     scratch::{PATH_END, Path},
 };
@@ -24,7 +26,13 @@ const WALKING: u32 = 0;
 pub const COMPLETE: u32 = 255;
 /// Steps of one round of the loop: enough for most paths, so that most need one round.
 const STEPS_A_ROUND: usize = 16;
+/// Names that are read by plain loads.
+const DIRECT_STEPS: usize = 16;
+/// A name that is shorter than this lies in its dentry on every kernel (include/linux/dcache.h, `DNAME_INLINE_LEN`: 32 or more).
+const INLINE_BYTES: u64 = 31;
 const ROUNDS: u32 = (limits::WALK_STEPS / STEPS_A_ROUND) as u32;
+/// Of an offset.
+const ABSENT: u64 = layout::ABSENT as u64;
 /// `ERR_PTR(-EINVAL)`: the namespace of kernel-internal mounts (fs/mount.h, `MNT_NS_INTERNAL`).
 const INTERNAL_NAMESPACE: u64 = -22i64 as u64;
 
@@ -47,7 +55,32 @@ pub fn mount_of(vfsmount: u64) -> u64 {
 /// Builds the path of `dentry` in `mount` (a `struct mount`), absolute in the current task's mount namespace.
 #[inline(always)]
 pub fn absolute(path: *mut Path, dentry: u64, mount: u64) -> Result<(), Outcome> {
-    begin(path, dentry, mount)?;
+    let mount_root = read::<u64>(mount + offset!(mount_vfsmount) + offset!(vfsmount_root))?;
+    begin(path, dentry, mount, mount_root);
+    to_the_root(path);
+    in_namespace(ended(path)?, current_namespace()?)
+}
+
+/// The same for a dentry and a mount whose types the verifier knows: up to the root of the mount names are read by plain loads.
+#[inline(always)]
+pub fn absolute_typed(path: *mut Path, dentry: Typed, vfsmount: Typed) -> Result<(), Outcome> {
+    let mount_root = vfsmount.member::<u64>(offset!(vfsmount_root));
+    begin(path, dentry.address(), mount_of(vfsmount.address()), mount_root);
+    directly(path, dentry);
+    // Mostly this is the root of all, and the loop need not be set up.
+    match step(path) {
+        Ok(()) => to_the_root(path),
+        // SAFETY: `path` is a map value.
+        Err(outcome) => unsafe { core::ptr::write_volatile(&raw mut (*path).outcome, outcome) },
+    }
+    let mount = ended(path)?;
+    let namespaces = Typed::current_task().pointer(offset!(task_nsproxy));
+    let own = namespaces.member::<u64>(offset!(nsproxy_mount_namespace));
+    in_namespace(mount, own)
+}
+
+#[inline(always)]
+fn to_the_root(path: *mut Path) {
     // SAFETY: `path` is a map value; the callback gets it back through a pointer on this frame's stack.
     unsafe {
         let mut context = Context { path };
@@ -58,7 +91,12 @@ pub fn absolute(path: *mut Path, dentry: u64, mount: u64) -> Result<(), Outcome>
             0,
         );
     }
-    // SAFETY: as above.
+}
+
+/// How the walk ended; the mount that it ended in.
+#[inline(always)]
+fn ended(path: *mut Path) -> Result<u64, Outcome> {
+    // SAFETY: `path` is a map value.
     let (outcome, mount) = unsafe {
         (
             core::ptr::read_volatile(&raw const (*path).outcome),
@@ -68,7 +106,7 @@ pub fn absolute(path: *mut Path, dentry: u64, mount: u64) -> Result<(), Outcome>
     match outcome {
         COMPLETE => {
             name_the_root(path);
-            in_this_namespace(mount)
+            Ok(mount)
         }
         WALKING => Err(Outcome(cause::TOO_DEEP)),
         // Lossless: outcomes but COMPLETE and WALKING are causes.
@@ -81,8 +119,7 @@ struct Context {
 }
 
 #[inline(always)]
-fn begin(path: *mut Path, dentry: u64, mount: u64) -> Result<(), Outcome> {
-    let mount_root = read::<u64>(mount + offset!(mount_vfsmount) + offset!(vfsmount_root))?;
+fn begin(path: *mut Path, dentry: u64, mount: u64, mount_root: u64) {
     // SAFETY: `path` is a map value.
     unsafe {
         core::ptr::write_volatile(&raw mut (*path).dentry, dentry);
@@ -91,7 +128,104 @@ fn begin(path: *mut Path, dentry: u64, mount: u64) -> Result<(), Outcome> {
         core::ptr::write_volatile(&raw mut (*path).start, PATH_END as u32);
         core::ptr::write_volatile(&raw mut (*path).outcome, WALKING);
     }
-    Ok(())
+}
+
+/// As far as plain loads go: to the root of the mount, or to a name that does not lie in its dentry. What ends this otherwise is
+/// left to [`step`], which looks at it again and says what it is.
+///
+/// VERIFIER: a function of its own, so that nothing of its stack is left where it ends. Linux 6.1 would otherwise follow what comes
+/// behind for each round that the loop may have taken.
+#[inline(never)]
+extern "C" fn directly(path: *mut Path, dentry: Typed) -> u64 {
+    let inline = match offset!(dentry_inline) {
+        ABSENT => offset!(dentry_short_name),
+        found => found,
+    };
+    let mut dentry = dentry;
+    let mut start = PATH_END as u64;
+    let mut steps = 0;
+    while steps < DIRECT_STEPS {
+        // SAFETY: `path` is a map value. From memory, these are numbers: the verifier does not let pointers be compared with sums.
+        let (here, mount_root) = unsafe {
+            core::ptr::write_volatile(&raw mut (*path).dentry, dentry.address());
+            core::ptr::write_volatile(&raw mut (*path).start, start as u32);
+            (
+                core::ptr::read_volatile(&raw const (*path).dentry),
+                core::ptr::read_volatile(&raw const (*path).mount_root),
+            )
+        };
+        let parent = dentry.pointer(offset!(dentry_parent));
+        let name = offset!(dentry_name);
+        let length = u64::from(dentry.member::<u32>(name + offset!(name_length)));
+        let bytes = dentry.member::<u64>(name + offset!(name_bytes));
+        if here == mount_root
+            || bytes != here.wrapping_add(inline)
+            || length.wrapping_sub(1) >= INLINE_BYTES
+            || start <= length + 1
+        {
+            return 0;
+        }
+        let at = bounded!(start - length, PATH_END as u64 - 1);
+        let slash_at = bounded!(start - length - 1, PATH_END as u64 - 1);
+        let end = bounded!(start, 2 * PATH_END as u64 - 1);
+        // SAFETY: all offsets are those of 32 bytes in the buffer, which is twice as long as a path may be.
+        unsafe {
+            let all = (&raw mut (*path).bytes).cast::<u8>();
+            let (to, behind) = (all.add(at as usize), all.add(end as usize));
+            // All that a short name can take is copied, and what that covers of the names behind is put back.
+            let kept = [load::<0>(behind), load::<8>(behind), load::<16>(behind), load::<24>(behind)];
+            store::<0>(to, dentry.member(inline));
+            store::<8>(to, dentry.member(inline + 8));
+            store::<16>(to, dentry.member(inline + 16));
+            store::<24>(to, dentry.member(inline + 24));
+            store::<0>(behind, kept[0]);
+            store::<8>(behind, kept[1]);
+            store::<16>(behind, kept[2]);
+            store::<24>(behind, kept[3]);
+            all.add(slash_at as usize).write_volatile(b'/');
+        }
+        start = slash_at;
+        dentry = parent;
+        steps += 1;
+    }
+    // SAFETY: as above.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*path).dentry, dentry.address());
+        core::ptr::write_volatile(&raw mut (*path).start, start as u32);
+    }
+    0
+}
+
+/// Eight bytes of a map's value, wherever they begin.
+#[inline(always)]
+unsafe fn load<const OFFSET: usize>(base: *const u8) -> u64 {
+    let value: u64;
+    // SAFETY: by contract.
+    unsafe {
+        asm!(
+            "{value} = *(u64 *)({base} + {offset})",
+            value = out(reg) value,
+            base = in(reg) base,
+            offset = const OFFSET,
+            options(nostack),
+        );
+    }
+    value
+}
+
+/// Writes them.
+#[inline(always)]
+unsafe fn store<const OFFSET: usize>(base: *mut u8, value: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        asm!(
+            "*(u64 *)({base} + {offset}) = {value}",
+            value = in(reg) value,
+            base = in(reg) base,
+            offset = const OFFSET,
+            options(nostack),
+        );
+    }
 }
 
 /// Up to [`STEPS_A_ROUND`] steps; returns 1 when the walk has ended.
@@ -210,11 +344,10 @@ macro_rules! bounded {
 }
 pub(crate) use bounded;
 
-/// Whether the walk ended at the root of the current task's mount namespace, and not in a detached or foreign mount.
+/// Whether the walk ended at the root of the mount namespace `own`, and not in a detached or foreign mount.
 #[inline(always)]
-fn in_this_namespace(mount: u64) -> Result<(), Outcome> {
-    let namespace = read::<u64>(mount + offset!(mount_namespace))?;
-    if namespace == current_namespace()? {
+fn in_namespace(mount: u64, own: u64) -> Result<(), Outcome> {
+    if read::<u64>(mount + offset!(mount_namespace))? == own {
         Ok(())
     } else {
         Err(Outcome(cause::FOREIGN))

@@ -62,6 +62,8 @@ layout! {
     required dentry_name = "dentry" "d_name";
     required dentry_inode = "dentry" "d_inode";
     required dentry_superblock = "dentry" "d_sb";
+    optional dentry_inline = "dentry" "d_iname";
+    optional dentry_short_name = "dentry" "d_shortname";
     required dentry_hash_pprev = "dentry" "d_hash.pprev";
     required name_length = "qstr" "len";
     required name_bytes = "qstr" "name";

@@ -76,6 +76,9 @@ fn check(layout: &Layout) -> Result<(), Error> {
             "d_parent beside d_name in struct dentry".to_owned(),
         ));
     }
+    if layout.dentry_inline == ABSENT && layout.dentry_short_name == ABSENT {
+        return Err(Error::Layout("short names in struct dentry".to_owned()));
+    }
     if layout.mount_instance == ABSENT && layout.mount_next == ABSENT {
         return Err(Error::Layout(
             "list of a superblock's mounts in struct mount".to_owned(),
