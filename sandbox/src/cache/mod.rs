@@ -28,8 +28,8 @@ use std::{
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{OFlag, open, openat, renameat},
-    sys::stat::Mode,
+    fcntl::{AtFlags, OFlag, open, openat, renameat},
+    sys::stat::{Mode, fstatat},
     unistd::{UnlinkatFlags, geteuid, unlinkat},
 };
 use sha2::{Digest as _, Sha256};
@@ -169,15 +169,14 @@ impl Cache {
         let mut entries = Vec::new();
         for name in self.names()? {
             // Gone meanwhile is fine.
-            if let Ok(found) = self
-                .entry(&name.to_string_lossy())
-                .and_then(|file| file.metadata())
-            {
-                entries.push((
-                    found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                    found.len(),
-                    name,
-                ));
+            let found = fstatat(
+                &self.directory,
+                name.as_os_str(),
+                AtFlags::AT_SYMLINK_NOFOLLOW,
+            );
+            if let Ok(found) = found {
+                let length = u64::try_from(found.st_size).unwrap_or(u64::MAX);
+                entries.push(((found.st_mtime, found.st_mtime_nsec), length, name));
             }
         }
         entries.sort();

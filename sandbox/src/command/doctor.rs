@@ -118,7 +118,7 @@ fn examine() -> Result<Report, Failure> {
         },
     };
     Ok(Report {
-        kernel: host.release,
+        kernel: host.release.clone(),
         user: probe.uid,
         chosen: match (best.available, fallback.available) {
             (true, _) => "bpf-lsm",

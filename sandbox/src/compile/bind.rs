@@ -2,11 +2,11 @@
 //! and `profile show` speak of.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
+use rustc_hash::FxHashMap;
 
 use super::glob::Glob;
 use super::resolve::{Link, Look, resolve};
@@ -105,11 +105,14 @@ pub(super) fn bind<'a>(
     look: Look<'_>,
 ) -> Result<Vec<Bound>, Error> {
     // Rules share most of their directories, and see them all as they were at one time.
-    let seen = RefCell::new(HashMap::new());
+    let seen = RefCell::new(FxHashMap::default());
     let look = |path: &[u8]| {
-        let mut seen = seen.borrow_mut();
-        let entry = seen.entry(path.to_vec()).or_insert_with(|| look(path));
-        entry.clone()
+        let known = seen.borrow().get(path).cloned();
+        known.unwrap_or_else(|| {
+            let entry = look(path);
+            seen.borrow_mut().insert(path.to_vec(), entry.clone());
+            entry
+        })
     };
     let mut bound = rules
         .map(|rule| bind_rule(rule, variables, &look))
@@ -125,12 +128,10 @@ fn bind_rule(rule: &Rule, variables: &Variables, look: Look<'_>) -> Result<Bound
         covers: Vec::with_capacity(1),
         unfollowed: Vec::new(),
     };
-    for pattern in &rule.patterns {
+    for pattern in rule.patterns.iter() {
         let mut glob = Glob::new(rule, pattern, variables)?;
         let resolved = resolve(&glob, look);
-        if rule.directory_is_subtree && glob.is_literal() && resolved.is_directory {
-            glob.subtree = true;
-        }
+        let is_subtree = rule.directory_is_subtree && glob.is_literal() && resolved.is_directory;
         if resolved.is_endless {
             let reason = ENDLESS;
             let links = resolved.links.into_iter();
@@ -139,9 +140,11 @@ fn bind_rule(rule: &Rule, variables: &Variables, look: Look<'_>) -> Result<Bound
                 .extend(links.map(|link| Unfollowed { link, reason }));
         } else if !resolved.links.is_empty() {
             let replaced = glob.literal_components().len();
-            let behind = glob.with_prefix(replaced, &resolved.names);
+            let mut behind = glob.with_prefix(replaced, &resolved.names);
+            behind.subtree |= is_subtree;
             bound.covers.push(Cover::new(behind, resolved.links));
         }
+        glob.subtree |= is_subtree;
         bound.covers.push(Cover::new(glob, Vec::new()));
     }
     Ok(bound)

@@ -1,5 +1,7 @@
 //! A rule's pattern with its variables filled in, as a list of path components: what is resolved, compiled and shown.
 
+use std::borrow::Cow;
+
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look, Repetition};
 use ringfence_abi::limits::PATH_BYTES;
 
@@ -96,10 +98,10 @@ impl Glob {
     }
 
     /// The same with the leading `replaced` components replaced by the names `by`.
-    pub(super) fn with_prefix(&self, replaced: usize, by: &[Vec<u8>]) -> Self {
+    pub(super) fn with_prefix(&self, replaced: usize, by: &[Cow<'_, [u8]>]) -> Self {
         let names = by
             .iter()
-            .map(|name| Component::Name(vec![Piece::Bytes(name.clone())]));
+            .map(|name| Component::Name(vec![Piece::Bytes(name.to_vec())]));
         Self {
             components: names
                 .chain(self.components[replaced..].iter().cloned())

@@ -1,6 +1,8 @@
 //! Symbolic links in the literal beginning of a rule: rules are matched against the path that the kernel resolved, and
 //! `/bin/sh` is never one where `/bin` is a link.
 
+use std::borrow::Cow;
+
 use super::glob::Glob;
 
 /// Most links that one path may lead over (`MAXSYMLINKS`, include/linux/namei.h).
@@ -33,9 +35,9 @@ pub struct Link {
 
 /// Where a path leads.
 #[derive(Debug)]
-pub(super) struct Resolved {
+pub(super) struct Resolved<'a> {
     /// Components of the path behind all links.
-    pub(super) names: Vec<Vec<u8>>,
+    pub(super) names: Vec<Cow<'a, [u8]>>,
     /// The links, in order.
     pub(super) links: Vec<Link>,
     /// Whether it is a directory.
@@ -47,12 +49,15 @@ pub(super) struct Resolved {
 /// Where `path` leads: what the kernel makes of it, as far as `look` can tell.
 #[must_use]
 pub fn follow(path: &[u8], look: Look<'_>) -> Vec<u8> {
-    let names = path.split(|&byte| byte == b'/').map(<[u8]>::to_vec);
+    let names = path.split(|&byte| byte == b'/').map(Cow::Borrowed);
     let resolved = resolve_names(names.rev().collect(), look);
     if resolved.is_endless {
         return path.to_vec();
     }
-    let followed = join(&resolved.names);
+    let mut followed = Vec::new();
+    for name in &resolved.names {
+        push(&mut followed, name);
+    }
     if followed.is_empty() {
         b"/".to_vec()
     } else {
@@ -61,13 +66,13 @@ pub fn follow(path: &[u8], look: Look<'_>) -> Vec<u8> {
 }
 
 /// Follows the links in the literal beginning of `glob`.
-pub(super) fn resolve(glob: &Glob, look: Look<'_>) -> Resolved {
+pub(super) fn resolve<'a>(glob: &'a Glob, look: Look<'_>) -> Resolved<'a> {
     let names = glob.literal_components().into_iter().rev();
-    resolve_names(names.map(<[u8]>::to_vec).collect(), look)
+    resolve_names(names.map(Cow::Borrowed).collect(), look)
 }
 
 /// Follows the links in the path whose components `rest` has, the first one last.
-fn resolve_names(mut rest: Vec<Vec<u8>>, look: Look<'_>) -> Resolved {
+fn resolve_names<'a>(mut rest: Vec<Cow<'a, [u8]>>, look: Look<'_>) -> Resolved<'a> {
     let mut resolved = Resolved {
         names: Vec::new(),
         links: Vec::new(),
@@ -75,19 +80,23 @@ fn resolve_names(mut rest: Vec<Vec<u8>>, look: Look<'_>) -> Resolved {
         is_endless: false,
     };
     let mut is_gone = false;
+    // What the names come to.
+    let mut path = Vec::new();
     while let Some(name) = rest.pop() {
-        match name.as_slice() {
+        match &*name {
             b"" | b"." => continue,
             b".." => {
-                resolved.names.pop();
+                pop(&mut resolved.names, &mut path);
                 continue;
             }
-            _ => resolved.names.push(name),
+            _ => {
+                push(&mut path, &name);
+                resolved.names.push(name);
+            }
         }
         if is_gone {
             continue;
         }
-        let path = join(&resolved.names);
         match look(&path) {
             Entry::Directory => resolved.is_directory = true,
             Entry::Other => resolved.is_directory = false,
@@ -96,29 +105,37 @@ fn resolve_names(mut rest: Vec<Vec<u8>>, look: Look<'_>) -> Resolved {
                 is_gone = true;
             }
             Entry::Link(target) => {
-                if path.starts_with(b"/proc/") || resolved.links.len() == MOST_LINKS {
-                    resolved.links.push(Link { path, target });
+                let is_last = path.starts_with(b"/proc/") || resolved.links.len() == MOST_LINKS;
+                let link = Link {
+                    path: path.clone(),
+                    target,
+                };
+                if is_last {
+                    resolved.links.push(link);
                     resolved.is_endless = true;
                     return resolved;
                 }
-                resolved.names.pop();
-                if target.starts_with(b"/") {
+                pop(&mut resolved.names, &mut path);
+                if link.target.starts_with(b"/") {
                     resolved.names.clear();
+                    path.clear();
                 }
-                let parts = target.split(|&byte| byte == b'/').rev();
-                rest.extend(parts.map(<[u8]>::to_vec));
-                resolved.links.push(Link { path, target });
+                let parts = link.target.split(|&byte| byte == b'/').rev();
+                rest.extend(parts.map(|part| Cow::Owned(part.to_vec())));
+                resolved.links.push(link);
             }
         }
     }
     resolved
 }
 
-fn join(names: &[Vec<u8>]) -> Vec<u8> {
-    let mut path = Vec::new();
-    for name in names {
-        path.push(b'/');
-        path.extend_from_slice(name);
+fn push(path: &mut Vec<u8>, name: &[u8]) {
+    path.push(b'/');
+    path.extend_from_slice(name);
+}
+
+fn pop(names: &mut Vec<Cow<'_, [u8]>>, path: &mut Vec<u8>) {
+    if let Some(name) = names.pop() {
+        path.truncate(path.len() - name.len() - 1);
     }
-    path
 }

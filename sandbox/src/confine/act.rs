@@ -33,12 +33,17 @@ const CAPABILITY_VERSION: u32 = 0x2008_0522;
 /// No kernel has more capabilities than a 64-bit mask has bits.
 const CAPABILITY_BITS: u32 = 64;
 
-/// Waits for the word to go, does every step, and never returns.
+/// Does every step, and never returns. Before the first one that may close the call by which it is heard, it waits for the word to go:
+/// until then the parent puts up what judges the command, and nothing of the command runs.
 pub(super) fn run(steps: &[Step], go: RawFd, report: RawFd) -> ! {
-    if !wait_for_go(go) {
-        end(0);
-    }
+    let mut waits = true;
     for (position, step) in steps.iter().enumerate() {
+        if waits && matches!(step, Step::Seccomp(_) | Step::Exec(_)) {
+            if !wait_for_go(go) {
+                end(0);
+            }
+            waits = false;
+        }
         if matches!(step, Step::Exec(_)) {
             // The report pipe closes at exec and at death alike; this tells them apart.
             tell(report, position, 0, true);

@@ -23,6 +23,8 @@ const END_SECONDS: u64 = 10;
 const PREFIX: &str = "ringfence-";
 /// From this age on, a directory that nobody holds has been left.
 pub(super) const SETTLED: Duration = Duration::from_secs(2);
+/// Directories that one run looks at: a start costs as much beside a thousand fences as beside a few.
+const LOOKED_AT: usize = 16;
 /// Period in microseconds for cpu.max: the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
 
@@ -294,18 +296,30 @@ fn hold(directory: &Path) -> io::Result<(u64, Flock<File>)> {
 }
 
 /// Removes what supervisors that were killed have left: directories of ours that nobody holds. One with a task in it
-/// cannot be removed, and stays for a later run; so does one that is so young that its maker may not hold it yet.
+/// cannot be removed, and stays for a later run; so does one that is so young that its maker may not hold it yet. Where there are many,
+/// each run looks at some of them.
 fn collect(parent: &Path) {
     let Ok(listing) = fs::read_dir(parent) else {
         return;
     };
-    for entry in listing.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        let settled = || {
-            let made = entry.metadata().and_then(|metadata| metadata.modified());
-            made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLED))
-        };
-        if ours && settled() && hold(&entry.path()).is_ok() {
+    let is_ours = |entry: &fs::DirEntry| {
+        entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes())
+    };
+    let ours: Vec<_> = listing.flatten().filter(is_ours).collect();
+    // Process numbers go up: runs one after the other look at others.
+    let first = std::process::id() as usize % ours.len().max(1);
+    for entry in ours
+        .iter()
+        .cycle()
+        .skip(first)
+        .take(LOOKED_AT.min(ours.len()))
+    {
+        let made = entry.metadata().and_then(|metadata| metadata.modified());
+        let settled = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLED));
+        if settled && hold(&entry.path()).is_ok() {
             remove_tree(&entry.path()).ok();
         }
     }
@@ -353,6 +367,11 @@ pub(super) fn collect_processes(directory: &Path, found: &mut Vec<i32>) -> io::R
 
 /// A cgroup goes by rmdir, those below it first; its files go with it.
 fn remove_tree(directory: &Path) -> io::Result<()> {
+    // Most have none below.
+    match fs::remove_dir(directory) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+        removed => return removed,
+    }
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -24,7 +24,8 @@ use super::terminal::Terminal;
 /// include/uapi/linux/sched.h; the C library's constant is as wide as clone's flags, which have no room for it.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
-/// A process that stands in its cgroup and waits. Dropped, it is ended.
+/// A process that stands in its cgroup, has done its steps up to the filter of system calls or is doing them, and waits. Dropped, it is
+/// ended.
 #[derive(Debug)]
 pub struct Launched {
     plan: Plan,
@@ -51,7 +52,7 @@ pub(super) fn launch(mut plan: Plan) -> Result<Launched, Error> {
     };
     let (child_go, go) = pipe()?;
     let (report, child_report) = pipe()?;
-    keep_open(&mut plan, &child_report);
+    keep_open(&mut plan, [&child_report, &child_go]);
     // Before the fork, so that no signal falls between; the child takes the handlers off first of all.
     let signals = Signals::catch()?;
     let pid = match start(&tasks)? {
@@ -145,7 +146,7 @@ impl Launched {
         }
     }
 
-    /// Lets the process do its steps and become the command; returns when it has.
+    /// Lets the process become the command; returns when it has.
     ///
     /// # Errors
     /// [`Error::Step`] names the step that failed; [`Error::ProgramNotRunnable`] if that was the exec itself.
@@ -241,12 +242,12 @@ impl std::fmt::Debug for Signals {
     }
 }
 
-/// Now that the descriptors are known: which ranges the child closes. The report pipe closes itself at exec.
-fn keep_open(plan: &mut Plan, report: &OwnedFd) {
+/// Now that the descriptors are known: which ranges the child closes. The pipes close themselves at exec.
+fn keep_open(plan: &mut Plan, pipes: [&OwnedFd; 2]) {
     for step in &mut plan.steps {
         if let Step::CloseDescriptors { ranges, kept } = step {
             let mut stay = kept.clone();
-            stay.push(report.as_raw_fd());
+            stay.extend(pipes.map(AsRawFd::as_raw_fd));
             *ranges = ranges_without(&stay);
         }
     }

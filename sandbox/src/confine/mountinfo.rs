@@ -58,8 +58,12 @@ pub(super) fn cgroup_of(process: u32) -> Option<PathBuf> {
     parse_cgroup(&fs::read(format!("/proc/{process}/cgroup")).ok()?)
 }
 
-fn read(path: &str) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::Proc {
+/// A file of the kernel's, which says of none how long it is, and each read costs a call.
+pub(super) fn read(path: &str) -> Result<Vec<u8>, Error> {
+    const AT_ONCE: usize = 8192;
+    let mut text = Vec::with_capacity(AT_ONCE);
+    let read = fs::File::open(path).and_then(|mut file| file.read_to_end(&mut text));
+    read.map(|_| text).map_err(|source| Error::Proc {
         path: path.to_owned(),
         source,
     })

@@ -15,6 +15,7 @@ use super::cgroup::CgroupPlace;
 use super::error::Error;
 use super::fallback::OwnProc;
 use super::fallback::mounts::MountPlan;
+use super::mountinfo;
 use super::step::{Step, UserMap};
 use crate::policy::{Key, KeyHasher, Memory};
 
@@ -145,11 +146,11 @@ fn circumstances(probe: &Probe) -> Option<Key> {
         let path = format!("/proc/sys/user/{limit}");
         fs::read(path).ok().hash(&mut hasher);
     }
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let told = status.lines().filter(|line| {
+    let status = mountinfo::read("/proc/self/status").ok()?;
+    let told = status.split(|&byte| byte == b'\n').filter(|line| {
         ["Cap", "Seccomp", "NoNewPrivs"]
             .iter()
-            .any(|name| line.starts_with(name))
+            .any(|name| line.starts_with(name.as_bytes()))
     });
     told.collect::<Vec<_>>().hash(&mut hasher);
     Some(hasher.key())

@@ -341,6 +341,7 @@ impl Running {
 
     fn finish(mut self) -> Result<Exit, Error> {
         let leftover = match &self.tasks {
+            Tasks::Cgroup(cgroup) if !cgroup.populated()? => 0,
             Tasks::Cgroup(cgroup) => cgroup.processes()?.len(),
             Tasks::Descent(descent) => descent.living(self.pid())?.len(),
         };

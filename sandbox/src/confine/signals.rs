@@ -56,10 +56,9 @@ impl Signals {
             what: "catch signals",
             source,
         };
-        let ignored = ignored();
         let caught = FORWARDED
             .into_iter()
-            .filter(|signal| ignored & 1 << (signal - 1) == 0)
+            .filter(|&signal| action(signal) != Some(libc::SIG_IGN))
             .chain(OWN);
         let (read, write) = UnixStream::pair().map_err(failed)?;
         let delivery =

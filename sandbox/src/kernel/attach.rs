@@ -27,7 +27,7 @@ use super::{
 use crate::policy::{Mode, NetworkPolicy, Policy};
 
 /// A program of the object, and what on a cgroup it is for.
-type OnCgroup = (&'static str, bpf_attach_type);
+pub(super) type OnCgroup = (&'static str, bpf_attach_type);
 
 /// What redirects name queries, and the net below.
 const ALWAYS: [OnCgroup; 11] = [
@@ -139,7 +139,7 @@ fn every(role: Role) -> impl Iterator<Item = OnCgroup> {
 }
 
 /// Those that a policy needs on its fence's cgroup.
-fn needed(role: Role, policy: &NetworkPolicy) -> Vec<OnCgroup> {
+pub(super) fn needed(role: Role, policy: &NetworkPolicy) -> Vec<OnCgroup> {
     match (policy.mode, policy.reaches, role) {
         (Mode::Off, ..) | (Mode::Enforce, false, Role::Judge) => Vec::new(),
         // No socket has anything to redirect or to send.
@@ -171,18 +171,6 @@ pub(super) fn same(role: Role, one: &NetworkPolicy, other: &NetworkPolicy) -> bo
     needed(role, one) == needed(role, other)
 }
 
-/// Attaches what `policy` needs to a cgroup that no task has made a socket in yet, for the fence that `label` names.
-pub(super) fn attach(
-    pins: &Pins,
-    maps: &mut Maps,
-    role: Role,
-    policy: &NetworkPolicy,
-    cgroup: &Cgroup,
-    label: [u8; 8],
-) -> Result<(), Error> {
-    put_on(pins, maps, &needed(role, policy), cgroup, label)
-}
-
 /// Attaches what counts, behind those that judge.
 pub(super) fn attach_counting(
     pins: &Pins,
@@ -190,10 +178,12 @@ pub(super) fn attach_counting(
     cgroup: &Cgroup,
     label: [u8; 8],
 ) -> Result<(), Error> {
-    put_on(pins, maps, &COUNTING, cgroup, label)
+    attach(pins, maps, &COUNTING, cgroup, label)
 }
 
-fn put_on(
+/// Attaches `programs`, which are those that a policy needs, to a cgroup that no task has made a socket in yet, for the fence that
+/// `label` names.
+pub(super) fn attach(
     pins: &Pins,
     maps: &mut Maps,
     programs: &[OnCgroup],
@@ -220,16 +210,16 @@ fn put_on(
     Ok(())
 }
 
-/// Detaches everything from a cgroup that is still there. One that is gone has taken its programs with it, but not from
-/// sockets that still wait for their last packets: those belong to no fence from here on.
+/// Detaches `programs`, and what counts, from a cgroup that is still there. One that is gone has taken its programs with it, but not
+/// from sockets that still wait for their last packets: those belong to no fence from here on.
 pub(super) fn detach(
     pins: &Pins,
     maps: &mut Maps,
-    role: Role,
+    programs: &[OnCgroup],
     cgroup: &Cgroup,
 ) -> Result<(), Error> {
     let directory = File::open(&cgroup.directory);
-    for (name, kind) in every(role) {
+    for &(name, kind) in programs.iter().chain(&COUNTING) {
         // What was not attached has no value.
         let _absent = maps.fence.insert(key(cgroup.id, kind), [0; 8], 0);
         let Ok(directory) = &directory else {

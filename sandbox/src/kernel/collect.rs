@@ -5,6 +5,7 @@ use std::{
     fs, io,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -15,37 +16,66 @@ use super::{
     register,
 };
 
-/// Forgets the fences whose supervisor and whose tasks are gone. A fence that still holds a task stays as it is, and so does
-/// one in whose cgroup a task stands that has not executed anything yet: it will be fenced when it does.
+/// After so long without a new fence, the programs of another version are not needed any more. Where two versions are used by turns, as
+/// while one replaces the other, each run would else remove the other's and load its own.
+const UNUSED: Duration = Duration::from_secs(600);
+/// Records that one run looks at: a start costs as much beside a thousand fences as beside a few.
+const LOOKED_AT: usize = 16;
+
+/// Forgets fences whose supervisor and whose tasks are gone. A fence that still holds a task stays as it is, and so does
+/// one in whose cgroup a task stands that has not executed anything yet: it will be fenced when it does. Where there are many, each run
+/// looks at some of them.
+pub(super) fn some_leftovers(engine: &mut Engine) -> Result<(), Error> {
+    let ids = records(engine)?;
+    // Process numbers go up: runs one after the other look at others.
+    let first = std::process::id() as usize % ids.len().max(1);
+    let some = ids
+        .iter()
+        .cycle()
+        .skip(first)
+        .take(LOOKED_AT.min(ids.len()));
+    some.copied().try_for_each(|id| leftover(engine, id))
+}
+
+/// The same for every fence.
 pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
-    let fences = engine.pins.fences.clone();
-    let unreadable = |error| Error::state(&fences, error);
-    for entry in fs::read_dir(&fences).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let Some(id) = name.and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if is_held(&path)? {
-            continue;
-        }
-        let tasks = engine
-            .maps
-            .counters
-            .get(&id, 0)
-            .map_or(0, |counters| counters[4]);
-        if tasks != 0 {
-            continue;
-        }
-        let cgroup = read(&path);
-        if cgroup.as_ref().is_some_and(is_populated) {
-            continue;
-        }
-        register::forget(&path, cgroup.as_ref().map(|cgroup| cgroup.id))?;
-        fence::forget(engine, id, cgroup.map(|cgroup| cgroup.id), None)?;
-        fs::remove_file(&path).map_err(|error| Error::state(&path, error))?;
+    let ids = records(engine)?;
+    ids.into_iter().try_for_each(|id| leftover(engine, id))
+}
+
+/// The identifiers of which there are records.
+fn records(engine: &Engine) -> Result<Vec<u32>, Error> {
+    let fences = &engine.pins.fences;
+    let unreadable = |error| Error::state(fences, error);
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(fences).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        ids.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
     }
-    Ok(())
+    Ok(ids)
+}
+
+/// Forgets one fence, if it has been left.
+fn leftover(engine: &mut Engine, id: u32) -> Result<(), Error> {
+    let path = engine.pins.fences.join(id.to_string());
+    if is_held(&path)? {
+        return Ok(());
+    }
+    let tasks = engine
+        .maps
+        .counters
+        .get(&id, 0)
+        .map_or(0, |counters| counters[4]);
+    if tasks != 0 {
+        return Ok(());
+    }
+    let cgroup = read(&path);
+    if cgroup.as_ref().is_some_and(is_populated) {
+        return Ok(());
+    }
+    register::forget(&path, cgroup.as_ref().map(|cgroup| cgroup.id))?;
+    fence::forget(engine, id, cgroup.map(|cgroup| cgroup.id), None)?;
+    fs::remove_file(&path).map_err(|error| Error::state(&path, error))
 }
 
 /// The cgroup that a record names.
@@ -96,21 +126,30 @@ fn is_any_held(folder: &Path) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Removes other versions' programs once no fence of theirs holds a task. Called after this version is in place, so that
-/// there is no moment without one.
-pub(super) fn other_versions(pins: &Pins) -> Result<(), Error> {
+/// Removes other versions' programs that have not been used for a while, once no fence of theirs holds a task. Called after this
+/// version is in place, so that there is no moment without one.
+pub(super) fn unused_versions(pins: &Pins) -> Result<(), Error> {
+    let mut others = versions(&Path::new(STATE).join("bpf"))?;
+    // The roles of one version stand side by side.
+    others.retain(|version| suffix(version) != suffix(&pins.version) && is_unused(version));
     // A fence stands before its first task is in it, and without its programs it would hold nothing.
-    if is_any_held(&Path::new(STATE).join("fences"))? {
+    if others.is_empty() || is_any_held(&Path::new(STATE).join("fences"))? {
         return Ok(());
     }
-    for version in versions(&Path::new(STATE).join("bpf"))? {
-        // The roles of one version stand side by side.
-        let is_sibling = suffix(&version) == suffix(&pins.version);
-        if !is_sibling && is_idle(&version) {
+    for version in others {
+        if is_idle(&version) {
             remove(&version)?;
         }
     }
     Ok(())
+}
+
+/// Whether no record of a fence of this version has come or gone for a while.
+fn is_unused(version: &Path) -> bool {
+    let records = Path::new(STATE).join("fences");
+    let records = records.join(version.file_name().unwrap_or_default());
+    let changed = fs::metadata(records).and_then(|found| found.modified());
+    changed.map_or(true, |then| then.elapsed().is_ok_and(|age| age > UNUSED))
 }
 
 /// What became of the versions of the programs that were in the kernel.
@@ -147,10 +186,10 @@ fn versions(filesystem: &Path) -> Result<Vec<PathBuf>, Error> {
     let unreadable = |error| Error::state(filesystem, error);
     let mut versions = Vec::new();
     for entry in fs::read_dir(filesystem).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
+        let entry = entry.map_err(unreadable)?;
         // Some kernels show files of their own in a BPF filesystem (kernel/bpf/inode.c, `populate_bpffs`).
-        if path.is_dir() {
-            versions.push(path);
+        if entry.file_type().map_err(unreadable)?.is_dir() {
+            versions.push(entry.path());
         }
     }
     Ok(versions)

@@ -19,7 +19,7 @@ use ringfence_abi::{
 use super::{
     Error, Fence, Host, Unloaded,
     attach::{self, Purpose},
-    collect, fence,
+    collect, fence, host,
     layout::Kernel,
     map,
     pins::{self, Pins, Turn},
@@ -82,6 +82,8 @@ pub struct Engine {
     pub(super) role: Role,
     pub(super) pins: Pins,
     pub(super) maps: Maps,
+    /// Whether the programs on cgroups are in place that rules about addresses and hosts need.
+    has_network: bool,
     /// Which of the versions that were in this place it found: one that has been removed and loaded again is another.
     generation: u64,
     /// Whether this run loaded the programs.
@@ -173,7 +175,7 @@ impl Engine {
     /// # Errors
     /// Where it cannot be had, with the reason.
     pub fn open_watch() -> Result<Self, Error> {
-        if !Host::probe().privileged {
+        if !host::privileged() {
             return Err(Error::Unavailable("it needs root".to_owned()));
         }
         Self::open_as(Role::Watch, &digest(WATCHING), None)
@@ -201,6 +203,7 @@ impl Engine {
     fn in_place(role: Role, pins: Pins, turn: Turn) -> Result<Self, Error> {
         let mut engine = Self::of(role, pins)?;
         engine.generation = engine.pins.generation()?;
+        collect::unused_versions(&engine.pins)?;
         drop(turn);
         Ok(engine)
     }
@@ -209,11 +212,12 @@ impl Engine {
         let mut engine = Self {
             role,
             maps: Maps::open(&pins)?,
+            has_network: attach::is_loaded(&pins, role, Purpose::Judging),
             pins,
             generation: 0,
             loaded_now: false,
         };
-        collect::leftovers(&mut engine)?;
+        collect::some_leftovers(&mut engine)?;
         recorder::collect()?;
         Ok(engine)
     }
@@ -228,13 +232,13 @@ impl Engine {
         }
         let complete = self.pins.complete();
         fs::create_dir(&complete).map_err(|error| Error::state(&complete, error))?;
-        collect::other_versions(&self.pins)
+        collect::unused_versions(&self.pins)
     }
 
     /// Whether the kernel has taken the programs on cgroups, which rules about addresses and hosts need.
     #[must_use]
     pub fn has_network(&self) -> bool {
-        attach::is_loaded(&self.pins, self.role, Purpose::Judging)
+        self.has_network
     }
 
     /// Puts a policy in place for the tasks that execute a program in this cgroup.

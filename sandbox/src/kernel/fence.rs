@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::MapData;
 use aya_obj::generated::bpf_map_type;
 use nix::fcntl::{Flock, FlockArg};
 use ringfence_abi::{
@@ -18,7 +18,8 @@ use ringfence_abi::{
 
 use super::{
     Cgroup, Engine, Error, Events, Grants,
-    attach::{self, Purpose},
+    attach::{self, OnCgroup, Purpose},
+    collect,
     engine::Role,
     misses, names,
     pins::Pins,
@@ -41,8 +42,10 @@ pub struct Fence {
     pub(super) classes: Vec<u8>,
     /// Whether the programs that redirect are on its cgroup.
     redirects: bool,
+    /// The programs on its cgroup, apart from what counts.
+    attached: Vec<OnCgroup>,
     pub(super) record: PathBuf,
-    events: Option<RingBuf<MapData>>,
+    events: Option<Events>,
     _alive: Flock<File>,
 }
 
@@ -86,6 +89,7 @@ impl Fence {
             cgroup: cgroup.clone(),
             classes: tables.iter().map(|table| table.size_class).collect(),
             redirects: false,
+            attached: Vec::new(),
             record,
             events: None,
             _alive: alive,
@@ -112,12 +116,12 @@ impl Fence {
         let most = attach::most(engine.role, policy);
         // As `attach::needed` has it.
         self.redirects = most.mode == Mode::Audit || most.reaches && !most.is_off();
+        self.attached = attach::needed(engine.role, most);
         let label = self.label();
         attach::attach(
             &engine.pins,
             &mut engine.maps,
-            engine.role,
-            most,
+            &self.attached,
             &self.cgroup,
             label,
         )
@@ -150,7 +154,7 @@ impl Fence {
     ///
     /// `None` the second time.
     pub fn events(&mut self) -> Option<Events> {
-        self.events.take().map(Events::new)
+        self.events.take()
     }
 
     /// The fence's counters.
@@ -238,7 +242,7 @@ impl Fence {
     pub(super) fn take_down(&self, engine: &mut Engine) -> Result<(), Error> {
         register::forget(&self.record, Some(self.cgroup.id))?;
         let pins: &Pins = &engine.pins;
-        attach::detach(pins, &mut engine.maps, engine.role, &self.cgroup)?;
+        attach::detach(pins, &mut engine.maps, &self.attached, &self.cgroup)?;
         let filled = Filled {
             classes: &self.classes,
             had_peers: self.redirects,
@@ -313,7 +317,22 @@ pub(super) fn absent_is_fine(
 /// Takes a free identifier and leaves a locked record: its lock says that the supervisor is alive, its text which cgroup
 /// the fence has. One of which a task is left is not free: a task is forgotten a moment after its end.
 fn reserve(engine: &mut Engine, cgroup: &Cgroup) -> Result<(u32, Flock<File>, PathBuf), Error> {
-    for id in 1..=FENCES {
+    if let Some(reserved) = reserve_free(engine, cgroup)? {
+        return Ok(reserved);
+    }
+    collect::leftovers(engine)?;
+    reserve_free(engine, cgroup)?.ok_or(Error::TooMany(FENCES))
+}
+
+fn reserve_free(
+    engine: &mut Engine,
+    cgroup: &Cgroup,
+) -> Result<Option<(u32, Flock<File>, PathBuf)>, Error> {
+    // Those whose maps stay come first, and of the others one from somewhere: the lowest free one of many takes long to find.
+    let others = slots::KEPT + 1..=FENCES;
+    let somewhere = slots::KEPT + 1 + std::process::id() % (FENCES - slots::KEPT);
+    let others = (somewhere..=FENCES).chain(others);
+    for id in (1..=slots::KEPT).chain(others) {
         let path = engine.pins.fences.join(id.to_string());
         // Nobody else makes one in this turn, and one that nobody holds may be of a fence that stands.
         if path.exists() {
@@ -330,9 +349,9 @@ fn reserve(engine: &mut Engine, cgroup: &Cgroup) -> Result<(u32, Flock<File>, Pa
             fs::remove_file(&path).map_err(state)?;
             return Err(Error::map("write", "COUNTERS", spell(&error)));
         }
-        return Ok((id, alive, path));
+        return Ok(Some((id, alive, path)));
     }
-    Err(Error::TooMany(FENCES))
+    Ok(None)
 }
 
 /// Writes a record and locks it.

@@ -1,6 +1,9 @@
 //! Whether this kernel and this user can have BPF LSM, and what to do if not.
 
-use std::fs;
+use std::{fs, sync::OnceLock};
+
+use caps::{CapSet, Capability};
+use nix::sys::utsname::uname;
 
 /// Where the kernel lists its security modules.
 const MODULES: &str = "/sys/kernel/security/lsm";
@@ -21,15 +24,20 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads the state of this host.
+    /// The state of this host, as this process has found it.
     #[must_use]
-    pub fn probe() -> Self {
+    pub fn probe() -> &'static Self {
+        static FOUND: OnceLock<Host> = OnceLock::new();
+        FOUND.get_or_init(Self::read)
+    }
+
+    fn read() -> Self {
         let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
         Self {
-            release: fs::read_to_string("/proc/sys/kernel/osrelease")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
+            release: uname().map_or_else(
+                |_| String::new(),
+                |names| names.release().to_string_lossy().into_owned(),
+            ),
             modules: modules(),
             has_types: fs::metadata("/sys/kernel/btf/vmlinux").is_ok(),
             privileged: privileged(),
@@ -131,17 +139,16 @@ fn mount_securityfs() -> Option<()> {
     .ok()
 }
 
-/// Whether the effective capabilities hold CAP_SYS_ADMIN (21), CAP_PERFMON (38) and CAP_BPF (39), in the initial user
-/// namespace: in another one they count for nothing here.
-fn privileged() -> bool {
-    const NEEDED: u64 = 1 << 21 | 1 << 38 | 1 << 39;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
-        .unwrap_or(0);
-    effective & NEEDED == NEEDED && in_initial_user_namespace()
+/// Whether the effective capabilities hold CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF, in the initial user namespace: in another one
+/// they count for nothing here.
+pub(super) fn privileged() -> bool {
+    const NEEDED: [Capability; 3] = [
+        Capability::CAP_SYS_ADMIN,
+        Capability::CAP_PERFMON,
+        Capability::CAP_BPF,
+    ];
+    let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
+    NEEDED.iter().all(|one| effective.contains(one)) && in_initial_user_namespace()
 }
 
 fn in_initial_user_namespace() -> bool {

@@ -8,11 +8,11 @@
 
 use std::{fs, io, os::fd::AsFd as _, path::Path};
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::MapData;
 use ringfence_abi::{policy as abi, rights::PROGRAMS};
 
 use super::{
-    Engine, Error,
+    Engine, Error, Events,
     engine::Maps,
     fence::{NAMES, absent_is_fine, array, ring, spell},
     map,
@@ -22,8 +22,8 @@ use super::{
 
 /// Identifiers whose maps stay. The lowest free one is given, so that they serve whoever runs a few fences at a time; each takes a
 /// stream, and as a rule one small table.
-const KEPT: u32 = 8;
-const STREAMS: &str = "EVENTS";
+pub(super) const KEPT: u32 = 8;
+pub(super) const STREAMS: &str = "EVENTS";
 
 /// Whether a table stays: small ones, and of the next size those of fences at large.
 const fn stays(id: u32, program: u8, class: usize) -> bool {
@@ -91,12 +91,11 @@ pub(super) fn put(
 }
 
 /// The event stream of a fence, without what an earlier one has left unread.
-pub(super) fn stream(pins: &Pins, maps: &mut Maps, id: u32) -> Result<RingBuf<MapData>, Error> {
-    let unusable = |error| Error::map("open", STREAMS, error);
+pub(super) fn stream(pins: &Pins, maps: &mut Maps, id: u32) -> Result<Events, Error> {
     let place = pins.kept(STREAMS, id);
     if id <= KEPT && place.exists() {
-        let mut stream = RingBuf::try_from(Map::RingBuf(open(&place)?)).map_err(unusable)?;
-        while stream.next().is_some() {}
+        let mut stream = Events::of(open(&place)?)?;
+        stream.skip()?;
         return Ok(stream);
     }
     let made = ring().map_err(|error| Error::map("create", STREAMS, error))?;
@@ -107,7 +106,7 @@ pub(super) fn stream(pins: &Pins, maps: &mut Maps, id: u32) -> Result<RingBuf<Ma
         made.pin(&place)
             .map_err(|error| Error::pin(&place, error))?;
     }
-    RingBuf::try_from(Map::RingBuf(made)).map_err(unusable)
+    Events::of(made)
 }
 
 /// Empties the places that a fence has filled: `classes` are those of its tables, by their programs' numbers. In all others nothing

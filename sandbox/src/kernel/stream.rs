@@ -2,40 +2,87 @@
 
 use std::{
     net::Ipv6Addr,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfence_abi::{
     event::{Header, VERDICT_DENY, cause, has_peer},
     limits::CHAIN,
 };
 
-use super::reader::Reader;
+use super::{Error, reader::Reader, slots::STREAMS};
 use crate::event::{Cause, Event, Peer, Program, Source};
 
-/// The denials of one fence.
+/// The denials of one fence. Its memory is looked into from the first one on: most fences have none.
 pub struct Events {
-    ring: RingBuf<MapData>,
+    descriptor: OwnedFd,
+    stream: Stream,
+}
+
+enum Stream {
+    /// Nothing was there yet.
+    Quiet(MapData),
+    Open(RingBuf<MapData>),
+    /// There was no memory to look into.
+    Lost,
 }
 
 impl Events {
-    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring }
+    pub(super) fn of(stream: MapData) -> Result<Self, Error> {
+        let descriptor = stream.fd().as_fd().try_clone_to_owned();
+        Ok(Self {
+            descriptor: descriptor.map_err(|error| Error::map("open", STREAMS, error))?,
+            stream: Stream::Quiet(stream),
+        })
+    }
+
+    /// Skips all that is there.
+    pub(super) fn skip(&mut self) -> Result<(), Error> {
+        self.look()?;
+        if let Stream::Open(ring) = &mut self.stream {
+            while ring.next().is_some() {}
+        }
+        Ok(())
     }
 
     /// The next event, if there is one; poll the descriptor to wait. `Err` is a record that does not make sense, with
-    /// its length.
+    /// its length; without any length the first one, where it cannot be read and so none can.
     pub fn next_event(&mut self) -> Option<Result<Event, usize>> {
-        let record = self.ring.next()?;
+        if self.look().is_err() {
+            return Some(Err(0));
+        }
+        let Stream::Open(ring) = &mut self.stream else {
+            return None;
+        };
+        let record = ring.next()?;
         Some(decode(&record).ok_or(record.len()))
+    }
+
+    /// Maps the stream once there is something in it.
+    fn look(&mut self) -> Result<(), Error> {
+        if !matches!(self.stream, Stream::Quiet(_)) || !self.is_readable() {
+            return Ok(());
+        }
+        if let Stream::Quiet(stream) = std::mem::replace(&mut self.stream, Stream::Lost) {
+            let ring = RingBuf::try_from(Map::RingBuf(stream));
+            self.stream = Stream::Open(ring.map_err(|error| Error::map("open", STREAMS, error))?);
+        }
+        Ok(())
+    }
+
+    /// Asked of the kernel, which says so of a stream that nobody has mapped as well (kernel/bpf/ringbuf.c, 6.1:
+    /// `ringbuf_map_poll_kern`). Where it cannot be asked, there may be something.
+    fn is_readable(&self) -> bool {
+        let mut polled = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO) != Ok(0)
     }
 }
 
 impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring buffer owns the descriptor and lives as long as the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+        self.descriptor.as_fd()
     }
 }
 

@@ -41,24 +41,26 @@ impl Automaton {
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), &'static str> {
         let words = &self.words;
-        let classes = u64::from(self.classes.iter().copied().max().unwrap_or(0));
-        let mut seen = vec![false; words.len()];
-        let mut open = vec![self.start, automaton::DEAD];
-        while let Some(state) = open.pop() {
-            let Some(&word) = words.get(state as usize) else {
-                return Err("a state lies outside the table");
-            };
-            if std::mem::replace(&mut seen[state as usize], true) {
-                continue;
+        let classes = usize::from(self.classes.iter().copied().max().unwrap_or(0));
+        let mut found = Found::among(words.len());
+        let mut open = Vec::new();
+        for start in [self.start, automaton::DEAD] {
+            if found.add(start).ok_or("a state lies outside the table")? {
+                open.push(start);
             }
-            for class in 0..=classes {
-                let class = u8::try_from(class).unwrap_or(u8::MAX);
-                let index =
-                    usize::try_from(automaton::entry_index(word, class)).unwrap_or(usize::MAX);
-                let Some(&entry) = words.get(index) else {
-                    return Err("an entry lies outside the table");
-                };
-                open.push(automaton::next(state, word, entry));
+        }
+        while let Some(state) = open.pop() {
+            let word = words[state as usize];
+            let first = usize::try_from(automaton::entry_index(word, 0)).unwrap_or(usize::MAX);
+            let row = words
+                .get(first..)
+                .and_then(|row| row.get(..=classes))
+                .ok_or("an entry lies outside the table")?;
+            for &entry in row {
+                let next = automaton::next(state, word, entry);
+                if found.add(next).ok_or("a state lies outside the table")? {
+                    open.push(next);
+                }
             }
         }
         match automaton::rights_of(words, automaton::DEAD) {
@@ -104,12 +106,14 @@ impl Automaton {
         let inside = self.step(self.state(path), b"/");
         let alphabet = alphabet(1, |byte| (self.classes[usize::from(byte)], 0));
         let mut rights = self.rights(path);
-        let mut seen = HashSet::from([inside]);
-        let mut open = vec![inside];
+        let mut found = Found::among(self.words.len());
+        // Outside of the words nothing follows.
+        let mut add = |state| found.add(state) == Some(true);
+        let mut open: Vec<u32> = [inside].into_iter().filter(|&state| add(state)).collect();
         while let Some(state) = open.pop() {
             rights |= self.rights_of(state);
             let next = alphabet.iter().map(|byte| self.step(state, &[*byte]));
-            open.extend(next.filter(|&next| seen.insert(next)));
+            open.extend(next.filter(|&next| add(next)));
         }
         rights
     }
@@ -202,6 +206,21 @@ pub struct Difference {
     pub more: u8,
     /// Rights that the other gives to some path and it does not.
     pub less: u8,
+}
+
+/// States of one automaton that were found.
+struct Found(Vec<bool>);
+
+impl Found {
+    fn among(words: usize) -> Self {
+        Self(vec![false; words])
+    }
+
+    /// Whether it was not found before; `None` outside of the words.
+    fn add(&mut self, state: u32) -> Option<bool> {
+        let known = self.0.get_mut(state as usize)?;
+        Some(!std::mem::replace(known, true))
+    }
 }
 
 /// One byte of each class, from `first` on.

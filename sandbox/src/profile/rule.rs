@@ -49,8 +49,8 @@ pub struct Rule {
     pub right: Right,
     /// The paths as they were written.
     pub text: Vec<u8>,
-    /// What the text stands for.
-    pub patterns: Vec<Pattern>,
+    /// What the text stands for. Every copy of the rule shares it.
+    pub patterns: Arc<[Pattern]>,
     /// Whether a directory without special characters means everything below it, too: so on the command line.
     pub directory_is_subtree: bool,
     /// Why, in the words of who wrote it.
@@ -207,7 +207,7 @@ impl Rule {
         Self {
             right,
             text: text.to_vec(),
-            patterns,
+            patterns: patterns.into(),
             directory_is_subtree: false,
             because: None,
             expected: false,

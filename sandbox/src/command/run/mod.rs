@@ -163,7 +163,9 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
             let names = names.as_ref().map(|names| names.of(address));
             names.into_iter().flatten().collect()
         };
-        record.destinations = traffic::rows(&watch.traffic(&enforcer)?, led);
+        if options.stats {
+            record.destinations = traffic::rows(&watch.traffic(&enforcer)?, led);
+        }
     }
     if let Some(names) = names {
         names.stop();
@@ -181,6 +183,8 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         narrator.traffic(&record.destinations);
     }
     record.save(&mut narrator);
+    // This process ends now. The kernel takes back its memory at once; to free it piece by piece writes to every page once more.
+    std::mem::forget((request, prepared));
     Ok(ended?.code)
 }
 

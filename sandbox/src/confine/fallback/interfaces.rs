@@ -42,10 +42,11 @@ const DEVICES: &[(&str, Surfaces)] = &[("/dev/userfaultfd", USERFAULTFD), ("/dev
 /// # Errors
 /// If a mount point cannot be a path.
 pub(super) fn close(plan: &mut MountPlan, open: Surfaces, mounts: &[Mount]) -> Result<(), Error> {
+    let holders: Vec<_> = plan.places().map(|path| holder(mounts, path)).collect();
     for mount in mounts {
         let needed = SETTINGS.iter().find(|(kind, _)| *kind == mount.kind);
         if needed.is_some_and(|(_, surface)| !open.contains(*surface)) {
-            plan.freeze(c_path(mount)?, |path| holder(mounts, path) == Some(mount));
+            plan.freeze(c_path(mount)?, |place| holders[place] == Some(mount));
         }
         if mount.kind == MESSAGE_QUEUES && !open.contains(IPC) {
             plan.hide(c_path(mount)?, Kind::Directory, Need::IfPresent);

@@ -96,7 +96,7 @@ pub(super) fn derive_among(
     probe: &Probe,
     directory: &Path,
     ports: Option<Ports>,
-    mounts: impl Fn() -> Result<Vec<Mount>, Error>,
+    mounts: impl FnOnce() -> Result<Vec<Mount>, Error>,
 ) -> Result<Derived, Error> {
     let possible = !matches!(probe.namespaces, Namespaces::None { .. });
     let own_ipc = possible && !policy.kernel.contains(IPC);
@@ -115,10 +115,11 @@ pub(super) fn derive_among(
     if probe.landlock_abi == 0 && files {
         return Err(Error::NoLandlock);
     }
+    let mounts = mounts()?;
     if probe.landlock_abi != 0 {
         let ports = derived.ports.as_ref();
         derived.ruleset = Some(if files {
-            let own = own(policy, probe, &mounts()?);
+            let own = own(policy, probe, &mounts);
             let found = walk::walk(&policy.files.automaton, possible, own, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
@@ -149,7 +150,7 @@ pub(super) fn derive_among(
         });
     }
     if let Some(plan) = &mut derived.mounts {
-        interfaces::close(plan, policy.kernel, &mounts()?)?;
+        interfaces::close(plan, policy.kernel, &mounts)?;
     }
     Ok(derived)
 }

@@ -121,10 +121,15 @@ impl MountPlan {
         self.hidden.push(Hidden { path, kind, need });
     }
 
-    /// Makes the mount at `path` read-only, and the places in it for which `is_in_it` holds.
-    pub(super) fn freeze(&mut self, path: CString, is_in_it: impl Fn(&CStr) -> bool) {
-        for place in &mut self.places {
-            if is_in_it(&place.path) {
+    /// Where its places are.
+    pub(super) fn places(&self) -> impl Iterator<Item = &CStr> {
+        self.places.iter().map(|place| place.path.as_c_str())
+    }
+
+    /// Makes the mount at `path` read-only, and the places in it: those by whose number `is_in_it` holds.
+    pub(super) fn freeze(&mut self, path: CString, is_in_it: impl Fn(usize) -> bool) {
+        for (number, place) in self.places.iter_mut().enumerate() {
+            if is_in_it(number) {
                 place.set |= RDONLY;
             }
         }

@@ -52,10 +52,10 @@ enum Place {
 fn is_wanted(policy: &Policy, probe: &Probe) -> bool {
     let automaton = &policy.files.automaton;
     // Where all of /proc may be read, nothing has to be done; where the place may be, it is not to be covered.
-    automaton.below(b"/proc/1") & READ != 0
-        && automaton.below(BESIDE.as_bytes()) & READ == 0
+    probe.own_proc
         && policy.files.shows_own_tasks
-        && probe.own_proc
+        && automaton.below(b"/proc/1") & READ != 0
+        && automaton.below(BESIDE.as_bytes()) & READ == 0
 }
 
 /// One that lies beside `/proc`, if the policy lets tasks read something of themselves, and here one can be had.
@@ -68,10 +68,10 @@ pub(super) fn beside(policy: &Policy, probe: &Probe) -> Option<OwnProc> {
 pub(super) fn lists(policy: &Policy, probe: &Probe, mounts: &[Mount]) -> bool {
     let within =
         |mount: &Mount| mount.point.starts_with("/proc") && mount.point != Path::new("/proc");
-    is_wanted(policy, probe)
-        && policy.files.automaton.rights(b"/proc") & READ != 0
+    policy.files.automaton.rights(b"/proc") & READ != 0
         && !policy.kernel.contains(KERNEL_FILES)
         && !mounts.iter().any(within)
+        && is_wanted(policy, probe)
 }
 
 impl OwnProc {

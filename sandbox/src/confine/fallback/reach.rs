@@ -1,6 +1,8 @@
 //! What lies ahead of each state of an automaton, for all states at once: a walk asks for most of them.
 
-use ringfence_abi::automaton::DEAD;
+use std::ops::Range;
+
+use ringfence_abi::automaton::{self as abi, DEAD};
 use ringfence_abi::limits::NAME_BYTES;
 use ringfence_abi::rights::ALL;
 
@@ -17,14 +19,32 @@ pub(super) struct Reach<'a> {
     /// By state, its place among `states`; [`UNKNOWN`] if no path leads to it.
     numbers: Vec<usize>,
     states: Vec<State>,
+    /// Steps of all states, by [`State::steps`].
+    steps: Vec<Step>,
 }
 
 const UNKNOWN: usize = usize::MAX;
 
 struct State {
+    /// As the automaton numbers it.
+    state: u32,
     rights: u8,
     ahead: Ahead,
-    successors: Vec<usize>,
+    /// The steps that lead elsewhere than all others, by their classes.
+    steps: Range<usize>,
+    /// The place among the states to which all others lead, if there are any.
+    others: Option<usize>,
+}
+
+/// What follows a state by the bytes of one class.
+#[derive(Clone, Copy)]
+struct Step {
+    /// Its place in the alphabet.
+    class: usize,
+    /// Its place among the states.
+    to: usize,
+    /// The state as the automaton numbers it.
+    state: u32,
 }
 
 /// Rights of the paths that go on from a state by one byte or more.
@@ -49,6 +69,7 @@ impl<'a> Reach<'a> {
             alphabet: alphabet.map(<[u8]>::to_vec).collect(),
             numbers: vec![UNKNOWN; automaton.words.len()],
             states: Vec::new(),
+            steps: Vec::new(),
         };
         reach.explore();
         reach.settle();
@@ -67,9 +88,12 @@ impl<'a> Reach<'a> {
 
     /// The rights ahead of `state`, which a path leads to.
     pub(super) fn ahead(&self, state: u32) -> Ahead {
-        let number = self.numbers.get(state as usize);
-        let found = number.and_then(|&number| self.states.get(number));
-        found.map_or(Ahead { all: 0, any: 0 }, |found| found.ahead)
+        self.known(state)
+            .map_or(Ahead { all: 0, any: 0 }, |found| found.ahead)
+    }
+
+    fn known(&self, state: u32) -> Option<&State> {
+        self.states.get(*self.numbers.get(state as usize)?)
     }
 
     /// The names of directory entries after `from` whose state `is_one`; only states that `may_lead` to one are followed.
@@ -80,31 +104,59 @@ impl<'a> Reach<'a> {
         is_one: impl Fn(u32) -> bool,
         may_lead: impl Fn(u32) -> bool,
     ) -> Option<Vec<Vec<u8>>> {
+        self.names_beginning(|_| true, from, is_one, may_lead)
+    }
+
+    /// The same of names whose first byte is one for which `begins` holds.
+    pub(super) fn names_beginning(
+        &self,
+        begins: impl Fn(u8) -> bool,
+        from: u32,
+        is_one: impl Fn(u32) -> bool,
+        may_lead: impl Fn(u32) -> bool,
+    ) -> Option<Vec<Vec<u8>>> {
         let mut names = Vec::new();
-        let mut open = vec![(from, Vec::new())];
+        let mut name = Vec::new();
+        // States with the last byte that led there, and the length of the name before it.
+        let mut open = vec![(from, 0, None)];
         let mut found = 1;
-        while let Some((state, name)) = open.pop() {
+        while let Some((state, length, byte)) = open.pop() {
+            name.truncate(length);
+            name.extend(byte);
             if name.len() > NAME_BYTES {
                 return None;
             }
             if !name.is_empty() && is_one(state) {
                 names.push(name.clone());
             }
-            // A class is asked about once, and a pattern, which has many bytes in one, given up before they are spelled.
-            for class in self.alphabet.iter().filter(|class| class[0] != b'/') {
-                let next = self.step(state, &class[..1]);
-                if !may_lead(next) {
-                    continue;
+            let mut follow = |class: &[u8], next| {
+                let bytes = class.iter().copied();
+                let bytes = bytes.filter(|&byte| !name.is_empty() || begins(byte));
+                let before = open.len();
+                open.extend(bytes.map(|byte| (next, name.len(), Some(byte))));
+                found += open.len() - before;
+                found <= MOST_STATES
+            };
+            let Some(known) = self.known(state) else {
+                continue;
+            };
+            let steps = &self.steps[known.steps.clone()];
+            // A pattern, which has many bytes in one class, is given up before they are spelled.
+            let others = known.others.map(|others| self.states[others].state);
+            if let Some(next) = others.filter(|&next| may_lead(next)) {
+                let mut own = steps.iter().map(|step| step.class).peekable();
+                for (class, bytes) in self.alphabet.iter().enumerate() {
+                    let is_own = own.next_if_eq(&class).is_some();
+                    if !is_own && bytes[0] != b'/' && !follow(bytes, next) {
+                        return None;
+                    }
                 }
-                found += class.len();
-                if found > MOST_STATES {
+            }
+            for step in steps {
+                let bytes = &self.alphabet[step.class];
+                if bytes[0] != b'/' && may_lead(step.state) && !follow(bytes, step.state) {
                     return None;
                 }
-                open.extend(
-                    class
-                        .iter()
-                        .map(|&byte| (next, [&name[..], &[byte]].concat())),
-                );
             }
         }
         Some(names)
@@ -112,25 +164,31 @@ impl<'a> Reach<'a> {
 
     /// Finds every state, in the order in which a depth-first search comes upon them.
     fn explore(&mut self) {
-        let start = self.automaton.start;
-        let mut open = vec![self.number(start)];
-        let mut found = vec![start];
+        let automaton = self.automaton;
+        let class = |bytes: &Vec<u8>| usize::from(automaton.classes[usize::from(bytes[0])]);
+        let classes: Vec<_> = self.alphabet.iter().map(class).collect();
+        let mut open = vec![self.number(automaton.start)];
         while let Some(number) = open.pop() {
-            let mut successors = Vec::new();
-            for class in &self.alphabet {
-                successors.push(self.automaton.step(found[number], &class[..1]));
-            }
-            successors.sort_unstable();
-            successors.dedup();
-            for next in successors {
-                let known = self.states.len();
-                let next_number = self.number(next);
-                if next_number == known {
-                    found.push(next);
-                    open.push(next_number);
+            let row = Row::of(automaton, self.states[number].state);
+            let first = self.steps.len();
+            let mut others = None;
+            for (class, &at) in classes.iter().enumerate() {
+                let (state, is_own) = row.step(at);
+                if !is_own && others.is_some() {
+                    continue;
                 }
-                self.states[number].successors.push(next_number);
+                let known = self.states.len();
+                let to = self.number(state);
+                if to == known {
+                    open.push(to);
+                }
+                match is_own {
+                    true => self.steps.push(Step { class, to, state }),
+                    false => others = Some(to),
+                }
             }
+            self.states[number].steps = first..self.steps.len();
+            self.states[number].others = others;
         }
     }
 
@@ -144,9 +202,11 @@ impl<'a> Reach<'a> {
         if self.numbers[index] == UNKNOWN {
             self.numbers[index] = self.states.len();
             self.states.push(State {
+                state,
                 rights: self.automaton.rights_of(state) & ALL,
                 ahead: Ahead { all: ALL, any: 0 },
-                successors: Vec::new(),
+                steps: 0..0,
+                others: None,
             });
         }
         self.numbers[index]
@@ -158,16 +218,49 @@ impl<'a> Reach<'a> {
         while changed {
             changed = false;
             for number in (0..self.states.len()).rev() {
+                let state = &self.states[number];
+                let own = self.steps[state.steps.clone()].iter().map(|step| step.to);
                 let mut ahead = Ahead { all: ALL, any: 0 };
-                for &next in &self.states[number].successors {
+                for next in own.chain(state.others) {
                     let next = &self.states[next];
                     ahead.all &= next.rights & next.ahead.all;
                     ahead.any |= next.rights | next.ahead.any;
                 }
-                changed |= ahead != self.states[number].ahead;
+                changed |= ahead != state.ahead;
                 self.states[number].ahead = ahead;
             }
         }
+    }
+}
+
+/// The entries that a state's steps may have.
+struct Row<'a> {
+    state: u32,
+    word: u64,
+    entries: &'a [u64],
+}
+
+impl<'a> Row<'a> {
+    fn of(automaton: &'a Automaton, state: u32) -> Self {
+        let words = &automaton.words;
+        let word = words.get(state as usize).copied();
+        let first = word.and_then(|word| usize::try_from(abi::entry_index(word, 0)).ok());
+        Self {
+            state,
+            word: word.unwrap_or(0),
+            entries: first.and_then(|first| words.get(first..)).unwrap_or(&[]),
+        }
+    }
+
+    /// The state after a byte of this class, and whether it has an entry of its own: without one all bytes lead to the same.
+    fn step(&self, class: usize) -> (u32, bool) {
+        // As the walk has it, nothing goes on outside of the words.
+        let Some(&entry) = self.entries.get(class) else {
+            return (DEAD, true);
+        };
+        let next = abi::next(self.state, self.word, entry);
+        let other = abi::next(self.state, self.word, abi::entry_word(!self.state, DEAD));
+        (next, next != other)
     }
 }
 

@@ -295,7 +295,16 @@ impl Walk<'_> {
     ) -> Result<Summary, Error> {
         let mut summary = Summary::default();
         let missing = Self::wanted(&self.reach.ahead(inside), here.rights);
-        let names = self.names(inside, here.rights).map(|names| {
+        let in_proc = path == Path::new("/proc");
+        let mut names = self.names(inside, here.rights);
+        // Processes come and go: what exists now will not be the command's. Who lists all of them is slow where there are many.
+        let tasks = names.is_none() && in_proc && self.leads_to_tasks(inside, here.rights);
+        if tasks {
+            self.gaps.processes = true;
+            let begins = |byte: u8| !byte.is_ascii_digit();
+            names = self.names_beginning(begins, inside, here.rights);
+        }
+        let names = names.map(|names| {
             let look = |name: Vec<u8>| {
                 let child = path.join(OsStr::from_bytes(&name));
                 let kind = fs::symlink_metadata(&child).map(|found| found.file_type());
@@ -304,10 +313,8 @@ impl Walk<'_> {
             names.into_iter().map(look).collect::<Vec<_>>()
         });
         let is_there = |(.., kind): &(_, _, Option<fs::FileType>)| kind.is_some();
-        if !names
-            .as_ref()
-            .is_some_and(|names| names.iter().all(is_there))
-        {
+        let are_all_there = |names: &Vec<_>| !tasks && names.iter().all(is_there);
+        if !names.as_ref().is_some_and(are_all_there) {
             self.note_later(path, missing);
         }
         if let Some(names) = names
@@ -330,8 +337,7 @@ impl Walk<'_> {
         for entry in listing.flatten() {
             self.count(path)?;
             let name = entry.file_name();
-            // Processes come and go: what exists now will not be the command's.
-            if path == Path::new("/proc") && name.as_bytes().iter().all(u8::is_ascii_digit) {
+            if in_proc && name.as_bytes().iter().all(u8::is_ascii_digit) {
                 self.gaps.processes = true;
                 summary.private = true;
                 continue;
@@ -524,6 +530,16 @@ impl Walk<'_> {
     /// The names that lead from `inside` to a right not granted yet, if they are few: literal rules then cost no
     /// listing of the directories that they stand in.
     fn names(&self, inside: u32, granted: u8) -> Option<Vec<Vec<u8>>> {
+        self.names_beginning(|_| true, inside, granted)
+    }
+
+    /// The same of names whose first byte is one for which `begins` holds.
+    fn names_beginning(
+        &self,
+        begins: impl Fn(u8) -> bool,
+        inside: u32,
+        granted: u8,
+    ) -> Option<Vec<Vec<u8>>> {
         let leads = |state| {
             let deeper = self.reach.step(state, b"/");
             self.leads_to(deeper, state) & !granted != 0
@@ -532,7 +548,15 @@ impl Walk<'_> {
             let below = self.reach.ahead(state);
             (below.any | self.reach.rights(state) | self.list(state)) & !granted != 0
         };
-        self.reach.names(inside, leads, may_lead)
+        self.reach.names_beginning(begins, inside, leads, may_lead)
+    }
+
+    /// Whether a name that a process could have leads from `inside` to a right not granted yet.
+    fn leads_to_tasks(&self, inside: u32, granted: u8) -> bool {
+        (b'0'..=b'9').any(|digit| {
+            let state = self.reach.step(inside, &[digit]);
+            (self.reach.ahead(state).any | self.reach.rights(state)) & !granted != 0
+        })
     }
 
     /// Rights of a path and of everything below it.

@@ -214,7 +214,7 @@ impl Place {
             }
             let complete = pins.complete();
             fs::create_dir(&complete).map_err(|error| Error::state(&complete, error))?;
-            collecting::other_versions(&pins)?;
+            collecting::unused_versions(&pins)?;
         }
         let mut shared = Shared::open(&pins)?;
         leftovers(&pins, &mut shared)?;

@@ -152,3 +152,17 @@ fn of_a_proc_of_the_fences_own_only_what_may_be_read_is_in_sight() {
     assert_eq!(seen, [c"sys/kernel", c"sys/kernel/ostype"]);
     assert!(found.grants.is_empty(), "{:?}", found.grants);
 }
+
+#[test]
+fn what_may_be_read_of_proc_is_found_without_looking_at_its_tasks() {
+    let cpus = || file("/proc/cpuinfo", READ);
+    // Too many to be names.
+    let tasks = (0..600).map(|number| file(format!("/proc/{number}"), READ));
+    let many = found(&tasks.chain([cpus()]).collect::<Vec<_>>());
+    assert_eq!(granted(&many, Path::new("/proc/cpuinfo")), Some(READ));
+    assert_eq!(granted(&many, Path::new("/proc/1")), None);
+    assert!(many.gaps.processes);
+    let few = found(&[file("/proc/1", READ), cpus()]);
+    assert_eq!(granted(&few, Path::new("/proc/cpuinfo")), Some(READ));
+    assert!(!few.gaps.processes);
+}
