@@ -52,13 +52,19 @@ const CREATED: u32 = 1 << 20;
 const UNIX: u16 = 1;
 /// `AT_SYMLINK_NOFOLLOW`.
 const NO_FOLLOW: u64 = 0x100;
-/// `sys_enter(regs, id)`: the command's own recording begins with its exec. The recording, if the call is an exec of what is
-/// recorded already.
+
+/// `sys_enter(regs, id)`: the command's own recording begins with its exec, and a container's task is taken in by it. The recording, if
+/// the call is an exec of what is recorded already.
 #[inline(always)]
 pub fn made(context: &RawTracePointContext) -> Option<*mut Recording> {
-    let recording = record::recording()?;
     let number = context_argument(context, 1);
     let executes = number == EXECUTE || number == EXECUTE_AT;
+    let Some(recording) = record::recording() else {
+        if executes && let Some(recording) = record_tasks::take_in() {
+            mark(recording, number, offset_of!(Tally, made));
+        }
+        return None;
+    };
     // SAFETY: a map value lives as long as the program runs.
     let has_begun = unsafe { core::ptr::read_volatile(&raw const (*recording).begun) } != 0;
     if !has_begun {
@@ -106,6 +112,7 @@ pub fn exit(context: &RawTracePointContext) {
     if (MOST_ERRORS..0).contains(&answer) {
         if number == EXECUTE || number == EXECUTE_AT {
             let _failed = record::was_executing();
+            record_tasks::failed();
         }
         if answer != IN_PROGRESS || number != CONNECT {
             return;
@@ -130,6 +137,9 @@ pub fn exit(context: &RawTracePointContext) {
 pub fn succeeded(context: &RawTracePointContext) {
     let answer = context_argument(context, 1).cast_signed();
     if (MOST_ERRORS..0).contains(&answer) {
+        if record::takes_in() {
+            record_tasks::failed();
+        }
         return;
     }
     let Some(recording) = record::current() else {
@@ -378,7 +388,7 @@ fn read_user<T: Copy>(address: u64) -> Result<T, Outcome> {
 /// `sched_process_exec(task, old_pid, bprm)`: the program, and if it was named by a script, the script.
 #[inline(always)]
 pub fn execute(context: &RawTracePointContext) {
-    record_tasks::renumbered(context);
+    record_tasks::executed(context);
     let Some(recording) = record::current() else {
         return;
     };
