@@ -333,7 +333,9 @@ impl Prepared {
     fn of(request: &Request, host: &Host) -> Result<Self, Failure> {
         let container = &request.container;
         let bundle = Bundle::read(&container.bundle)?;
-        let choice = choice::choose(host, &container.annotations, request.profile.as_deref())?;
+        let (annotations, given) = (&container.annotations, request.profile.as_deref());
+        let image = host.image_of(&container.bundle, annotations);
+        let choice = choice::choose(host, annotations, &image, given)?;
         let mut process = bundle.process();
         process.arguments = Launcher::own_words(confine::LAUNCHER, process.arguments);
         if request.fallback
