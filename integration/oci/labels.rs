@@ -39,7 +39,7 @@ podman_() {
     podman --root $PWD/storage --runroot $PWD/state --tmpdir $PWD/temporary --storage-driver overlay --cgroup-manager cgroupfs \
         --events-backend file --runtime $PWD/ringfence-runc "$@"
 }
-trap 'podman_ rm --all --force; podman_ rmi --all --force; umount -R $PWD/storage/overlay' EXIT
+trap 'podman_ rm --all --force; podman_ rmi --all --force; umount -R $PWD/storage/overlay 2>/dev/null || true' EXIT
 podman_ import -c 'LABEL dev.ringfence.profile=kept' layer.tar localhost/rf-labelled:1
 says() {
     local image=$1 expected=$2; shift 2
