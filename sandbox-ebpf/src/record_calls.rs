@@ -50,6 +50,8 @@ const TRUNCATE: u64 = 0o1000;
 /// `FMODE_CREATED` (include/linux/fs.h): this open made the file.
 const CREATED: u32 = 1 << 20;
 const UNIX: u16 = 1;
+/// `TIOCGPTPEER` (include/uapi/asm-generic/ioctls.h): opens the other side of a pseudo-terminal.
+const OPEN_PEER: u32 = 0x5441;
 /// `AT_SYMLINK_NOFOLLOW`.
 const NO_FOLLOW: u64 = 0x100;
 
@@ -192,7 +194,7 @@ fn tell(
             open(slot, seen, answer, flags)
         }
         MAP => map(slot, seen, registers),
-        CONTROL => control(slot, seen, registers),
+        CONTROL => control(slot, seen, registers, answer),
         SOCKET => {
             let family = argument(registers, 0)? as u32;
             if family != u32::from(UNIX) {
@@ -287,11 +289,15 @@ fn map(slot: *mut Slot, seen: Seen, registers: u64) -> Result<(), Outcome> {
     record::act(slot, seen, Thing { object, name: Name::None }, None)
 }
 
-/// A control request that needs the right to write.
+/// A control request that needs the right to write, or opens something.
 #[inline(always)]
-fn control(slot: *mut Slot, seen: Seen, registers: u64) -> Result<(), Outcome> {
+fn control(slot: *mut Slot, seen: Seen, registers: u64, answer: u32) -> Result<(), Outcome> {
+    let request = argument(registers, 1)? as u32;
+    if request == OPEN_PEER {
+        return open(slot, seen, answer, argument(registers, 2)?);
+    }
     let file = opened(argument(registers, 0)? as u32)?;
-    if files::needed_by_control(file, argument(registers, 1)? as u32) == 0 {
+    if files::needed_by_control(file, request) == 0 {
         return Ok(());
     }
     let object = Object::of_file(file)?;
