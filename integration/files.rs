@@ -21,6 +21,11 @@ pub(crate) fn register(suite: &mut Suite) {
         reads_only_the_listed_paths,
     );
     suite.test(
+        "files::what_is_not_there_is_not_told_as_denied",
+        root,
+        what_is_not_there_is_not_told_as_denied,
+    );
+    suite.test(
         "files::writes_only_the_listed_paths",
         root,
         writes_only_the_listed_paths,
@@ -135,6 +140,22 @@ fn reads_only_the_listed_paths() -> Verdict {
         ("read mixed/secret/file", DENIED),
         ("both closed/file", DENIED),
     ])
+}
+
+/// Hooks are not asked about it; an engine that closes a directory answers before it is looked for.
+fn what_is_not_there_is_not_told_as_denied() -> Verdict {
+    let fence = Fence::with("read = [\"@/open\", \"/usr/bin/cat\"]\nexec = [\"/usr/bin/cat\"]")?;
+    fence.folder().file("open/closed/there", "x")?;
+    let paths = ["open/closed/none", "open/closed/there"].map(|name| fence.at(name));
+    let [none, there] = paths
+        .each_ref()
+        .map(|path| format!("open {}", path.display()));
+    let looked = fence
+        .run(["/usr/bin/cat".into(), paths[0].clone(), paths[1].clone()])
+        .run()?;
+    let told = looked.err();
+    looked.claim(told.contains(&there) && !told.contains(&none), "one denial")?;
+    Ok(())
 }
 
 fn writes_only_the_listed_paths() -> Verdict {

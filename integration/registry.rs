@@ -15,6 +15,11 @@ const NEEDS: &[Need] = &[
     // It is alike on every kernel.
     Need::Processor,
 ];
+const CERTIFIED: &[Need] = &[
+    Need::Program("docker-registry"),
+    Need::Program("openssl"),
+    Need::Processor,
+];
 const CONTAINER: &[Need] = &[
     Need::Program("docker-registry"),
     Need::Processor,
@@ -57,6 +62,11 @@ pub(crate) fn register(suite: &mut Suite) {
         password,
     );
     suite.test(
+        "registry::a_registry_that_nobody_vouches_for_is_refused_and_one_with_an_own_authority_is_not",
+        CERTIFIED,
+        certified,
+    );
+    suite.test(
         "registry::an_installed_profile_is_one_that_containers_can_name",
         CONTAINER,
         installed,
@@ -72,13 +82,18 @@ struct Registry {
 
 impl Registry {
     fn start(access: &str) -> Result<Self, Failed> {
+        Self::start_with(access, "")
+    }
+
+    /// With more about its address, as `, tls: {...}`.
+    fn start_with(access: &str, address: &str) -> Result<Self, Failed> {
         let folder = Folder::new()?;
         let storage = folder.at("storage");
         let configuration = folder.file(
             "config.yml",
             &format!(
                 "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-                 http: {{addr: \"127.0.0.1:0\"}}\n{access}",
+                 http: {{addr: \"127.0.0.1:0\"{address}}}\n{access}",
                 storage.display()
             ),
         )?;
@@ -122,6 +137,7 @@ impl Registry {
             .and(words)
             .in_folder(self.folder.path())
             .variable("HOME", self.folder.path())
+            .variable("XDG_CONFIG_HOME", self.folder.at(".config"))
             .variable("REGISTRY_AUTH_FILE", self.folder.at("auth.json"))
     }
 
@@ -292,6 +308,60 @@ fn password() -> Verdict {
     same(&registry.pull("@/web:1")?.out(), PROFILE)?;
     registry.folder.file("auth.json", "no json")?;
     complains(&registry.pull("@/web:1")?, "auth.json")
+}
+
+/// An authority that nobody knows, and a registry on loopback that it vouches for.
+fn vouched_for(folder: &Folder, name: &str) -> Verdict {
+    let script = format!(
+        "key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+         openssl req -x509 $key -keyout {name}-ca.key -out {name}-ca.crt -days 2 -subj /CN={name} \
+             -addext keyUsage=critical,keyCertSign
+         openssl req $key -keyout {name}.key -out {name}.csr -subj /CN=registry
+         echo subjectAltName=IP:127.0.0.1 > {name}.ext
+         openssl x509 -req -in {name}.csr -CA {name}-ca.crt -CAkey {name}-ca.key -CAcreateserial -days 2 \
+             -extfile {name}.ext -out {name}.crt"
+    );
+    let made = Command::new("/bin/sh")
+        .args(["-e", "-c", &script])
+        .current_dir(folder.path())
+        .output()?;
+    match made.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&made.stderr).into_owned().into()),
+    }
+}
+
+fn certified() -> Verdict {
+    let folder = Folder::new()?;
+    vouched_for(&folder, "own")?;
+    vouched_for(&folder, "other")?;
+    let [certificate, key] = ["own.crt", "own.key"].map(|name| folder.at(name));
+    let registry = Registry::start_with(
+        "",
+        &format!(
+            ", tls: {{certificate: {}, key: {}}}",
+            certificate.display(),
+            key.display()
+        ),
+    )?;
+    registry.folder.file("p.toml", PROFILE)?;
+    let push = || registry.profile(&["push", "p.toml", "@/web:1"]);
+    complains(&push().run()?, "it speaks TLS")?;
+    let place = format!(".config/containers/certs.d/{}", registry.host);
+    let place = registry.folder.at(&place);
+    fs::create_dir_all(&place)?;
+    complains(&push().run()?, "/etc/containers/certs.d/")?;
+    fs::copy(folder.at("other-ca.crt"), place.join("ca.crt"))?;
+    complains(&push().run()?, "SSL_CERT_FILE")?;
+    complains(&registry.pull("@/web:1")?, "SSL_CERT_FILE")?;
+    push()
+        .variable("SSL_CERT_FILE", folder.at("own-ca.crt"))
+        .run()?
+        .exits_with(0)?;
+    fs::copy(folder.at("own-ca.crt"), place.join("ca.crt"))?;
+    same(&registry.pull("@/web:1")?.out(), PROFILE)?;
+    fs::write(place.join("client.cert"), "")?;
+    complains(&registry.pull("@/web:1")?, "client.cert")
 }
 
 /// A name that this test alone uses, gone afterwards.

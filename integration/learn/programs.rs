@@ -122,6 +122,19 @@ const TRIPS: &[Trip] = &[
         beside: "tar czf d.tgz /etc/ssh",
     },
     Trip {
+        name: "learn::what_makes_a_terminal_goes_there_and_back",
+        needs: &[
+            Need::Root,
+            Need::Cgroup,
+            Need::Processor,
+            Need::Program("script"),
+        ],
+        files: &[],
+        reset: "rm -f typed",
+        command: "script -qec 'tty >/dev/null && echo built' typed </dev/null",
+        beside: "cat /etc/fstab",
+    },
+    Trip {
         name: "learn::processes_that_share_memory_go_there_and_back",
         needs: &[Need::Root, Need::Cgroup, Need::Processor],
         // Semaphores and shared memory of POSIX: files in /dev/shm, under names that are drawn.

@@ -51,7 +51,7 @@ present > last
 set -x
 diff first last
 grep -q complete last
-[ $(find /run/ringfence/log -type f | wc -l) -le 100 ]
+[ $(find /run/ringfence/log -type f | wc -l) -le 150 ]
 [ $(kept) -gt 0 ]; [ $(kept) -le 24 ]
 "#;
 

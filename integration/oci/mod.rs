@@ -2,12 +2,14 @@
 
 mod attacks;
 mod bundle;
+mod checkpoint;
 mod contest;
 mod cri;
 mod engines;
 mod fallback;
 mod image;
 mod images;
+mod labels;
 mod learning;
 mod limits;
 mod many;
@@ -24,11 +26,13 @@ pub(crate) fn register(suite: &mut Suite) {
     runtimes::register(suite);
     engines::register(suite);
     fallback::register(suite);
+    labels::register(suite);
     learning::register(suite);
     limits::register(suite);
     names::register(suite);
     recorded::register(suite);
     attacks::register(suite);
+    checkpoint::register(suite);
     contest::register(suite);
     cri::register(suite);
     images::register(suite);

@@ -46,6 +46,11 @@ pub(crate) fn register(suite: &mut Suite) {
         created,
     );
     suite.test(
+        "oci::recorded::what_a_runtime_does_before_it_executes_an_added_command_is_not_the_commands",
+        NEEDS,
+        prepared,
+    );
+    suite.test(
         "oci::recorded::who_is_not_there_or_behind_a_fence_is_not_recorded",
         NEEDS,
         refused,
@@ -187,6 +192,29 @@ fn goes_on() -> Verdict {
         fs::write(one.at("data/stop"), "")?;
     }
     Ok(())
+}
+
+fn prepared() -> Verdict {
+    let bundle = Bundle::of("runc", SCRIPT)?;
+    bundle.create()?.says("")?;
+    bundle.call(&["start", "@"])?.says("")?;
+    until("the container's start", || bundle.at("tmp/before").exists())?;
+    let file = bundle.path().join("learned.toml");
+    let recording = Recording::of(&learn(bundle.id(), &file), "is recorded until")?;
+    let added = ["exec", "@", "sh", "-c", "cat /data/kept; (cat /data/kept)"];
+    bundle.call(&added)?.says("kept\nkept\n")?;
+    recording.interrupt()?;
+    recording.ends_with(0)?;
+    fs::write(bundle.at("data/go"), "")?;
+    fs::write(bundle.at("data/stop"), "")?;
+    // The runtime gives capabilities away, and looks at its own descriptors.
+    holds(&file, &["/data/kept", "/bin/busybox"], &[])?;
+    let text = fs::read_to_string(trace(&file))?;
+    let runtimes = ["\"capset\"", "\"setgroups\"", "/fd\""];
+    match runtimes.into_iter().find(|act| text.contains(act)) {
+        None => Ok(()),
+        Some(act) => Err(format!("{act} is in {text}").into()),
+    }
 }
 
 fn created() -> Verdict {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::FENCED;
 use super::bundle::Bundle;
-use crate::kit::{Need, Suite, Verdict, binary};
+use crate::kit::{Need, Suite, Verdict, binary, script};
 
 const NEEDS: &[Need] = &[
     Need::Root,
@@ -18,7 +18,25 @@ const NEEDS: &[Need] = &[
     Need::Program("unshare"),
 ];
 
+const PODMAN: &[Need] = &[
+    Need::Root,
+    // It is alike on every kernel.
+    Need::Processor,
+    Need::Program("podman"),
+    Need::Program("conmon"),
+    Need::Program("newuidmap"),
+    Need::Program("runc"),
+    Need::Program("busybox"),
+    Need::Program("setpriv"),
+    Need::Program("unshare"),
+];
+
 pub(crate) fn register(suite: &mut Suite) {
+    suite.test(
+        "oci::podman_of_a_user_says_why_a_container_is_refused",
+        PODMAN,
+        podman_of_a_user,
+    );
     suite.test(
         "oci::a_user_who_is_not_root_is_refused_with_the_reason",
         NEEDS,
@@ -90,6 +108,41 @@ fn user_namespace() -> Verdict {
         "--user",
         "--map-root-user",
     ])
+}
+
+/// A user with numbers to give away, whom only this script knows, and podman in his name with storage that is gone afterwards.
+const USERS_PODMAN: &str = r#"
+here=$PWD; chmod 755 . /run
+mkdir -p home run root/bin; ln -s busybox root/bin/sh; cp "$(command -v busybox)" root/bin/busybox
+tar -C root -cf layer.tar .
+cp "$R" own; ln -s own ringfence-runc
+(cat /etc/passwd; echo "rf-test:x:54321:54321::$here/home:/bin/sh") > passwd
+(cat /etc/group; echo "rf-test:x:54321:") > group
+echo rf-test:600000:65536 | tee subuid > subgid
+for one in passwd group subuid subgid; do mount --bind $one /etc/$one; done
+printf '[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+' > containers.conf
+printf '[storage]
+driver = "vfs"
+' > storage.conf
+chown 54321:54321 home run; chmod 700 run
+podman_() {
+    (cd home && setpriv --reuid 54321 --regid 54321 --clear-groups env -i PATH="$PATH" USER=rf-test HOME=$here/home         XDG_RUNTIME_DIR=$here/run CONTAINERS_CONF=$here/containers.conf CONTAINERS_STORAGE_CONF=$here/storage.conf         podman --cgroup-manager cgroupfs --events-backend file "$@")
+}
+podman_ import $here/layer.tar localhost/rf:1
+one() { podman_ --runtime "$1" run --rm --network none localhost/rf:1 sh -c 'echo started' > out 2> wrong; }
+one runc
+[ "$(cat out)" = started ]
+if one $here/ringfence-runc; then exit 1; fi
+[ ! -s out ]
+grep 'containers are fenced by root' wrong
+grep 'ringfence run' wrong
+[ -z "$(podman_ ps --all --quiet)" ]
+"#;
+
+fn podman_of_a_user() -> Verdict {
+    script(USERS_PODMAN)
 }
 
 /// Root outside starts it, so that it can be fenced: the container's users are others' numbers, and its files belong to them.

@@ -365,11 +365,12 @@ fn missing_profile() -> Verdict {
 fn answers() -> Verdict {
     let bare = Bundle::of("runc", "exit 7")?;
     let fenced = Bundle::of("ringfence-runc", "exit 7")?;
-    let calls: [&[&str]; 6] = [
+    let calls: [&[&str]; 7] = [
         &["run", "@"],
         &["run", "--bundle", "/no/such/bundle", "@"],
         &["state", "no-such-container"],
         &["kill", "no-such-container", "9"],
+        &["checkpoint", "no-such-container"],
         &["no-such-verb"],
         &["--version"],
     ];

@@ -377,10 +377,10 @@ pub fn record_gone(_context: RawTracePointContext) -> i32 {
     0
 }
 
-/// Not a hook: keeps hold of a recorded task whose number changes, beside the hooks.
+/// Not a hook: keeps hold of a recorded task that executes, beside the hooks.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn record_renumbered(context: RawTracePointContext) -> i32 {
-    record_tasks::renumbered(&context);
+    record_tasks::executed(&context);
     0
 }
 

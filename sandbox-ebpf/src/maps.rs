@@ -132,11 +132,13 @@ pub static RECORDINGS: Array<Recording, { limits::RECORDINGS as usize }> = Array
 #[btf_map]
 pub static RECORDED_BY: Array<u32, 1> = Array::new();
 
-/// Cgroups that are recorded, by cgroup id; the value is the recording.
+/// Cgroups that are recorded, by cgroup id; the value is the recording, with [`ringfence_abi::record::AT_EXEC`] where their tasks are taken
+/// in one by one.
 #[btf_map]
 pub static RECORDED: HashMap<u64, u32, { limits::RECORDINGS as usize }> = HashMap::new();
 
-/// Tasks that are recorded wherever they stand, by their thread's number; the value is the recording.
+/// Tasks that are recorded wherever they stand, by their thread's number; the value is the recording, with
+/// [`ringfence_abi::record::AT_EXEC`] as long as an exec has not succeeded that takes the task in.
 #[btf_map]
 pub static RECORDED_TASKS: HashMap<u32, u32, { limits::RECORDED_TASKS as usize }> = HashMap::new();
 

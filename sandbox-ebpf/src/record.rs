@@ -21,7 +21,9 @@ use aya_ebpf::{
 use ringfence_abi::{
     event::cause,
     limits,
-    record::{Act, BY_CGROUP, BY_TASK, NAMELESS, PASSED, PROGRAM, Recording, Seen, Tally},
+    record::{
+        AT_EXEC, Act, BY_CGROUP, BY_EXEC, BY_TASK, NAMELESS, PASSED, PROGRAM, Recording, Seen, Tally,
+    },
     rights,
 };
 
@@ -89,6 +91,7 @@ pub fn recording() -> Option<*mut Recording> {
     if by & BY_CGROUP != 0 {
         // SAFETY: the helper has no precondition, and an entry is written once, by user space.
         found = unsafe { RECORDED.get(bpf_get_current_cgroup_id()) }.copied();
+        found = found.filter(|number| number & AT_EXEC == 0);
     }
     if found.is_none() && by & BY_TASK != 0 {
         found = number_of_thread(thread());
@@ -99,8 +102,14 @@ pub fn recording() -> Option<*mut Recording> {
 /// The recording that a thread belongs to wherever it stands.
 #[inline(always)]
 pub fn number_of_thread(thread: u32) -> Option<u32> {
-    // SAFETY: an entry is written before its task runs, or by user space.
-    unsafe { RECORDED_TASKS.get(thread) }.copied()
+    // SAFETY: an entry is written before its task runs, by the task itself, or by user space.
+    unsafe { RECORDED_TASKS.get(thread) }.map(|number| number & !AT_EXEC)
+}
+
+/// Whether tasks are taken in at their exec.
+#[inline(always)]
+pub fn takes_in() -> bool {
+    known_by() & BY_EXEC != 0
 }
 
 #[inline(always)]

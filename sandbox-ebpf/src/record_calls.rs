@@ -50,15 +50,23 @@ const TRUNCATE: u64 = 0o1000;
 /// `FMODE_CREATED` (include/linux/fs.h): this open made the file.
 const CREATED: u32 = 1 << 20;
 const UNIX: u16 = 1;
+/// `TIOCGPTPEER` (include/uapi/asm-generic/ioctls.h): opens the other side of a pseudo-terminal.
+const OPEN_PEER: u32 = 0x5441;
 /// `AT_SYMLINK_NOFOLLOW`.
 const NO_FOLLOW: u64 = 0x100;
-/// `sys_enter(regs, id)`: the command's own recording begins with its exec. The recording, if the call is an exec of what is
-/// recorded already.
+
+/// `sys_enter(regs, id)`: the command's own recording begins with its exec, and a container's task is taken in by it. The recording, if
+/// the call is an exec of what is recorded already.
 #[inline(always)]
 pub fn made(context: &RawTracePointContext) -> Option<*mut Recording> {
-    let recording = record::recording()?;
     let number = context_argument(context, 1);
     let executes = number == EXECUTE || number == EXECUTE_AT;
+    let Some(recording) = record::recording() else {
+        if executes && let Some(recording) = record_tasks::take_in() {
+            mark(recording, number, offset_of!(Tally, made));
+        }
+        return None;
+    };
     // SAFETY: a map value lives as long as the program runs.
     let has_begun = unsafe { core::ptr::read_volatile(&raw const (*recording).begun) } != 0;
     if !has_begun {
@@ -106,6 +114,7 @@ pub fn exit(context: &RawTracePointContext) {
     if (MOST_ERRORS..0).contains(&answer) {
         if number == EXECUTE || number == EXECUTE_AT {
             let _failed = record::was_executing();
+            record_tasks::failed();
         }
         if answer != IN_PROGRESS || number != CONNECT {
             return;
@@ -130,6 +139,9 @@ pub fn exit(context: &RawTracePointContext) {
 pub fn succeeded(context: &RawTracePointContext) {
     let answer = context_argument(context, 1).cast_signed();
     if (MOST_ERRORS..0).contains(&answer) {
+        if record::takes_in() {
+            record_tasks::failed();
+        }
         return;
     }
     let Some(recording) = record::current() else {
@@ -182,7 +194,7 @@ fn tell(
             open(slot, seen, answer, flags)
         }
         MAP => map(slot, seen, registers),
-        CONTROL => control(slot, seen, registers),
+        CONTROL => control(slot, seen, registers, answer),
         SOCKET => {
             let family = argument(registers, 0)? as u32;
             if family != u32::from(UNIX) {
@@ -277,11 +289,15 @@ fn map(slot: *mut Slot, seen: Seen, registers: u64) -> Result<(), Outcome> {
     record::act(slot, seen, Thing { object, name: Name::None }, None)
 }
 
-/// A control request that needs the right to write.
+/// A control request that needs the right to write, or opens something.
 #[inline(always)]
-fn control(slot: *mut Slot, seen: Seen, registers: u64) -> Result<(), Outcome> {
+fn control(slot: *mut Slot, seen: Seen, registers: u64, answer: u32) -> Result<(), Outcome> {
+    let request = argument(registers, 1)? as u32;
+    if request == OPEN_PEER {
+        return open(slot, seen, answer, argument(registers, 2)?);
+    }
     let file = opened(argument(registers, 0)? as u32)?;
-    if files::needed_by_control(file, argument(registers, 1)? as u32) == 0 {
+    if files::needed_by_control(file, request) == 0 {
         return Ok(());
     }
     let object = Object::of_file(file)?;
@@ -378,7 +394,7 @@ fn read_user<T: Copy>(address: u64) -> Result<T, Outcome> {
 /// `sched_process_exec(task, old_pid, bprm)`: the program, and if it was named by a script, the script.
 #[inline(always)]
 pub fn execute(context: &RawTracePointContext) {
-    record_tasks::renumbered(context);
+    record_tasks::executed(context);
     let Some(recording) = record::current() else {
         return;
     };

@@ -1,8 +1,9 @@
 //! The first program of a container that is fenced without BPF LSM: it puts itself behind the fence, and becomes the
 //! container's own command.
 //!
-//! `launch DESCRIPTORS COMMAND [ARGUMENTS]`: that many descriptors above 2 stay open. It reads [`PLAN`], which its monitor writes when
-//! the mounts are laid and holds locked until then; a file that is empty means that there is no fence, and nothing is started.
+//! `launch DESCRIPTORS COMMAND [ARGUMENTS]`: that many descriptors above 2 stay open. It rings [`BELL`] and reads [`PLAN`], which its
+//! monitor writes when the mounts are laid, and holds locked until then; a file that is empty means that there is no fence, and nothing
+//! is started.
 //!
 //! It runs in whatever image there is, so it needs none of it: no C library, no loader, system calls alone. It allocates
 //! nothing. `build.rs` compiles it, and the program embeds it.
@@ -20,6 +21,8 @@ use system::{Answer, call, text};
 
 /// Where the monitor leaves what is to be done.
 const PLAN: &[u8] = b"/.ringfence/plan\0";
+/// What tells the monitor that somebody waits for it.
+const BELL: &[u8] = b"/.ringfence/bell\0";
 
 // include/uapi/asm-generic/errno-base.h and errno.h
 const ENOENT: i32 = 2;
@@ -176,6 +179,7 @@ fn load() -> &'static [u8] {
     ];
     let file = must(call(system::OPENAT, how), b"open what is to be done");
     if !is_told(file) {
+        ring();
         while let Answer::Failed(errno) = call(system::FLOCK, [file, SHARED, 0, 0, 0]) {
             if errno != EINTR {
                 fail(NO_FENCE, b"cannot wait for the fence", b"");
@@ -195,6 +199,15 @@ fn load() -> &'static [u8] {
     );
     // SAFETY: the kernel has mapped that many bytes there; the file is on a read-only mount and is not changed any more.
     unsafe { core::slice::from_raw_parts(start as *const u8, length) }
+}
+
+/// Tells the monitor. If nobody is there to hear it, the lock is free, and the file says what that means.
+fn ring() {
+    const WRITE_AT_ONCE: usize = 0o1 | 0o4_000 | 0o2_000_000 | system::NO_FOLLOW;
+    let bell = [system::HERE, BELL.as_ptr() as usize, WRITE_AT_ONCE, 0, 0];
+    if let Answer::Is(bell) = call(system::OPENAT, bell) {
+        must(call(system::CLOSE, [bell, 0, 0, 0, 0]), b"close the bell");
+    }
 }
 
 /// Whether all of it has been written: the first number comes last. Then there is nobody to wait for, and nobody in the container can

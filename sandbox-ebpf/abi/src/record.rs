@@ -2,7 +2,10 @@
 //!
 //! An act is told once; how often it was done is the value of its [`Seen`] in the map of that name.
 
-use crate::{limits::SYSTEM_CALLS, network::Resolver};
+use crate::{
+    limits::{RECORDINGS, SYSTEM_CALLS},
+    network::Resolver,
+};
 
 /// Not an act: tells the path of the program that other records name by [`Seen::program`].
 pub const PROGRAM: u16 = 0xffff;
@@ -93,7 +96,14 @@ pub struct Recording {
 pub const BY_CGROUP: u32 = 1;
 /// Some recording knows its tasks one by one.
 pub const BY_TASK: u32 = 2;
+/// Some recording takes tasks of a cgroup in, one by one, each at its exec.
+pub const BY_EXEC: u32 = 4;
 
+/// Beside the number of a recording in the map of cgroups: its tasks are taken in at their exec. In the map of tasks: this one is, by an
+/// exec that has not succeeded yet.
+pub const AT_EXEC: u32 = 1 << 31;
+
+const _: () = assert!(RECORDINGS < AT_EXEC);
 const _: () = assert!(size_of::<Seen>() == 32);
 const _: () = assert!(size_of::<Act>() == 48);
 const _: () = assert!(size_of::<Tally>() == 48 + 2 * SYSTEM_CALLS / 8);

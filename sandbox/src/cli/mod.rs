@@ -516,7 +516,7 @@ pub enum ProfileVerb {
         /// Where it goes
         #[arg(value_name = "REGISTRY/NAME:TAG")]
         address: String,
-        /// Talk to the registry without TLS; on loopback that is so in any case
+        /// Talk to the registry without TLS; on loopback that is so unless there are certificates for it
         #[arg(long)]
         plain_http: bool,
     },
@@ -545,7 +545,7 @@ pub struct PullArguments {
     /// In place of one that is there
     #[arg(long, requires = "install")]
     pub replace: bool,
-    /// Talk to the registry without TLS; on loopback that is so in any case
+    /// Talk to the registry without TLS; on loopback that is so unless there are certificates for it
     #[arg(long)]
     pub plain_http: bool,
 }

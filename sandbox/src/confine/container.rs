@@ -16,7 +16,9 @@ mod told;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use ringfence_abi::surface::IPC;
 
@@ -30,8 +32,8 @@ use super::seccomp::Program;
 use super::standings;
 use crate::policy::{Grade, Policy, Protection, Standing};
 pub use enter::{Namespace, in_network_of};
+pub use place::PLAN;
 use place::Place;
-pub use place::{PLAN, Passed};
 
 /// Where the launcher is, in the container.
 pub const LAUNCHER_PLACE: &str = "/.ringfence";
@@ -92,18 +94,24 @@ impl Container {
         let shares_ipc = !around.own_ipc && !policy.kernel.contains(IPC);
         let mut wanted = plan::filter(&policy, Engine::Fallback, &probe, None);
         wanted.shares_ipc = shares_ipc;
-        let filters = Program::all(wanted, &policy.syscalls)?;
         // Queues of the container's own namespace are its own.
         if around.own_ipc {
             policy.kernel = policy.kernel.union(IPC);
         }
         let namespace = Namespace::of(around.pid, around.root)?;
-        let derived = namespace.before_start(|proc| {
-            // The launcher in the container knows no rules about ports.
-            fallback::derive_among(&policy, &probe, around.directory, None, || {
-                mountinfo::mounts_of_thread(proc)
-            })
-        })??;
+        // Both take milliseconds, in which a runtime waits.
+        let (filters, derived) = thread::scope(|scope| {
+            let filters = scope.spawn(|| Program::all(wanted, &policy.syscalls));
+            let derived = namespace.before_start(|proc| {
+                // The launcher in the container knows no rules about ports.
+                fallback::derive_among(&policy, &probe, around.directory, None, || {
+                    mountinfo::mounts_of_thread(proc)
+                })
+            });
+            (filters.join(), derived)
+        });
+        let filters = filters.unwrap_or_else(|panic| resume_unwind(panic))?;
+        let derived = derived??;
         let mut standings = standings::of(
             &policy,
             Engine::Fallback,
@@ -158,7 +166,7 @@ impl Gate {
     ///
     /// # Errors
     /// If a mount cannot be laid; nothing of the container starts then.
-    pub fn open(self) -> Result<Passed, Error> {
+    pub fn open(self) -> Result<(), Error> {
         let mounts = &self.container.mounts;
         let laid = self.container.namespace.after_start(|| mounts.enter())?;
         laid.map_err(|errno| Error::Container {

@@ -45,7 +45,7 @@ mod user;
 pub use branch::{Branch, branch};
 pub use cgroup::{Cgroup, CgroupPlace};
 pub use container::{
-    Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace, PLAN, Passed, in_network_of,
+    Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace, PLAN, in_network_of,
 };
 pub use error::Error;
 pub use fallback::{Act, Kept, NOT_STOPPED as NOT_STOPPED_BY_FALLBACK};

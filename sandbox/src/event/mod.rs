@@ -37,6 +37,8 @@ pub enum Cause {
     Internal,
     /// Closed to every fenced task.
     Closed,
+    /// Nothing is there that could be looked at: an engine that closes the directory says otherwise.
+    Absent,
     /// The profile allows it: permission bits deny it, or an engine that is stricter than the profile.
     Other,
 }

@@ -119,6 +119,10 @@ impl Folding<'_> {
             return below(vec!["${CWD}".to_owned()]);
         }
         processes(&mut names);
+        if is_terminal(path) {
+            names.0.pop();
+            return below(names.0);
+        }
         if self.level == Level::Tight {
             return if need.subtree { below(names.0) } else { names };
         }
@@ -172,6 +176,12 @@ fn parent(path: &[u8]) -> &[u8] {
 fn below(mut names: Vec<String>) -> Names {
     names.push("**".to_owned());
     Names(names)
+}
+
+/// A pseudo-terminal has another number the next time, and is not there before it is asked for.
+fn is_terminal(path: &[u8]) -> bool {
+    let number = path.strip_prefix(b"/dev/pts/");
+    number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 /// `/proc/4711` is another process the next time.
@@ -381,6 +391,19 @@ mod tests {
         let mut all = rules(&["/d/cpu0", "/d/cpu1", "/d/cpu2", "/d/x1", "/d/x2"]);
         number(&mut all, &BTreeSet::new());
         assert_eq!(texts(&all), ["/d/cpu[0-9]*", "/d/x1", "/d/x2"]);
+    }
+
+    #[test]
+    fn terminals_are_told_by_their_numbers() {
+        assert!(is_terminal(b"/dev/pts/0") && is_terminal(b"/dev/pts/12"));
+        for path in [
+            &b"/dev/pts"[..],
+            b"/dev/pts/",
+            b"/dev/pts/ptmx",
+            b"/dev/tty1",
+        ] {
+            assert!(!is_terminal(path));
+        }
     }
 
     #[test]

@@ -98,6 +98,13 @@ pub enum Act {
         /// How many descriptors above 2 it gets by option.
         descriptors: u32,
     },
+    /// A container is written down, and ends unless it is asked to go on.
+    Checkpoint {
+        /// The container.
+        id: Option<String>,
+        /// Whether it is.
+        goes_on: bool,
+    },
     /// Nothing starts.
     Other,
 }
@@ -149,9 +156,11 @@ fn parse(words: &[OsString], directory: &Path, complaint: &mut Complaint) -> Res
     match verb.to_str() {
         Some(verb @ ("create" | "run")) => start(verb, rest, directory),
         Some("exec") => exec(rest, words.len(), directory),
+        Some("checkpoint") => Ok(checkpoint(rest)),
         Some("restore") => Err(Error::Verb {
             verb: "restore",
-            reason: "restored processes execute nothing, which is when a process is put behind a fence",
+            reason: "restored processes execute nothing, which is when a process is put behind a fence; start a new container, or \
+                     restore this one without ringfence, and without a fence",
         }),
         _ => Ok(Act::Other),
     }
@@ -205,6 +214,21 @@ fn exec(words: &[OsString], all: usize, directory: &Path) -> Result<Act, Error> 
         command: (!own.is_empty()).then_some(all - own.len()),
         descriptors,
     })
+}
+
+/// Read less strictly than what starts something: whatever is misread is refused or left to the runtime, and starts nothing.
+fn checkpoint(words: &[OsString]) -> Act {
+    const GOES_ON: [&str; 2] = ["leave-running", "pre-dump"];
+    let goes_on = |word: &OsString| {
+        let word = word.to_string_lossy();
+        GOES_ON.contains(&word.trim_start_matches('-')) && word.starts_with('-')
+    };
+    Act::Checkpoint {
+        id: words
+            .last()
+            .and_then(|word| name(std::slice::from_ref(word))),
+        goes_on: words.iter().any(goes_on),
+    }
 }
 
 fn name(words: &[OsString]) -> Option<String> {
@@ -412,5 +436,22 @@ mod tests {
                 .unwrap_err()
                 .contains("restore")
         );
+    }
+
+    #[test]
+    fn a_checkpoint_ends_a_container_unless_it_is_to_go_on() {
+        let read = |line: &str| match read(line) {
+            Ok(Act::Checkpoint { id, goes_on }) => (id, goes_on),
+            other => panic!("{other:?}"),
+        };
+        let id = || Some("c1".to_owned());
+        assert_eq!(read("checkpoint --image-path /i c1"), (id(), false));
+        assert_eq!(read("checkpoint --leave-running c1"), (id(), true));
+        assert_eq!(
+            read("checkpoint -pre-dump --image-path /i c1"),
+            (id(), true)
+        );
+        assert_eq!(read("checkpoint --leave-running=false c1"), (id(), false));
+        assert_eq!(read("checkpoint"), (None, false));
     }
 }

@@ -89,21 +89,6 @@ impl OwnCgroup {
         })
     }
 
-    /// The kernel's numbers of it and of those below it.
-    ///
-    /// # Errors
-    /// If they cannot be listed.
-    pub fn ids(&self) -> Result<Vec<u64>, Error> {
-        let mut ids = Vec::new();
-        for path in below(&self.directory)? {
-            match fs::metadata(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => ids.push(other.map_err(Error::file("look at", &path))?.ino()),
-            }
-        }
-        Ok(ids)
-    }
-
     /// Who stands in it, and in those below it.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::{
 use regex_automata::meta::Regex;
 use serde::Deserialize;
 
-use super::{ANNOTATION, Error, LEARN};
+use super::{ANNOTATION, Error, Image, LEARN};
 
 /// The host's configuration.
 pub const CONFIGURATION: &str = "/etc/ringfence/config.toml";
@@ -27,6 +27,8 @@ pub struct Host {
     pub profile: Option<String>,
     /// Whether containers may name a profile.
     pub annotations: bool,
+    /// Whether images may name one by a label, for containers that name none.
+    pub labels: bool,
     /// Whether containers that name no profile are refused.
     pub named_only: bool,
     /// What judges containers.
@@ -48,12 +50,6 @@ pub struct ByImage {
     pub profile: String,
 }
 
-/// Where engines write down an image's name: containerd and CRI-O, for Kubernetes.
-const IMAGE_NAMES: [&str; 2] = [
-    "io.kubernetes.cri.image-name",
-    "io.kubernetes.cri-o.ImageName",
-];
-
 /// What judges containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,6 +69,7 @@ impl Default for Host {
             runtime: None,
             profile: None,
             annotations: true,
+            labels: false,
             named_only: false,
             engine: HostEngine::default(),
             images: Vec::new(),
@@ -96,24 +93,34 @@ impl Host {
         Self::read_from(Path::new(CONFIGURATION))
     }
 
-    /// The profile by the image of a container with these annotations.
+    /// The image of the container with this bundle and these annotations; one that nothing is known of where nothing depends on it.
+    #[must_use]
+    pub fn image_of(&self, bundle: &Path, annotations: &HashMap<String, String>) -> Image {
+        match self.labels || !self.images.is_empty() {
+            true => Image::of(bundle, annotations),
+            false => Image::default(),
+        }
+    }
+
+    /// The profile of containers of this image: by its name, else by its label if that may.
     ///
     /// # Errors
     /// If a pattern cannot be used.
-    pub fn by_image(&self, annotations: &HashMap<String, String>) -> Result<Option<&str>, Error> {
-        let Some(image) = IMAGE_NAMES.iter().find_map(|name| annotations.get(*name)) else {
-            return Ok(None);
+    pub fn by_image<'a>(&'a self, image: &'a Image) -> Result<Option<&'a str>, Error> {
+        let label = image.profile.as_deref().filter(|_| self.labels);
+        let Some(name) = &image.name else {
+            return Ok(label);
         };
         for one in &self.images {
             let pieces: Vec<_> = one.name.split('*').map(regex_syntax::escape).collect();
             let pattern = format!("^(?:{})$", pieces.join(".*"));
             let pattern =
                 Regex::new(&pattern).map_err(|error| Error::content(CONFIGURATION, &error))?;
-            if pattern.is_match(image.as_str()) {
+            if pattern.is_match(name.as_str()) {
                 return Ok(Some(&one.profile));
             }
         }
-        Ok(None)
+        Ok(label)
     }
 
     /// The file that a container with these annotations asks its profile to be written to; `None` if it does not ask.
@@ -214,14 +221,31 @@ mod tests {
         let text = "[[containers.image]]\nname = \"docker.io/library/nginx:*\"\nprofile = \"web\"\n\
                     [[containers.image]]\nname = \"docker.io/*\"\nprofile = \"rest\"\n";
         let host = toml::from_str::<Configuration>(text).unwrap().containers;
-        let of = |image: &str| {
-            let annotations = HashMap::from([(IMAGE_NAMES[0].to_owned(), image.to_owned())]);
-            host.by_image(&annotations).unwrap().map(str::to_owned)
+        let of = |name: &str| {
+            let image = Image {
+                name: Some(name.to_owned()),
+                profile: Some("label".to_owned()),
+            };
+            host.by_image(&image).unwrap().map(str::to_owned)
         };
         assert_eq!(of("docker.io/library/nginx:1.27").as_deref(), Some("web"));
         assert_eq!(of("docker.io/library/nginxx").as_deref(), Some("rest"));
         assert_eq!(of("evil.example/docker.io/library/nginx:1"), None);
-        assert_eq!(host.by_image(&HashMap::new()).unwrap(), None);
+        assert_eq!(host.by_image(&Image::default()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_label_counts_where_the_host_allows_it_and_less_than_a_name() {
+        let text = "labels = true\n[[image]]\nname = \"web:*\"\nprofile = \"web\"\n";
+        let host: Host = toml::from_str(text).unwrap();
+        let image = |name: &str| Image {
+            name: Some(name.to_owned()),
+            profile: Some("label".to_owned()),
+        };
+        let (web, other) = (image("web:1"), image("other:1"));
+        assert_eq!(host.by_image(&web).unwrap(), Some("web"));
+        assert_eq!(host.by_image(&other).unwrap(), Some("label"));
+        assert_eq!(Host::default().by_image(&other).unwrap(), None);
     }
 
     #[test]

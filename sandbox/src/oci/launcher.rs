@@ -1,15 +1,17 @@
 //! A program that stands in front of a container's own command, where the kernel has no hooks that judge it.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::Path,
+    sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
-use super::{bundle::member, calls};
+use super::{Root, bundle::member, calls};
 
 /// What is put in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +26,6 @@ pub struct Launcher {
 
 /// How long a container may take from its start to its mounts.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// System calls that the launcher makes and engines' filters may close. They take rights away, and give none.
 const CALLS: [&str; 14] = [
@@ -61,13 +61,20 @@ impl Launcher {
     }
 
     /// Waits until the mounts of a container that is starting are laid: until then the launcher's own is closed to execution for a
-    /// moment, as every mount is. To be called before the runtime adds a process. It cannot be waited for by opening `file`,
-    /// by which the first launcher says that it waits. One that does not start within [`PATIENCE`] is waited for by the launcher itself.
+    /// moment, as every mount is. To be called before the runtime adds a process. `file` is locked until then. A container that does not
+    /// start within [`PATIENCE`] is waited for by the launcher itself.
     pub fn wait_for_mounts(&self, cgroup: &Path, file: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_written(self.place, cgroup, file) && Instant::now() < deadline {
-            thread::sleep(LOOK);
-        }
+        let Some(locked) = unwritten(self.place, cgroup, file) else {
+            return;
+        };
+        let (unlocked, waited) = mpsc::channel();
+        // One that waits longer ends when the runtime is executed.
+        thread::spawn(move || {
+            // Whatever becomes of it, the launcher looks at the file before anything starts.
+            Flock::lock(locked, FlockArg::LockShared).ok();
+            unlocked.send(()).ok();
+        });
+        waited.recv_timeout(PATIENCE).ok();
     }
 
     /// In a bundle: the process, the directory, and the calls that it makes.
@@ -99,14 +106,13 @@ impl Launcher {
     }
 }
 
-/// Whether a process in `cgroup` sees a file at `place` that has something in it; as well if there is nobody to ask.
-fn is_written(place: &str, cgroup: &Path, file: &str) -> bool {
-    let processes = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    let Some(process) = processes.lines().next() else {
-        return true;
-    };
-    let path = format!("/proc/{process}/root{place}/{file}");
-    fs::symlink_metadata(path).map_or(true, |found| found.len() > 0)
+/// The file at `place` as a process in `cgroup` sees it, if it has nothing in it; `None` as well if there is nobody to ask.
+fn unwritten(place: &str, cgroup: &Path, file: &str) -> Option<File> {
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs")).ok()?;
+    let process = processes.lines().next()?.parse().ok()?;
+    let root = Root::of(process, Path::new("/")).ok()?;
+    let file = root.regular_file(&Path::new(place).join(file))?;
+    (file.metadata().ok()?.len() == 0).then_some(file)
 }
 
 #[cfg(test)]

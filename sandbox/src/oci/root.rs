@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, ffi::OsStringExt as _, fs::OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
@@ -48,9 +48,8 @@ impl Root {
             .custom_flags(libc_flags())
             .open(&seen)
             .map_err(Error::file("open", &seen))?;
-        let below = path.strip_prefix("/").unwrap_or(path);
         let how = how(OFlag::O_PATH | OFlag::O_DIRECTORY);
-        let directory = openat2(above.as_fd(), below, how)
+        let directory = openat2(above.as_fd(), below(path), how)
             .map_err(|errno| Error::file("open", path)(errno.into()))?;
         Ok(Self { directory })
     }
@@ -61,13 +60,7 @@ impl Root {
     /// volume of the host's will be, and must not lead a rule there.
     #[must_use]
     pub fn look(&self, path: &[u8]) -> Found {
-        let path = Path::new(OsStr::from_bytes(path));
-        let below = path.strip_prefix("/").unwrap_or(path);
-        let below = if below.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            below
-        };
+        let below = below(Path::new(OsStr::from_bytes(path)));
         let Ok(entry) = self.open(below, OFlag::O_NOFOLLOW, ResolveFlag::empty()) else {
             return Found::Missing;
         };
@@ -88,6 +81,20 @@ impl Root {
             .map_or(Found::Missing, |target| Found::Link(target.into_vec()))
     }
 
+    /// The regular file at `path`, opened for reading, links not followed: opening anything else could do something.
+    #[must_use]
+    pub fn regular_file(&self, path: &Path) -> Option<File> {
+        let found = self.open(
+            below(path),
+            OFlag::O_NOFOLLOW,
+            ResolveFlag::RESOLVE_NO_SYMLINKS,
+        );
+        let found = found.ok()?;
+        let is_regular = found.metadata().ok()?.is_file();
+        let again = format!("/proc/self/fd/{}", found.as_raw_fd());
+        is_regular.then(|| File::open(again).ok())?
+    }
+
     fn open(&self, path: &Path, flags: OFlag, resolve: ResolveFlag) -> Result<File, Errno> {
         let how = how(OFlag::O_PATH | flags).resolve(resolving().union(resolve));
         openat2(self.directory.as_fd(), path, how).map(File::from)
@@ -97,6 +104,14 @@ impl Root {
 /// `..` and absolute links end at the directory, and links of procfs are none (openat2(2)).
 fn resolving() -> ResolveFlag {
     ResolveFlag::RESOLVE_IN_ROOT.union(ResolveFlag::RESOLVE_NO_MAGICLINKS)
+}
+
+/// A path from the root on, as one that starts there.
+fn below(path: &Path) -> &Path {
+    match path.strip_prefix("/").unwrap_or(path) {
+        empty if empty.as_os_str().is_empty() => Path::new("."),
+        below => below,
+    }
 }
 
 fn how(flags: OFlag) -> OpenHow {
@@ -130,6 +145,31 @@ mod tests {
         assert_eq!(root.look(b"/in"), Found::Link(b"/etc".to_vec()));
         assert_eq!(root.look(b"/secret"), Found::Missing);
         assert_eq!(root.look(b"/../secret"), Found::Missing);
+    }
+
+    #[test]
+    fn a_container_whose_root_is_its_own_already_has_one() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let root = Root::of(pid, Path::new("/")).unwrap();
+        assert_eq!(root.look(b"/proc"), Found::Directory);
+    }
+
+    #[test]
+    fn a_regular_file_is_opened_and_nothing_else() {
+        use std::io::Read as _;
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "x").unwrap();
+        symlink("file", folder.path().join("link")).unwrap();
+        nix::unistd::mkfifo(&folder.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let root = Root::of(pid, folder.path()).unwrap();
+        let open = |name: &str| root.regular_file(Path::new(name));
+        let mut text = String::new();
+        open("/file").unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "x");
+        for name in ["/link", "/pipe", "/none", "/"] {
+            assert!(open(name).is_none(), "{name}");
+        }
     }
 
     #[test]

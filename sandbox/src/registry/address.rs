@@ -13,11 +13,12 @@ const SHA256: &str = "sha256:";
 #[derive(Clone, Debug)]
 pub struct Address {
     pub(super) reference: Reference,
-    pub(super) plain_http: bool,
+    plain_http: bool,
+    is_loopback: bool,
 }
 
 impl Address {
-    /// Reads `REGISTRY/NAME[:TAG|@sha256:...]`. TLS is left out where it is asked for, and on loopback.
+    /// Reads `REGISTRY/NAME[:TAG|@sha256:...]`. TLS is left out where that is asked for.
     ///
     /// # Errors
     /// If it is no address, or names no registry: none is meant where none is said.
@@ -40,9 +41,16 @@ impl Address {
             return Err(wrong("a profile is pinned by its sha256 digest"));
         }
         Ok(Self {
-            plain_http: plain_http || is_loopback(host),
+            plain_http,
+            is_loopback: is_loopback(host),
             reference,
         })
+    }
+
+    /// Whether TLS is left out: where that is asked for, and on loopback unless there are certificates for the registry.
+    #[must_use]
+    pub(super) fn is_plain(&self, has_certificates: bool) -> bool {
+        self.plain_http || (self.is_loopback && !has_certificates)
     }
 
     /// The registry's host, with its port.
@@ -115,15 +123,16 @@ mod tests {
             "127.0.0.1:5000/web:1",
             "127.9.9.9:1/web:1",
         ] {
-            assert!(parsed(text).plain_http, "{text}");
+            assert!(parsed(text).is_plain(false), "{text}");
+            assert!(!parsed(text).is_plain(true), "{text}");
         }
         for text in [
             "example.org/web:1",
             "localhost.example.org/web:1",
             "10.0.0.1:5000/web:1",
         ] {
-            assert!(!parsed(text).plain_http, "{text}");
-            assert!(Address::parse(text, true).unwrap().plain_http, "{text}");
+            assert!(!parsed(text).is_plain(false), "{text}");
+            assert!(Address::parse(text, true).unwrap().is_plain(true), "{text}");
         }
     }
 

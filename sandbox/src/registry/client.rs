@@ -14,7 +14,7 @@ use oci_client::{
 use super::{
     Address, Artifact, Error, Language,
     artifact::{self, digest_of},
-    credentials,
+    certificates, credentials,
 };
 
 /// Until a registry has answered.
@@ -139,6 +139,7 @@ where
     F: Future<Output = Result<T, Error>> + 'a,
 {
     let auth = credentials::of(address)?;
+    let certificates = certificates::of(address)?;
     let unable = |error: &dyn std::error::Error| Error::Client(error.to_string());
     // One that is there already is as good.
     rustls::crypto::ring::default_provider()
@@ -150,10 +151,11 @@ where
         .map_err(|error| unable(&error))?;
     runtime.block_on(async {
         let configuration = ClientConfig {
-            protocol: match address.plain_http {
+            protocol: match address.is_plain(certificates.is_some()) {
                 true => ClientProtocol::Http,
                 false => ClientProtocol::Https,
             },
+            extra_root_certificates: certificates.unwrap_or_default(),
             // No other artifact is looked for behind this one.
             platform_resolver: None,
             connect_timeout: Some(PATIENCE),

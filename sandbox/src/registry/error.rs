@@ -25,6 +25,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Certificates that cannot be used.
+    #[error("the certificates in {file} cannot be used: {reason}")]
+    Certificates {
+        /// The file, or the folder.
+        file: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// What talks to registries could not be set up.
     #[error(
         "nothing can be asked of a registry here: {0}; is there a package with certificates (ca-certificates)?"
@@ -111,11 +119,38 @@ fn hint(error: &OciDistributionError, registry: &str) -> Option<String> {
             let unknown = has(OciErrorCode::ManifestUnknown) || has(OciErrorCode::NameUnknown);
             unknown.then(|| "is the name right, and the tag?".to_owned())
         }
-        E::RequestError(error) if error.is_connect() => Some(
-            "is it there? A registry without TLS takes --plain-http, one with its own authority SSL_CERT_FILE".to_owned(),
-        ),
+        E::RequestError(error) if has_unknown_certificate(error) => Some(format!(
+            "the certificate of who vouches for it goes into /etc/containers/certs.d/{registry}/ca.crt, or into the file that \
+             SSL_CERT_FILE names"
+        )),
+        E::RequestError(error) if error.is_connect() => {
+            Some("is it there? A registry without TLS takes --plain-http".to_owned())
+        }
+        E::ServerError {
+            code: 400, message, ..
+        } if message.contains("HTTPS") => Some(format!(
+            "it speaks TLS; on loopback that is tried where there is a folder /etc/containers/certs.d/{registry}"
+        )),
         _ => None,
     }
+}
+
+/// Whether the registry has shown a certificate that nobody here vouches for.
+fn has_unknown_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        // An error of input or output gives what is behind the one that it holds.
+        let inner = error.downcast_ref::<std::io::Error>();
+        let inner = inner.and_then(std::io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// An error with what is behind it.

@@ -11,6 +11,7 @@
 
 mod address;
 mod artifact;
+mod certificates;
 mod client;
 mod credentials;
 mod error;

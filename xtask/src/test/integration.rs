@@ -25,7 +25,7 @@ const FIRST: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on the kernel that is named: where a processor is emulated, each takes minutes, and machines that run beside each other
 /// are to end together.
-const ALIKE: [(&str, Release); 27] = [
+const ALIKE: [(&str, Release); 28] = [
     ("faults::", Release::V6_12),
     ("launch::", Release::V6_12),
     ("learn::git_", Release::V6_12),
@@ -36,6 +36,7 @@ const ALIKE: [(&str, Release); 27] = [
     ("network::cgroup::", Release::V6_12),
     ("oci::a_bundle_", Release::V6_12),
     ("oci::a_container_ends_", Release::V6_12),
+    ("oci::a_fenced_", Release::V6_12),
     ("oci::a_hook_", Release::V6_12),
     ("oci::a_life_", Release::V6_12),
     ("oci::a_profiles_limits_", Release::V6_12),

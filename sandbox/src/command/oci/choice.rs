@@ -4,7 +4,7 @@ use std::{collections::HashMap, ffi::OsString};
 
 use crate::{
     command::Failure,
-    oci::{ANNOTATION, CONFIGURATION, Host},
+    oci::{ANNOTATION, CONFIGURATION, Host, Image},
     profile::shipped,
 };
 
@@ -17,11 +17,12 @@ pub(super) struct Choice {
     pub(super) name: String,
 }
 
-/// The profile of a container with `annotations`: the one that it names, else that of its image, else `given` by who set the
+/// The profile of a container of `image` with `annotations`: the one that it names, else that of its image, else `given` by who set the
 /// runtime up, else the host's default, else the one that always applies when none is named.
 pub(super) fn choose(
     host: &Host,
     annotations: &HashMap<String, String>,
+    image: &Image,
     given: Option<&str>,
 ) -> Result<Choice, Failure> {
     let named = annotations.get(ANNOTATION).map(String::as_str);
@@ -30,7 +31,7 @@ pub(super) fn choose(
             "the container names a profile ({ANNOTATION}), and {CONFIGURATION} says that containers may not"
         )));
     }
-    let by_image = host.by_image(annotations)?;
+    let by_image = host.by_image(image)?;
     if named.or(by_image).is_none() && host.named_only {
         return Err(Failure::Argument(format!(
             "the container names no profile ({ANNOTATION}), nor does its image have one, and {CONFIGURATION} says that all have to"
@@ -65,12 +66,15 @@ mod tests {
             profile: Some("shell".to_owned()),
             ..Host::default()
         };
-        let name =
-            |annotations: &HashMap<_, _>, given| choose(&host, annotations, given).unwrap().name;
+        let name = |annotations: &HashMap<_, _>, given| {
+            choose(&host, annotations, &Image::default(), given)
+                .unwrap()
+                .name
+        };
         assert_eq!(name(&annotated("git"), Some("python")), "git");
         assert_eq!(name(&HashMap::new(), Some("python")), "python");
         assert_eq!(name(&HashMap::new(), None), "shell");
-        let nobody = choose(&Host::default(), &HashMap::new(), None).unwrap();
+        let nobody = choose(&Host::default(), &HashMap::new(), &Image::default(), None).unwrap();
         assert_eq!(
             (nobody.name.as_str(), nobody.profiles.len()),
             ("untrusted", 0)
@@ -81,7 +85,7 @@ mod tests {
     fn a_container_cannot_name_a_file() {
         for name in ["/tmp/own.toml", "../own.toml", "own/x"] {
             assert!(
-                choose(&Host::default(), &annotated(name), None).is_err(),
+                choose(&Host::default(), &annotated(name), &Image::default(), None).is_err(),
                 "{name}"
             );
         }
@@ -97,14 +101,20 @@ mod tests {
             }],
             ..Host::default()
         };
-        let image = |name: &str| ("io.kubernetes.cri.image-name".to_owned(), name.to_owned());
-        let web = HashMap::from([image("example.org/web:1")]);
-        assert_eq!(choose(&host, &web, Some("git")).unwrap().name, "python");
-        let mut named = annotated("shell");
-        named.extend(web);
-        assert_eq!(choose(&host, &named, None).unwrap().name, "shell");
-        let other = HashMap::from([image("example.org/other:1")]);
-        assert!(choose(&host, &other, Some("git")).is_err());
+        let image = |name: &str| Image {
+            name: Some(name.to_owned()),
+            profile: None,
+        };
+        let (web, other) = (image("example.org/web:1"), image("example.org/other:1"));
+        let chosen = |annotations: &HashMap<_, _>, image, given| {
+            choose(&host, annotations, image, given).map(|choice| choice.name)
+        };
+        assert_eq!(
+            chosen(&HashMap::new(), &web, Some("git")).unwrap(),
+            "python"
+        );
+        assert_eq!(chosen(&annotated("shell"), &web, None).unwrap(), "shell");
+        assert!(chosen(&HashMap::new(), &other, Some("git")).is_err());
     }
 
     #[test]
@@ -113,11 +123,11 @@ mod tests {
             annotations: false,
             ..Host::default()
         };
-        assert!(choose(&host, &annotated("git"), None).is_err());
+        assert!(choose(&host, &annotated("git"), &Image::default(), None).is_err());
         let host = Host {
             named_only: true,
             ..Host::default()
         };
-        assert!(choose(&host, &HashMap::new(), Some("git")).is_err());
+        assert!(choose(&host, &HashMap::new(), &Image::default(), Some("git")).is_err());
     }
 }

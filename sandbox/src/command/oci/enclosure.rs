@@ -2,6 +2,8 @@
 
 use std::{
     os::fd::{AsFd as _, BorrowedFd},
+    panic::resume_unwind,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -21,7 +23,7 @@ use crate::{
         told::Told,
     },
     compile::{Entry, Explainer},
-    confine::{self, Around, Engine, Gate, Passed, Probe},
+    confine::{self, Around, Engine, Gate, Probe},
     event::Event,
     kernel::{self, Events, Fence, Subject, Totals},
     oci::{Bundle, Container, Held, Host, Launcher, OwnCgroup, Process, Record, Root},
@@ -38,8 +40,8 @@ pub(super) struct Enclosure {
     judge: Option<Judge>,
     /// The container of the fallback engine whose command has not been started.
     gate: Option<Gate>,
-    /// What is left of that when the command has been started.
-    passed: Option<Passed>,
+    /// Whether that has been opened.
+    has_passed: bool,
     /// Its first process, as long as it is not known to have ended.
     first: Option<confine::Process>,
     /// Its root from then on.
@@ -82,14 +84,13 @@ impl Enclosure {
         let mut probe = Probe::without_namespaces()?;
         let first = confine::Process::of(container.pid)?;
         let cgroup = own_cgroup(container, &probe)?;
-        let prepared = Prepared::of(request, host)?;
-        let (mut engine, blind) = match request.fallback {
-            false => (Some(open(&probe)?), None),
-            true => match kernel::Engine::open_watch() {
-                Ok(engine) => (Some(engine), None),
-                Err(error) => (None, Some(error.to_string())),
-            },
-        };
+        // Both take milliseconds, in which a runtime waits.
+        let (prepared, opened) = thread::scope(|scope| {
+            let opened = scope.spawn(|| opened(request.fallback, &probe));
+            (Prepared::of(request, host), opened.join())
+        });
+        let prepared = prepared?;
+        let (mut engine, blind) = opened.unwrap_or_else(|panic| resume_unwind(panic))?;
         probe.cgroup_programs = engine.as_ref().is_some_and(kernel::Engine::has_network);
         let (contained, standings) = prepared.stand(request, &probe)?;
         let refused = prepared.policy.degradation.refused(&standings);
@@ -117,7 +118,7 @@ impl Enclosure {
         let mut enclosure = Self {
             judge,
             gate,
-            passed: None,
+            has_passed: false,
             first: Some(first),
             root: None,
             pid: container.pid,
@@ -202,7 +203,7 @@ impl Enclosure {
 
     fn has_started(&self) -> Result<bool, Failure> {
         match &self.judge {
-            _ if self.passed.is_some() => Ok(true),
+            _ if self.has_passed => Ok(true),
             Some(judge) => Ok(judge.fence.totals(&judge.engine)?.tasks > 0),
             None => Ok(false),
         }
@@ -220,7 +221,7 @@ impl Enclosure {
         self.root = Root::of(self.pid, "/".as_ref()).ok();
         // One that is not opened is closed for good: the launcher finds nothing, says so, and ends.
         match gate.open() {
-            Ok(passed) => self.passed = Some(passed),
+            Ok(()) => self.has_passed = true,
             Err(error) => self.log.failed(&error.to_string()),
         }
         Ok(())
@@ -332,7 +333,9 @@ impl Prepared {
     fn of(request: &Request, host: &Host) -> Result<Self, Failure> {
         let container = &request.container;
         let bundle = Bundle::read(&container.bundle)?;
-        let choice = choice::choose(host, &container.annotations, request.profile.as_deref())?;
+        let (annotations, given) = (&container.annotations, request.profile.as_deref());
+        let image = host.image_of(&container.bundle, annotations);
+        let choice = choice::choose(host, annotations, &image, given)?;
         let mut process = bundle.process();
         process.arguments = Launcher::own_words(confine::LAUNCHER, process.arguments);
         if request.fallback
@@ -390,6 +393,20 @@ impl Prepared {
             is_learned: false,
         }
     }
+}
+
+/// What judges or watches in the kernel; where a container can do without, perhaps nothing, and why.
+fn opened(
+    fallback: bool,
+    probe: &Probe,
+) -> Result<(Option<kernel::Engine>, Option<String>), Failure> {
+    if !fallback {
+        return Ok((Some(open(probe)?), None));
+    }
+    Ok(match kernel::Engine::open_watch() {
+        Ok(engine) => (Some(engine), None),
+        Err(error) => (None, Some(error.to_string())),
+    })
 }
 
 /// BPF LSM, or why it is not enough to be called by a hook alone.

@@ -24,8 +24,10 @@ use crate::{
 const LOGS: &str = "/run/ringfence/log";
 /// Bytes of one log. A container can make up denials without end; what comes after is counted.
 const MOST_BYTES: u64 = 1 << 20;
-/// Logs that are kept.
+/// Logs that are kept,
 const KEPT: usize = 100;
+/// and how many may be there beyond that before the oldest are looked for: each has to be asked for its time.
+const SLACK: usize = 50;
 
 /// The log of one container. A container does not end because a line finds no room.
 pub(super) struct Log {
@@ -203,13 +205,17 @@ fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
-/// Removes the oldest logs.
+/// Removes the oldest logs, if there are many.
 pub(super) fn prune() {
     let Ok(listing) = fs::read_dir(LOGS) else {
         return;
     };
+    let listing: Vec<_> = listing.flatten().collect();
+    if listing.len() <= KEPT + SLACK {
+        return;
+    }
     let mut logs: Vec<_> = listing
-        .flatten()
+        .into_iter()
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     logs.sort_unstable();

@@ -90,7 +90,11 @@ fn prepared(
             command,
             descriptors,
         } => add(process.as_deref(), id, *command, *descriptors, words)?,
-        Act::Exec { .. } | Act::Other => {}
+        Act::Checkpoint {
+            id: Some(id),
+            goes_on: false,
+        } => may_end(id)?,
+        Act::Exec { .. } | Act::Checkpoint { .. } | Act::Other => {}
     }
     Ok(Runtime::find(options.runtime.as_deref(), &host)?)
 }
@@ -121,7 +125,9 @@ fn fence(
         return Ok(bundle.write()?);
     }
     let given = options.profile.as_deref();
-    let choice = choice::choose(host, &bundle.annotations(), given)?;
+    let annotations = bundle.annotations();
+    let image = host.image_of(directory, &annotations);
+    let choice = choice::choose(host, &annotations, &image, given)?;
     let effective = profile::load(&choice.profiles, CommandLine::default())?;
     let launcher = (engine::choose(host)? == Engine::Fallback).then(|| launcher(descriptors));
     bundle.fence(&fencing(&effective, given, launcher)?);
@@ -176,6 +182,19 @@ fn launcher(descriptors: u32) -> Launcher {
         program: confine::LAUNCHER,
         place: confine::LAUNCHER_PLACE,
         descriptors: descriptors.saturating_add(activated.unwrap_or(0)),
+    }
+}
+
+/// Whether a container may be written down and ended: one that is fenced would be lost, for it is not restored.
+fn may_end(id: &str) -> Result<(), Failure> {
+    match oci::of_container(id)?.iter().any(|record| !record.is_learned) {
+        false => Ok(()),
+        true => Err(oci::Error::Verb {
+            verb: "checkpoint",
+            reason: "the container would end, and what is restored cannot be put behind its fence again; --leave-running writes it \
+                     down and lets it go on",
+        }
+        .into()),
     }
 }
 

@@ -46,7 +46,7 @@ impl Witness {
         let begun = Self::around(container, bundle, cgroup)?;
         begun
             .map(|mut witness| {
-                witness.recorder.begin(cgroup.id())?;
+                witness.recorder.begin_at_exec(cgroup.id())?;
                 Ok(witness)
             })
             .transpose()
@@ -83,13 +83,10 @@ impl Witness {
         let Some(mut witness) = Self::around(container, &bundle, &cgroup)? else {
             return Err(refused("it is recorded already".to_owned()).into());
         };
-        match running.is_started {
-            false => witness.recorder.begin(cgroup.id())?,
-            true => {
-                let recorder = &mut witness.recorder;
-                // Who comes between the two is found by the cgroup.
-                recorder.join(&cgroup.ids()?, &cgroup.processes()?)?;
-            }
+        witness.recorder.begin_at_exec(cgroup.id())?;
+        if running.is_started {
+            // Who executes something from now on is taken in by that.
+            witness.recorder.take_in_all(&cgroup.processes()?)?;
         }
         Ok(witness)
     }

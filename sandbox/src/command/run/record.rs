@@ -110,7 +110,7 @@ pub struct Denial {
     pub profile_lines: Vec<String>,
     /// Arguments that would allow it.
     pub flags: Vec<String>,
-    /// A rule expects it.
+    /// A rule expects it, or nothing is there that could be denied.
     pub expected: bool,
     /// The profile allows it: permission bits may be behind it, or an engine that is stricter than the profile.
     pub allowed_by_profile: bool,
@@ -362,7 +362,8 @@ impl Denial {
             hint: None,
             profile_lines: Vec::new(),
             flags: Vec::new(),
-            expected: false,
+            // At hooks it would not be asked.
+            expected: event.cause == Cause::Absent,
             allowed_by_profile: event.cause == Cause::Other,
         };
         if event.cause == Cause::Closed && event.operation == operation::SOCKET {
@@ -437,6 +438,7 @@ fn fixed_reason(cause: Cause) -> &'static str {
             "the new name would allow other things than the old one; programs like mv copy instead"
         }
         Cause::Internal => "the fence failed to judge it, and denies then",
+        Cause::Absent => "nothing is there; the engine closes the directory, and so says otherwise",
         Cause::Other => "the profile allows it, and something else does not",
         Cause::Closed => "it is closed to every fenced task",
     }

@@ -6,16 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ringfence_abi::event::operation;
+use ringfence_abi::{event::operation, rights::WRITE};
 
 use crate::{
     command::look::look,
-    compile::{Explainer, Look, follow},
+    compile::{Entry, Explainer, Look, follow},
     event::{Cause, Event, Source},
 };
 
 /// `event` with the path that the call meant and the rights that the profile gives it; [`Cause::Other`] if the profile
-/// allows the call, so that permission bits have denied it, or an engine that is stricter than the profile.
+/// allows the call, so that permission bits have denied it, or an engine that is stricter than the profile; [`Cause::Absent`] if it
+/// was to look at what is not there.
 ///
 /// The path is resolved from outside and afterwards: it explains, and decides nothing.
 pub(super) fn resolved(event: Event, explainer: &Explainer) -> Event {
@@ -42,8 +43,16 @@ pub(in crate::command) fn resolved_by(
     event.granted = explainer.rights_in(event.program, &event.path);
     if event.needed & !event.granted == 0 {
         event.cause = Cause::Other;
+    } else if looks_only(&event) && look(&event.path) == Entry::Missing {
+        event.cause = Cause::Absent;
     }
     event
+}
+
+/// Whether the call makes nothing and is not about a task, which may have gone since.
+fn looks_only(event: &Event) -> bool {
+    let looks = [operation::OPEN, operation::LIST, operation::READ_LINK].contains(&event.operation);
+    looks && event.needed & WRITE == 0 && !event.path.starts_with(b"/proc/")
 }
 
 /// `/proc/self` is another for each task: the path as it was for the one that passed it.

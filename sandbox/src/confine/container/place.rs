@@ -1,8 +1,7 @@
 //! The launcher's directory in the container: a file system of the monitor's own, read-only to everybody inside.
 //!
-//! The launcher waits for a lock on the file that says what is to be done, and the monitor learns that it waits because the
-//! file was opened. The monitor writes by a second mount that is nowhere. A monitor that ends lets the lock go, and leaves the file
-//! empty: then nothing starts.
+//! The launcher rings by a pipe with a name, and waits for a lock on the file that says what is to be done. The monitor writes by a
+//! second mount that is nowhere. A monitor that ends lets the lock go, and leaves the file empty: then nothing starts.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -14,8 +13,9 @@ use std::os::unix::fs::FileExt;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::stat::Mode;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::super::act::check;
 use super::super::error::Error;
@@ -26,8 +26,11 @@ use super::enter::owned;
 pub const PLAN: &str = "plan";
 /// Compiled by build.rs.
 static LAUNCHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/launch"));
-/// The launcher's name, and that of what it reads.
-const NAMES: [&str; 2] = ["launch", PLAN];
+/// Its name.
+const PROGRAM: &str = "launch";
+/// The pipe that it rings by: opened for writing and closed, which whoever holds the other end is told at once. A watch on the file
+/// would tell as well, but to take one away is to wait for a grace period (fs/notify/mark.c, `fsnotify_wait_marks_destroyed`).
+const BELL: &str = "bell";
 
 // include/uapi/linux/mount.h
 const OPEN_TREE_CLONE: i32 = 1;
@@ -39,18 +42,13 @@ const NODEV: u64 = 4;
 const FSCONFIG_SET_STRING: i32 = 1;
 const FSCONFIG_CMD_CREATE: i32 = 6;
 
-/// The directory, filled.
+/// The directory, filled. The lock is let go of first: closing a mount that is nowhere is to wait for a grace period (fs/namespace.c,
+/// `namespace_unlock`).
 #[derive(Debug)]
 pub(super) struct Place {
     told: Flock<File>,
-    watch: Inotify,
-}
-
-/// What is left when the launcher has been told. Dropping it waits until the kernel has freed the watch's mark, some fifteen
-/// milliseconds (fs/notify/mark.c, `fsnotify_wait_marks_destroyed`): that is for when nobody waits for this process.
-#[derive(Debug)]
-pub struct Passed {
-    _watch: Inotify,
+    bell: File,
+    directory: OwnedFd,
 }
 
 impl Place {
@@ -65,27 +63,26 @@ impl Place {
         attach(&mount, &directory).map_err(failed)?;
         let writable = clone(&mount).map_err(failed)?;
         close(&mount).map_err(failed)?;
-        let [program, told] = NAMES;
-        create(&writable, program, 0o555)
+        create(&writable, PROGRAM, 0o555)
             .and_then(|mut file| file.write_all(LAUNCHER))
             .map_err(failed)?;
-        let told = create(&writable, told, 0o444).map_err(failed)?;
-        let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
-            .map_err(|errno| failed(errno.into()))?;
-        // The host's /proc is not to be seen from here; the working directory of this thread is.
-        watch
-            .add_watch(&*format!("{LAUNCHER_PLACE}/{PLAN}"), AddWatchFlags::IN_OPEN)
-            .map_err(|errno| failed(errno.into()))?;
+        let told = create(&writable, PLAN, 0o444).map_err(failed)?;
         let told = Flock::lock(told, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| failed(errno.into()))?;
-        Ok(Self { told, watch })
+        let bell = bell(&writable).map_err(failed)?;
+        Ok(Self {
+            told,
+            bell,
+            directory: writable,
+        })
     }
 
-    /// Whether somebody has opened the file.
+    /// Whether somebody has rung.
     pub(super) fn is_called(&self) -> Result<bool, Error> {
-        match self.watch.read_events() {
-            Ok(events) => Ok(!events.is_empty()),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+        let mut looked_at = [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut looked_at, PollTimeout::ZERO) {
+            Ok(found) => Ok(found > 0),
+            Err(Errno::EINTR) => Ok(false),
             Err(errno) => Err(Error::Container {
                 what: "see whether the launcher waits in the root",
                 source: errno.into(),
@@ -93,24 +90,24 @@ impl Place {
         }
     }
 
-    /// Writes the file and lets go of it. The first number comes last: with it, the file is whole.
-    pub(super) fn tell(self, bytes: &[u8]) -> Result<Passed, Error> {
+    /// Takes the bell away, writes the file and lets go of it. The first number comes last: with it, the file is whole.
+    pub(super) fn tell(self, bytes: &[u8]) -> Result<(), Error> {
         let failed = |source| Error::Container {
             what: "tell the launcher",
             source,
         };
         let (first, rest) = bytes.split_at(size_of::<u64>().min(bytes.len()));
-        self.told
-            .write_all_at(rest, first.len() as u64)
+        unlinkat(&self.directory, BELL, UnlinkatFlags::NoRemoveDir)
+            .map_err(io::Error::from)
+            .and_then(|()| self.told.write_all_at(rest, first.len() as u64))
             .and_then(|()| self.told.write_all_at(first, 0))
-            .map_err(failed)?;
-        Ok(Passed { _watch: self.watch })
+            .map_err(failed)
     }
 }
 
 impl AsFd for Place {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.watch.as_fd()
+        self.bell.as_fd()
     }
 }
 
@@ -235,6 +232,17 @@ fn create(directory: &OwnedFd, name: &str, mode: u32) -> io::Result<File> {
     // Whatever this process masks.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     Ok(file)
+}
+
+/// The reading end of the bell. What is no regular file can be written to on a read-only mount (fs/open.c, `do_dentry_open`), and
+/// whoever the container's user is may.
+fn bell(directory: &OwnedFd) -> io::Result<File> {
+    let mode = Mode::from_bits_truncate(0o222);
+    mkfifoat(directory, BELL, mode)?;
+    // Whatever this process masks.
+    fchmodat(directory, BELL, mode, FchmodatFlags::FollowSymlink)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(File::from(openat(directory, BELL, flags, Mode::empty())?))
 }
 
 fn done(answer: libc::c_long) -> io::Result<()> {

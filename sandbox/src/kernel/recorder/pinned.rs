@@ -22,7 +22,10 @@ use aya::{
 };
 use aya_obj::generated::bpf_map_type;
 use nix::fcntl::{Flock, FlockArg};
-use ringfence_abi::limits::{RECORD_RING_BYTES, RECORDINGS, SEEN};
+use ringfence_abi::{
+    limits::{RECORD_RING_BYTES, RECORDINGS, SEEN},
+    record::AT_EXEC,
+};
 
 use super::{PREFIX, read::SEEN_BYTES, read::WORDS, refused};
 use crate::kernel::{
@@ -191,11 +194,11 @@ impl Shared {
     }
 }
 
-/// The keys whose value this is.
+/// The keys of this recording.
 fn of<K: aya::Pod>(map: &maps::HashMap<MapData, K, u32>, number: u32) -> Vec<K> {
     let entries = map.iter().flatten();
     entries
-        .filter(|(_, found)| *found == number)
+        .filter(|(_, found)| found & !AT_EXEC == number)
         .map(|(key, _)| key)
         .collect()
 }

@@ -1,4 +1,5 @@
-//! Recording tasks that are there already, in a cgroup that they share with others: one by one, by their numbers.
+//! Recording tasks one by one, by their numbers: those that are there already, in a cgroup that they share with others, and those of a
+//! container, whose runtime prepares them in its cgroup.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +8,7 @@ use std::{
 };
 
 use aya::maps::MapError;
-use ringfence_abi::record::BY_TASK;
+use ringfence_abi::record::{AT_EXEC, BY_EXEC, BY_TASK};
 
 use super::Recorder;
 use crate::kernel::{Error, engine, fence::absent_is_fine, pins::Pins};
@@ -23,43 +24,43 @@ impl Recorder {
     /// # Errors
     /// If they cannot be followed, or there is no such process.
     pub fn follow(&mut self, process: u32) -> Result<BTreeSet<u32>, Error> {
-        self.begin_by_task()?;
+        numbers_are_the_kernels()?;
+        self.begin_with_nobody(BY_TASK)?;
         let family = self.take_family(process)?;
         family.ok_or_else(|| Error::Recording(format!("there is no process {process}")))
     }
 
-    /// Records whoever is in these cgroups, those that come later, and what comes of them wherever it goes. `processes` are those
-    /// that are there now; one that has gone meanwhile is none.
+    /// Records each task that executes something in this cgroup or below from that exec on, and what comes of it wherever it goes.
     ///
     /// # Errors
     /// If they cannot be followed.
-    pub fn join(&mut self, cgroups: &[u64], processes: &[u32]) -> Result<(), Error> {
-        self.begin_by_task()?;
-        for &cgroup in cgroups {
-            self.begin(cgroup)?;
-        }
+    pub fn begin_at_exec(&mut self, cgroup: u64) -> Result<(), Error> {
+        self.begin_with_nobody(BY_TASK | BY_EXEC)?;
+        let recorded = &mut self.place.shared.recorded;
+        recorded
+            .insert(cgroup, self.place.number | AT_EXEC, 0)
+            .map_err(|error| Error::map("write", "RECORDED", engine::spell(&error)))
+    }
+
+    /// Records these processes as well, and what comes of them; one that has gone meanwhile is none.
+    ///
+    /// # Errors
+    /// If they cannot be followed.
+    pub fn take_in_all(&mut self, processes: &[u32]) -> Result<(), Error> {
+        numbers_are_the_kernels()?;
         for &process in processes {
             self.take_family(process)?;
         }
         Ok(())
     }
 
-    /// Begins at once, with nobody yet.
-    fn begin_by_task(&mut self) -> Result<(), Error> {
-        let unreadable = |error| Error::state("/proc/self/ns/pid", error);
-        if fs::metadata("/proc/self/ns/pid").map_err(unreadable)?.ino() != INITIAL {
-            return Err(Error::Recording(
-                "a running process is known by its number in the initial pid namespace, and this is another; run it outside \
-                 of the container"
-                    .to_owned(),
-            ));
-        }
+    fn begin_with_nobody(&mut self, known_by: u32) -> Result<(), Error> {
         let _turn = Pins::turn()?;
         self.place.attach(self.way, true)?;
         // It has begun.
         self.entry[0] |= 1 << 32;
         self.write_entry()?;
-        self.place.known_by(BY_TASK)
+        self.place.known_by(known_by)
     }
 
     /// Gives the processes; `None` if there is no such one.
@@ -92,7 +93,7 @@ impl Recorder {
         let failed = |error: MapError| Error::map("write", "RECORDED_TASKS", engine::spell(&error));
         let (tasks, number) = (&mut self.place.shared.tasks, self.place.number);
         match tasks.get(&thread, 0) {
-            Ok(other) if other == number => Ok(()),
+            Ok(other) if other & !AT_EXEC == number => Ok(()),
             Ok(_) => Err(Error::Recording(format!(
                 "thread {thread} is recorded already, by another `ringfence learn`"
             ))),
@@ -107,6 +108,19 @@ impl Recorder {
             absent_is_fine("RECORDED_TASKS", self.place.shared.tasks.remove(thread))?;
         }
         Ok(())
+    }
+}
+
+/// Whether tasks have the same numbers here as in the kernel.
+fn numbers_are_the_kernels() -> Result<(), Error> {
+    let unreadable = |error| Error::state("/proc/self/ns/pid", error);
+    match fs::metadata("/proc/self/ns/pid").map_err(unreadable)?.ino() {
+        INITIAL => Ok(()),
+        _ => Err(Error::Recording(
+            "a running process is known by its number in the initial pid namespace, and this is another; run it outside \
+             of the container"
+                .to_owned(),
+        )),
     }
 }
 
