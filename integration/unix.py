@@ -1,6 +1,6 @@
 """Tries to reach Unix sockets and says how each act ended, a line each: `ok`, `denied`, or the errno's name."""
 
-import ctypes, errno, os, socket, struct, sys, threading
+import ctypes, errno, os, socket, struct, sys, threading, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 SECONDS = 5
@@ -182,6 +182,22 @@ def crowd(full, path):
         stream(path)
     if not any(thread.is_alive() for thread in stuck):
         raise OSError(errno.EIO, "")
+
+
+def orphaned(folder, path):
+    """Says that it is there, waits until it is told to go on, and says how it ended."""
+    def say(name, text):
+        with open(f"{folder}/{name}.new", "w") as file:
+            file.write(text)
+        os.rename(f"{folder}/{name}.new", f"{folder}/{name}")
+    say("ready", "")
+    while not os.path.exists(f"{folder}/go"):
+        time.sleep(0.02)
+    try:
+        stream(path)
+        say("end", "ok")
+    except OSError as error:
+        say("end", errno.errorcode[error.errno])
 
 
 ACTS = {name.replace("_", "-"): act for name, act in list(globals().items()) if callable(act)}

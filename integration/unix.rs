@@ -6,8 +6,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -20,6 +22,8 @@ const NEEDS: &[Need] = &[Need::Root, Need::Cgroup, Need::Landlock];
 const NEEDS_TIME: &[Need] = &[Need::Root, Need::Cgroup, Need::Landlock, Need::Processor];
 /// The prober, in the folder.
 const PROBE: &str = "trial/unix.py";
+/// How long something of another process is waited for before it is taken for lost.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The first Landlock ABI that judges by itself.
 const ABI_BY_ITSELF: u32 = 9;
 
@@ -34,6 +38,11 @@ pub(crate) fn register(suite: &mut Suite) {
     for (name, test) in tests {
         suite.test(name, NEEDS, test);
     }
+    suite.test(
+        "unix::without_a_supervisor_nobody_is_reached",
+        NEEDS_TIME,
+        orphaned,
+    );
     suite.test("unix::no_race_leads_elsewhere", NEEDS_TIME, races);
     suite.test("unix::who_waits_keeps_nobody_waiting", NEEDS_TIME, crowds);
 }
@@ -280,6 +289,41 @@ fn crowds() -> Verdict {
     tries(&fence, &[(act, "ok")])?;
     drop((first, full));
     Ok(())
+}
+
+/// The fence stands when its supervisor is killed, and closed.
+fn orphaned() -> Verdict {
+    if !is_supervised()? {
+        return told();
+    }
+    let fence = fence(&["FOLDER/open/*"])?;
+    let open = Server::at(&fence.at("open/stream"))?;
+    let (own, path) = (fence.at("own"), fence.at("open/stream"));
+    let act = format!("orphaned {} {}", own.display(), path.display());
+    let mut command = fence.run([PYTHON, "-IS", PROBE, &act]).command();
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut supervisor = command.spawn()?;
+    appears(&own.join("ready"))?;
+    supervisor.kill()?;
+    supervisor.wait()?;
+    std::fs::write(own.join("go"), "")?;
+    let end = appears(&own.join("end"))?;
+    match (&end[..], open.came()) {
+        ("ENOSYS", 0) => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+/// Waits for a file, and reads it.
+fn appears(path: &Path) -> Result<String, Failed> {
+    let start = Instant::now();
+    while !path.exists() {
+        if start.elapsed() > PATIENCE {
+            return Err(format!("{} does not appear", path.display()).into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(std::fs::read_to_string(path)?)
 }
 
 /// Without a rule about one, or on a kernel that cannot judge them, no Unix socket is made, and the standing says so.

@@ -197,16 +197,16 @@ pub(super) fn register(suite: &mut Suite) {
     );
 }
 
-/// As a user of its own, which it insists on, and by TCP: one engine closes Unix sockets.
+/// As a user of its own, which it insists on, by TCP and by a Unix socket.
 const POSTGRES: Trip = Trip {
     name: "learn::postgres_goes_there_and_back",
     needs: &[],
     files: &[(
         "serve.sh",
         "set -e; PATH=$PATH:$(echo /usr/lib/postgresql/*/bin); initdb -D data -U bench -A trust --no-sync >log\n\
-         pg_ctl -D data -w -l server.log -o \"-c listen_addresses=127.0.0.1 -c port=7797 -c unix_socket_directories=''\" start >>log\n\
+         pg_ctl -D data -w -l server.log -o \"-c listen_addresses=127.0.0.1 -c port=7797 -c unix_socket_directories=$PWD\" start >>log\n\
          pgbench -h 127.0.0.1 -p 7797 -U bench -i -q postgres >>log 2>&1\n\
-         pgbench -h 127.0.0.1 -p 7797 -U bench -c 2 -t 20 postgres | grep processed\n\
+         pgbench -h $PWD -p 7797 -U bench -c 2 -t 20 postgres | grep processed\n\
          pg_ctl -D data -w stop >>log; echo built\n",
     )],
     reset: "rm -rf data log server.log; chmod 755 .; chown -R 65534:65534 .",

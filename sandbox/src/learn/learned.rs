@@ -2,7 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Level, evidence::Evidence, needs::Need, peers, place::Places};
+use super::{
+    Level,
+    evidence::Evidence,
+    needs::{self, Need},
+    peers,
+    place::Places,
+};
 use crate::{
     profile::{NetworkRight, Right, syscall},
     trace::{Record, Text, Trace},
@@ -147,7 +153,7 @@ impl Learned {
 
 /// Whether sockets were made, and no Unix socket was reached. Recorders tell of Unix sockets only who is reached.
 fn makes_sockets_for_nobody(trace: &Trace) -> bool {
-    let reached = |record: &Record| record.what == "connect-unix";
+    let reached = |record: &Record| record.what == needs::REACHED;
     trace.end.system_calls.iter().any(|name| name == "socket") && !trace.records.iter().any(reached)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ringfence_abi::rights::{ALL, EXEC, READ, WRITE};
 
 use super::{evidence::Evidence, short};
-use crate::trace::{Record, Trace};
+use crate::trace::{Record, Text, Trace};
 
 /// What was needed of one path.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +81,22 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
     }
     join_names(trace, &mut needs);
     needs
+}
+
+/// How a trace names that a Unix socket was reached.
+pub(super) const REACHED: &str = "connect-unix";
+
+/// The Unix sockets that were reached, by path.
+pub(super) fn reached(trace: &Trace) -> BTreeMap<&[u8], Need> {
+    let mut reached: BTreeMap<&[u8], Need> = BTreeMap::new();
+    for record in trace.records.iter().filter(|one| one.what == REACHED) {
+        let path = record.path.as_ref().map(Text::bytes);
+        if let Some(path) = path.filter(|path| path.starts_with(b"/")) {
+            let evidence = evidence(record, &trace.facts.run);
+            reached.entry(path).or_default().add(WRITE, &evidence);
+        }
+    }
+    reached
 }
 
 /// Directories between one that was listed and what was needed below it. Landlock gives the right to list to a whole tree, so
