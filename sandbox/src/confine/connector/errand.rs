@@ -63,9 +63,14 @@ impl Errand {
     /// Instead of errno: it may not be.
     pub(super) const DENIED: c_int = -1;
 
-    /// Runs it; 0, errno, or [`Errand::DENIED`]. `allows` is asked about the path that was found; a process whose task is no longer
-    /// `wanted` is ended.
-    pub(super) fn run(self, allows: impl Fn(&[u8]) -> bool, wanted: impl Fn() -> bool) -> c_int {
+    /// Runs it, and hands over how it ended before the process is gone: 0, errno, or [`Errand::DENIED`]. `allows` is asked about
+    /// the path that was found; a process whose task is no longer `wanted` is ended.
+    pub(super) fn run(
+        self,
+        allows: impl Fn(&[u8]) -> bool,
+        wanted: impl Fn() -> bool,
+        answer: impl FnOnce(c_int),
+    ) {
         let pair = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
@@ -73,7 +78,7 @@ impl Errand {
             SockFlag::SOCK_CLOEXEC,
         );
         let Ok((own, other)) = pair else {
-            return Self::DENIED;
+            return answer(Self::DENIED);
         };
         let stay = [
             &self.socket,
@@ -81,20 +86,17 @@ impl Errand {
             &self.directory,
             &self.namespace,
             &other,
-        ]
-        .map(AsRawFd::as_raw_fd);
-        let ranges = ranges_without(&stay);
+        ];
+        let ranges = ranges_without(&stay.map(AsRawFd::as_raw_fd));
         // SAFETY: the child does prepared steps by system calls alone, and ends.
         let child = match unsafe { fork() } {
             Ok(ForkResult::Child) => self.go(other.as_raw_fd(), &ranges),
             Ok(ForkResult::Parent { child }) => child,
-            Err(_) => return Self::DENIED,
+            Err(_) => return answer(Self::DENIED),
         };
         drop(other);
-        let answer = self.attend(&own, allows, wanted);
-        drop(own);
+        answer(self.attend(&own, allows, wanted));
         end(child);
-        answer
     }
 
     /// The parent's part.
@@ -181,6 +183,7 @@ impl Errand {
 
     /// Sees files as the task does, and may do to them what the task may. Out of reach of those who are the same user.
     fn become_the_task(&self) -> Result<(), c_int> {
+        act::prctl(libc::PR_SET_DUMPABLE, 0, 0)?;
         // SAFETY: numbers only.
         check(unsafe { libc::setns(self.namespace.as_raw_fd(), libc::CLONE_NEWNS) }.into())?;
         // SAFETY: numbers only.
@@ -192,7 +195,7 @@ impl Errand {
         let identity = &self.identity;
         act::user(identity.user, identity.group, &identity.groups, true)?;
         act::capabilities(identity.capabilities, 0, 0)?;
-        // Both are taken away by a change of ids (kernel/cred.c, `commit_creds`).
+        // A change of ids sets the one to what the administrator says, and takes the other away (kernel/cred.c, `commit_creds`).
         act::prctl(libc::PR_SET_DUMPABLE, 0, 0)?;
         act::prctl(
             libc::PR_SET_PDEATHSIG,

@@ -149,11 +149,12 @@ impl Shared {
         let Some(errand) = errand else {
             return pending.go_on();
         };
-        match errand.run(|path| self.allows(path), || pending.is_valid()) {
+        let answer = |end| match end {
             Errand::DENIED => pending.go_on(),
             0 => pending.succeed(),
             error => pending.fail(error),
-        }
+        };
+        errand.run(|path| self.allows(path), || pending.is_valid(), answer);
     }
 
     /// Whether the socket at `path` may be reached: as by the hooks, a rule about it says so, or one that lets it be written.
