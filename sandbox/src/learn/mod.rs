@@ -140,7 +140,7 @@ pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
     learned
 }
 
-/// Says whom Unix sockets reach. By the hooks a rule by which the file may be written does; an engine without them has to know whether
+/// Says at which paths Unix sockets are reached, and made. By the hooks a rule by which the file may be written does; an engine without them has to know whether
 /// it is to look at connections at all.
 fn reach(
     learned: &mut Learned,
@@ -148,11 +148,11 @@ fn reach(
     surroundings: &Surroundings<'_>,
     folding: &Folding<'_>,
 ) {
-    let mut reached = needs::reached(trace);
-    reached.retain(|path, _| {
+    let mut sockets = needs::sockets(trace);
+    sockets.retain(|path, _| {
         surroundings.accept_secrets || surroundings.secrets.rights(path) & READ == 0
     });
-    for (text, evidence) in fold(&reached, WRITE, folding) {
+    for (text, evidence) in fold(&sockets, WRITE, folding) {
         learned.peers.insert((NetworkRight::Unix, text), evidence);
     }
 }
@@ -263,14 +263,16 @@ mod tests {
     #[test]
     fn whom_unix_sockets_reach_is_said() {
         let reaches = |path: Option<&str>| Record {
-            what: needs::REACHED.to_owned(),
+            what: "connect-unix".to_owned(),
             path: path.map(Text::from),
             rights: Rights(WRITE),
             count: 1,
             ..Record::default()
         };
-        let mut trace = Trace::default();
-        trace.records = vec![reaches(Some("/run/service.sock")), reaches(None)];
+        let trace = Trace {
+            records: vec![reaches(Some("/run/service.sock")), reaches(None)],
+            ..Trace::default()
+        };
         let surroundings = Surroundings {
             shipped: Vec::new(),
             base: BTreeSet::new(),

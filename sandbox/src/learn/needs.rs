@@ -84,19 +84,31 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
 }
 
 /// How a trace names that a Unix socket was reached.
-pub(super) const REACHED: &str = "connect-unix";
+const REACHED: &str = "connect-unix";
+/// And that something was made which is neither a file nor a directory.
+const MADE: &str = "mknod";
 
-/// The Unix sockets that were reached, by path.
-pub(super) fn reached(trace: &Trace) -> BTreeMap<&[u8], Need> {
-    let mut reached: BTreeMap<&[u8], Need> = BTreeMap::new();
-    for record in trace.records.iter().filter(|one| one.what == REACHED) {
+/// What was done with Unix sockets that were made or reached by a name. Who binds one to a path makes it there; where nothing else was
+/// made in that way, that is what was.
+pub(super) fn with_sockets(trace: &Trace) -> impl Iterator<Item = &Record> {
+    let called = |name: &str| trace.end.system_calls.iter().any(|call| call == name);
+    let binds = called("bind") && !called("mknod") && !called("mknodat");
+    let records = trace.records.iter();
+    records.filter(move |record| record.what == REACHED || binds && record.what == MADE)
+}
+
+/// The Unix sockets of [`with_sockets`] by path.
+pub(super) fn sockets(trace: &Trace) -> BTreeMap<&[u8], Need> {
+    let mut sockets: BTreeMap<&[u8], Need> = BTreeMap::new();
+    for record in with_sockets(trace) {
         let path = record.path.as_ref().map(Text::bytes);
         if let Some(path) = path.filter(|path| path.starts_with(b"/")) {
-            let evidence = evidence(record, &trace.facts.run);
-            reached.entry(path).or_default().add(WRITE, &evidence);
+            let need = sockets.entry(path).or_default();
+            need.add(WRITE, &evidence(record, &trace.facts.run));
+            need.made |= is_making(&record.what);
         }
     }
-    reached
+    sockets
 }
 
 /// Directories between one that was listed and what was needed below it. Landlock gives the right to list to a whole tree, so
