@@ -34,6 +34,7 @@ mod sections;
 mod stress;
 mod surfaces;
 mod terminal;
+mod unix;
 mod untrusted;
 mod version;
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     exec::register(&mut suite);
     export::register(&mut suite);
     faults::register(&mut suite);
+    unix::register(&mut suite);
     untrusted::register(&mut suite);
     outside::register(&mut suite);
     launch::register(&mut suite);

@@ -61,6 +61,14 @@ impl ByHand {
         Ok(self.fence.set_resolver(&mut self.engine, resolver)?)
     }
 
+    /// Has Unix sockets judged on the cgroup.
+    pub(crate) fn judge_unix(
+        &mut self,
+        supervisor: Option<u64>,
+    ) -> Result<(), ringfence::kernel::Error> {
+        self.fence.judge_unix(&mut self.engine, supervisor)
+    }
+
     /// What grants addresses.
     pub(crate) fn grants(&self) -> Result<Grants, Failed> {
         Ok(self.fence.grants(&self.engine)?)

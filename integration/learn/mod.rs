@@ -8,6 +8,7 @@ mod page;
 mod programs;
 mod recording;
 mod running;
+mod services;
 mod trips;
 mod unprivileged;
 
@@ -30,6 +31,7 @@ pub(crate) fn register(suite: &mut Suite) {
     unprivileged::register(suite);
     network::register(suite);
     programs::register(suite);
+    services::register(suite);
     packages::register(suite);
     compiled::register(suite);
     page::register(suite);

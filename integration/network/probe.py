@@ -330,6 +330,22 @@ def unix(path, way="stream"):
         made.connect(name)
 
 
+def ring_unix(path):
+    """No system call connects."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    name = struct.pack("=H", 1) + (b"\0" + path[1:].encode() if path.startswith("@") else path.encode() + b"\0")
+    held = ctypes.create_string_buffer(name, len(name))
+    Ring().does(16, made.fileno(), ctypes.addressof(held), 0, len(name))
+
+
+def unix_pair():
+    """Two ends that are connected already."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    one.send(b"x")
+    if other.recv(1) != b"x":
+        raise OSError(errno.EIO, "")
+
+
 def unix_own(path):
     """One of this fence's own."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

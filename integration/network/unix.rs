@@ -1,4 +1,5 @@
-//! Unix sockets, by the hooks: by path, by abstract name, of the fence's own, and what comes by them.
+//! Unix sockets: by the hooks, by path, by abstract name, of the fence's own, and what comes by them; and on the cgroup, by
+//! the address that a call passes.
 
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, TcpStream};
@@ -7,6 +8,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use ringfence::event::Source;
+use ringfence::kernel::Host;
 use ringfence::policy::{FilePolicy, Mode};
 use ringfence_abi::event::operation;
 use ringfence_abi::network::{ALLOW, DENY, TCP};
@@ -14,7 +17,7 @@ use ringfence_abi::rights::WRITE;
 
 use super::outside::Server;
 use super::policy::{connect, named, policy, unix};
-use super::{BY_HOOKS, Judge, Scene};
+use super::{BY_CGROUP, BY_HOOKS, Judge, Scene};
 use crate::kit::{Suite, Verdict, prefixes};
 
 pub(super) fn register(suite: &mut Suite) {
@@ -33,6 +36,72 @@ pub(super) fn register(suite: &mut Suite) {
         BY_HOOKS,
         receives,
     );
+    suite.test(
+        "network::cgroup::unix_sockets_are_judged_by_the_name_that_is_passed",
+        BY_CGROUP,
+        by_passed_name,
+    );
+}
+
+/// Where the kernel has programs for it, which is from 6.7 on; an older one says so.
+fn by_passed_name() -> Verdict {
+    let folder = crate::kit::Folder::new()?;
+    let at = |name: &str| folder.at(name).display().to_string();
+    let name = |name: &str| format!("rf-{name}-{}", std::process::id());
+    let rules = [
+        unix(&at("stream"), ALLOW),
+        unix(&at("datagram"), ALLOW),
+        named(name("open").as_bytes(), ALLOW),
+    ];
+    let mut scene = Scene::new(Judge::Cgroup, &policy(Mode::Enforce, &rules))?;
+    let judged = scene.fence.judge_unix(None);
+    if Host::probe().version() < (6, 7) {
+        scene.end()?;
+        return match judged {
+            Err(error) if error.to_string().contains("older than 6.7") => Ok(()),
+            other => Err(format!("{other:?}").into()),
+        };
+    }
+    judged?;
+    let bound = |name: &str| SocketAddr::from_abstract_name(name.as_bytes());
+    let names = [name("open"), name("open-not"), name("ope"), name("shut")];
+    let mut streams = Vec::new();
+    let mut datagrams = Vec::new();
+    let mut acts = Vec::new();
+    for (position, name) in names.iter().enumerate() {
+        streams.push(UnixListener::bind_addr(&bound(name)?)?);
+        datagrams.push(UnixDatagram::bind_addr(&bound(&format!("{name}.d"))?)?);
+        let end = if position == 0 { "ok" } else { "denied" };
+        acts.push((format!("unix @{name}"), end));
+        acts.push((format!("ring-unix @{name}"), end));
+        acts.push((format!("unix @{name}.d datagram"), end));
+        acts.push((format!("unix @{name}.d send"), end));
+    }
+    streams.push(UnixListener::bind(at("stream"))?);
+    datagrams.push(UnixDatagram::bind(at("datagram"))?);
+    // A rule about a path opens it to nobody but who has looked where it leads.
+    acts.push((format!("unix {}", at("stream")), "denied"));
+    acts.push((format!("ring-unix {}", at("stream")), "denied"));
+    acts.push((format!("unix {} datagram", at("datagram")), "denied"));
+    acts.push((format!("unix {} send", at("datagram")), "denied"));
+    acts.push(("unix-pair".to_owned(), "ok"));
+    scene.tries(&acts)?;
+    let events = scene.end()?;
+    let told = |path: &str, source| {
+        events.iter().any(|event| {
+            event.operation == operation::CONNECT_UNIX
+                && event.denied
+                && event.path == path.as_bytes()
+                && event.source == source
+        })
+    };
+    let by_name = told(&format!("@{}", name("shut")), Source::Hook);
+    let by_path = told(&at("stream"), Source::Syscall) && told(&at("datagram"), Source::Syscall);
+    drop((streams, datagrams));
+    match by_name && by_path {
+        true => Ok(()),
+        false => Err(format!("{events:#?}").into()),
+    }
 }
 
 /// A helper outside hands over a socket that it has connected.

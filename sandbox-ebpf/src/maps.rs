@@ -85,6 +85,10 @@ pub static NAMES: HashMap<
 #[btf_map]
 pub static RESOLVERS: HashMap<u32, Resolver, { limits::FENCES as usize }> = HashMap::new();
 
+/// The cgroup of a fence's supervisor, by fence, where it connects the fence's Unix sockets to paths.
+#[btf_map]
+pub static CONNECTORS: HashMap<u32, u64, { limits::FENCES as usize }> = HashMap::new();
+
 /// Peers that UDP sockets have to do with; the value means nothing.
 #[btf_map]
 pub static FLOWS: LruHashMap<Flow, u32, { limits::FLOWS as usize }> = LruHashMap::new();

@@ -73,14 +73,18 @@ fn judge(other: Result<u64, Outcome>) -> i32 {
         } else {
             with_name(path, label, address)
         };
-        conclude(slot, label, found)
+        // SAFETY: `slot` is a map value.
+        let path = Span::built(unsafe { &raw const (*slot).path });
+        conclude(slot, label, found, Shown { path, other: Span::NONE, error: 0 })
     })
 }
 
 /// What is said of a socket.
-struct Found {
-    allowed: bool,
-    granted: u8,
+pub struct Found {
+    /// Whether it may be reached.
+    pub allowed: bool,
+    /// Rights to its file.
+    pub granted: u8,
 }
 
 #[inline(always)]
@@ -98,12 +102,18 @@ fn with_path(path: *mut Path, label: Label, other: u64) -> Result<Found, Outcome
 fn with_name(path: *mut Path, label: Label, address: u64) -> Result<Found, Outcome> {
     begin_empty(path);
     let length = read::<u32>(address + offset!(unix_address_length))?;
+    by_name(path, label, address + offset!(unix_address_name), length)
+}
+
+/// `address` is a `struct sockaddr_un` of `length` bytes, whose name begins with a NUL.
+#[inline(always)]
+pub fn by_name(path: *mut Path, label: Label, address: u64, length: u32) -> Result<Found, Outcome> {
     if length < BEFORE_NAME || u64::from(length - BEFORE_NAME) > NAME_BYTES {
         return Err(Outcome::INTERNAL);
     }
     let length = bounded!(u64::from(length - BEFORE_NAME), NAME_BYTES);
     let start = PATH_END as u64 - length;
-    let name = address + offset!(unix_address_name) + u64::from(BEFORE_NAME);
+    let name = address + u64::from(BEFORE_NAME);
     // SAFETY: the name ends with the path and is at most NAME_BYTES long.
     unsafe {
         let bytes = (&raw mut (*path).bytes).cast::<u8>();
@@ -131,26 +141,42 @@ fn with_name(path: *mut Path, label: Label, address: u64) -> Result<Found, Outco
 
 /// So that an event shows nothing of who had the slot before.
 #[inline(always)]
-fn begin_empty(path: *mut Path) {
+pub fn begin_empty(path: *mut Path) {
     // SAFETY: `path` is a map value.
     unsafe { core::ptr::write_volatile(&raw mut (*path).start, PATH_END as u32) };
 }
 
+/// What is shown of a socket.
+pub struct Shown {
+    /// Its path or name.
+    pub path: Span,
+    /// The directory that a path which a program has passed is relative to.
+    pub other: Span,
+    /// What the call returns where the path is what a program has passed, else 0.
+    pub error: u16,
+}
+
+/// Reports what may not be reached, and answers.
 #[inline(always)]
-fn conclude(slot: *mut Slot, label: Label, found: Result<Found, Outcome>) -> i32 {
+pub fn conclude(
+    slot: *mut Slot,
+    label: Label,
+    found: Result<Found, Outcome>,
+    shown: Shown,
+) -> i32 {
     let (cause, granted) = match found {
         Ok(Found { allowed: true, .. }) => return ALLOW,
         Ok(Found { granted, .. }) => (cause::RULE, granted),
         Err(outcome) => (outcome.0, 0),
     };
     let denied = matching::network_mode(label) != MODE_AUDIT;
-    // SAFETY: `slot` is a map value.
-    let path = unsafe { &raw const (*slot).path };
     let finding = Finding {
         needed: rights::WRITE,
         granted,
         denied,
-        path: Span::built(path),
+        path: shown.path,
+        other: shown.other,
+        error: shown.error,
         ..Finding::new(operation::CONNECT_UNIX, cause)
     };
     report::send(slot, label, finding);

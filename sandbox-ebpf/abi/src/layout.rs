@@ -138,6 +138,8 @@ layout! {
     required program_name = "linux_binprm" "filename";
     required program_interpreter = "linux_binprm" "interp";
     optional task_status = "task_struct" "thread_info.status";
+    optional passed_address = "bpf_sock_addr_kern" "uaddr";
+    optional passed_length = "bpf_sock_addr_kern" "uaddrlen";
 }
 
 const _: () = assert!(size_of::<Layout>() == 4 * MEMBERS.len());

@@ -89,6 +89,14 @@ fn examine() -> Result<Report, Failure> {
         remedy,
         not_stopped: &[],
     };
+    // What stands beside the fallback engine is as much of it as Landlock is.
+    let mut probe = probe;
+    if probe.cgroup.is_some() {
+        let beside = kernel::Engine::open_watch();
+        probe.cgroup_programs = beside.as_ref().is_ok_and(kernel::Engine::has_network);
+        let had = beside.and_then(|engine| engine.has_unix());
+        probe.unix_programs = had.map_err(|error| error.to_string());
+    }
     let fallback = match confine::standings(&policy, Engine::Fallback, &probe, place.user.as_ref())
     {
         Ok(protections) => {

@@ -7,6 +7,7 @@ use std::ffi::{CStr, c_int, c_long, c_void};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
+use super::seccomp::Program;
 use super::step::{Execution, Step, UserMap};
 
 /// A word from the child: `[position, errno, 1 if the launch goes on]`.
@@ -113,8 +114,74 @@ pub(super) fn perform(step: &Step) -> Result<(), c_int> {
                 )
             })
         }
+        Step::Notifications { program, channel } => notifications(program, *channel),
         Step::Exec(execution) => exec(execution),
     }
+}
+
+/// Loads a filter that notifies, and hands over what listens to it. A task that a notification has been received of is interrupted
+/// by its end alone: what it asked for has been begun.
+fn notifications(program: &Program, channel: RawFd) -> Result<(), c_int> {
+    let header = program.header();
+    let flags =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: the kernel copies `header.len` instructions from memory that the step owns.
+    let listener = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const header,
+        )
+    };
+    check(listener)?;
+    let listener = RawFd::try_from(listener).map_err(|_| libc::EBADF)?;
+    send_descriptor(channel, &[GO], Some(listener))
+}
+
+/// A control message with one descriptor, which stands right behind its header (include/linux/socket.h, `CMSG_DATA`).
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    descriptor: RawFd,
+    padding: u32,
+}
+
+impl Control {
+    /// Up to where another would begin.
+    const PADDING: u32 = 0;
+}
+
+/// Sends `bytes` to who holds the other end of a Unix socket, and a descriptor with them.
+pub(super) fn send_descriptor(
+    channel: RawFd,
+    bytes: &[u8],
+    descriptor: Option<RawFd>,
+) -> Result<(), c_int> {
+    let mut part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let mut control = Control {
+        header: libc::cmsghdr {
+            cmsg_len: size_of::<Control>() - size_of_val(&Control::PADDING),
+            cmsg_level: libc::SOL_SOCKET,
+            cmsg_type: libc::SCM_RIGHTS,
+        },
+        descriptor: descriptor.unwrap_or(-1),
+        padding: Control::PADDING,
+    };
+    // SAFETY: pointers and integers, for which zero is "nothing".
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    if descriptor.is_some() {
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of::<Control>();
+    }
+    // SAFETY: the kernel reads the message and what it points to, all of which outlives the call.
+    let sent = unsafe { libc::sendmsg(channel, &raw const message, libc::MSG_NOSIGNAL) };
+    check(sent.try_into().unwrap_or(-1))
 }
 
 fn process_group(terminal: Option<RawFd>) -> Result<(), c_int> {
@@ -209,7 +276,12 @@ fn bounding(kept: u64) -> Result<(), c_int> {
 }
 
 /// By system call: the C library's functions change every thread, and wait for them.
-fn user(uid: u32, gid: u32, groups: &[u32], keep_capabilities: bool) -> Result<(), c_int> {
+pub(super) fn user(
+    uid: u32,
+    gid: u32,
+    groups: &[u32],
+    keep_capabilities: bool,
+) -> Result<(), c_int> {
     if keep_capabilities {
         prctl(libc::PR_SET_KEEPCAPS, 1, 0)?;
     }
@@ -221,7 +293,7 @@ fn user(uid: u32, gid: u32, groups: &[u32], keep_capabilities: bool) -> Result<(
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
 }
 
-fn capabilities(kept: u64, ambient: u64, until_exec: u64) -> Result<(), c_int> {
+pub(super) fn capabilities(kept: u64, ambient: u64, until_exec: u64) -> Result<(), c_int> {
     const CLEAR_ALL: u64 = 4;
     const RAISE: u64 = 2;
     prctl(libc::PR_CAP_AMBIENT, CLEAR_ALL, 0)?;
@@ -271,7 +343,7 @@ const fn word(mask: u32) -> CapabilityWord {
     }
 }
 
-fn close_descriptors(ranges: &[(u32, u32)], kept: &[RawFd]) -> Result<(), c_int> {
+pub(super) fn close_descriptors(ranges: &[(u32, u32)], kept: &[RawFd]) -> Result<(), c_int> {
     for &(first, last) in ranges {
         // SAFETY: descriptors that no step after this one uses.
         check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
@@ -297,7 +369,7 @@ fn exec(execution: &Execution) -> Result<(), c_int> {
     )
 }
 
-fn prctl(option: c_int, second: u64, third: u64) -> Result<(), c_int> {
+pub(super) fn prctl(option: c_int, second: u64, third: u64) -> Result<(), c_int> {
     // SAFETY: only options that take numbers are asked for.
     check(unsafe { libc::prctl(option, second, third, 0, 0) }.into())
 }

@@ -82,6 +82,20 @@ impl CgroupPlace {
     }
 }
 
+/// The number of the caller's own cgroup.
+///
+/// # Errors
+/// If it stands in none that can be seen here.
+pub fn own_cgroup() -> Result<u64, Error> {
+    let own = mountinfo::own_cgroup()?.unwrap_or_default();
+    let root = hierarchy(&mountinfo::mounts()?).unwrap_or_default();
+    let directory = root.join(own);
+    let metadata = fs::metadata(&directory);
+    Ok(metadata
+        .map_err(|source| failed("find", &directory, source))?
+        .ino())
+}
+
 /// The cgroup of one fence.
 #[derive(Debug)]
 pub struct Cgroup {

@@ -1,12 +1,14 @@
 //! From a plan to a process: fork, cgroup, and the word to go.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
@@ -34,6 +36,7 @@ pub struct Launched {
     go: File,
     report: File,
     signals: Option<Signals>,
+    notifications: Option<UnixDatagram>,
 }
 
 /// How the tasks of the fence are found again.
@@ -53,6 +56,7 @@ pub(super) fn launch(mut plan: Plan) -> Result<Launched, Error> {
     let (child_go, go) = pipe()?;
     let (report, child_report) = pipe()?;
     keep_open(&mut plan, [&child_report, &child_go]);
+    let (notifications, _child_notifications) = channel(&mut plan)?;
     // Before the fork, so that no signal falls between; the child takes the handlers off first of all.
     let signals = Signals::catch()?;
     let pid = match start(&tasks)? {
@@ -71,7 +75,46 @@ pub(super) fn launch(mut plan: Plan) -> Result<Launched, Error> {
         go: File::from(go),
         report: File::from(report),
         signals: Some(signals),
+        notifications,
     })
+}
+
+/// The two ends by which the listener comes, where there is one.
+fn channel(plan: &mut Plan) -> Result<(Option<UnixDatagram>, Option<UnixDatagram>), Error> {
+    for step in &mut plan.steps {
+        if let Step::Notifications { channel, .. } = step {
+            let (own, other) = UnixDatagram::pair().map_err(|source| Error::System {
+                what: "make a pair of sockets",
+                source,
+            })?;
+            *channel = other.as_raw_fd();
+            return Ok((Some(own), Some(other)));
+        }
+    }
+    Ok((None, None))
+}
+
+/// What was sent by [`act::send_descriptor`]: all that is sent is there, for the process has executed the command.
+fn receive(channel: &UnixDatagram) -> Result<OwnedFd, Error> {
+    let mut bytes = [0; 1];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let failed = |errno: Errno| Error::System {
+        what: "take over the listener of the command's filter",
+        source: errno.into(),
+    };
+    let message =
+        recvmsg::<()>(channel.as_raw_fd(), &mut parts, Some(&mut space), flags).map_err(failed)?;
+    for control in message.cmsgs().map_err(failed)? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control
+            && let Some(&descriptor) = descriptors.first()
+        {
+            // SAFETY: the kernel has just handed out this descriptor.
+            return Ok(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        }
+    }
+    Err(failed(Errno::EBADMSG))
 }
 
 /// Forks, into the cgroup if there is one. A process that is made there (since 5.7) costs nothing extra; one that is
@@ -164,12 +207,13 @@ impl Launched {
             .read_to_end(&mut told)
             .map_err(failed("read the report of the launch"))?;
         let notes = self.judge(&told)?;
+        let notifications = self.notifications.as_ref().map(receive).transpose()?;
         let (Some(tasks), Some(signals)) = (self.tasks.take(), self.signals.take()) else {
             return Err(failed("release the process")(
                 io::ErrorKind::InvalidInput.into(),
             ));
         };
-        Ok(Running::new(self, tasks, signals, notes))
+        Ok(Running::new(self, tasks, signals, notes, notifications))
     }
 
     /// The optional steps that failed; an error if another did, or if the process ended without becoming the command.

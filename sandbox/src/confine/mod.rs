@@ -16,6 +16,7 @@ mod act;
 mod branch;
 mod capabilities;
 mod cgroup;
+mod connector;
 mod container;
 mod error;
 mod fallback;
@@ -43,7 +44,8 @@ mod tracer;
 mod user;
 
 pub use branch::{Branch, branch};
-pub use cgroup::{Cgroup, CgroupPlace};
+pub use cgroup::{Cgroup, CgroupPlace, own_cgroup};
+pub use connector::Connector;
 pub use container::{
     Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace, PLAN, in_network_of,
 };

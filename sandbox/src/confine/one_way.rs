@@ -133,6 +133,7 @@ mod tests {
             namespaces: super::super::probe::Namespaces::Mount,
             own_proc: false,
             cgroup_programs: true,
+            unix_programs: Ok(()),
             cgroup: None,
             uid: 0,
             gid: 0,

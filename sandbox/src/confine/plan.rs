@@ -16,7 +16,7 @@ use super::probe::{Namespaces, Probe};
 use super::program;
 use super::seccomp::{Internet, Program, Sockets, Wanted};
 use super::signals;
-use super::standings;
+use super::standings::{self, UnixSockets};
 use super::step::{Execution, Step, UserMap};
 use super::terminal::Terminal;
 use super::user::User;
@@ -50,6 +50,7 @@ pub struct Plan {
     pub(super) limits: Limits,
     pub(super) terminal: Terminal,
     pub(super) wait_all: bool,
+    supervised: bool,
     standings: Vec<Standing>,
 }
 
@@ -96,6 +97,13 @@ impl Plan {
         limit_steps(&mut steps, &policy.limits, probe);
         privilege_steps(&mut steps, request.user.as_ref(), policy, probe)?;
         steps.extend(ruleset);
+        let supervised = engine == Engine::Fallback && standings::supervises_unix(policy, probe);
+        if supervised {
+            steps.push(Step::Notifications {
+                program: Program::notifying()?,
+                channel: NOT_YET,
+            });
+        }
         close_step(&mut steps, &request.keep);
         steps.push(Step::Directory(c_string(
             "a path",
@@ -113,8 +121,15 @@ impl Plan {
             limits: policy.limits,
             terminal,
             wait_all: request.wait_all,
+            supervised,
             standings,
         })
+    }
+
+    /// Whether the supervisor has to connect Unix sockets in the command's place, by the listener that [`super::Running`] gives.
+    #[must_use]
+    pub fn supervises_unix(&self) -> bool {
+        self.supervised
     }
 
     /// What this launch will really enforce.
@@ -282,6 +297,9 @@ pub(super) fn ranges_without(stay: &[RawFd]) -> Vec<(u32, u32)> {
     ranges
 }
 
+/// A descriptor that is known once the process is about to be made.
+const NOT_YET: RawFd = -1;
+
 /// A filter cannot change at exec. Under BPF LSM it leaves open what any program may use, and the hooks judge who does;
 /// the fallback has no eyes for programs, and holds all to what the whole profile says.
 pub(super) fn filter(
@@ -291,7 +309,6 @@ pub(super) fn filter(
     derived: Option<&Derived>,
 ) -> Wanted {
     let fallback = engine == Engine::Fallback;
-    let by_path = fallback::judges_unix_sockets(probe.landlock_abi);
     let programs = policy.programs.iter().filter(|_| !fallback);
     let open = programs
         .clone()
@@ -311,7 +328,7 @@ pub(super) fn filter(
     };
     let sockets = if networks.iter().any(|network| network.mode != Mode::Enforce) {
         Sockets::Any
-    } else if fallback && !by_path && !standings::tolerates_unix_sockets(policy) {
+    } else if fallback && standings::unix_sockets(policy, probe) == UnixSockets::Nobody {
         Sockets::Pairs { internet }
     } else {
         Sockets::Unix { internet }

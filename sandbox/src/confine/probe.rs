@@ -32,6 +32,8 @@ pub struct Probe {
     pub own_proc: bool,
     /// Whether programs on the fence's cgroup judge addresses: the kernel room knows, and its answer is put in here.
     pub cgroup_programs: bool,
+    /// Whether programs on the fence's cgroup judge Unix sockets by the addresses that are passed, or why not; likewise.
+    pub unix_programs: Result<(), String>,
     /// Where cgroups can be made, if anywhere.
     pub cgroup: Option<CgroupPlace>,
     /// The caller's user id.
@@ -76,6 +78,9 @@ impl Probe {
             namespaces: Namespaces::None { errno: 0 },
             own_proc: false,
             cgroup_programs: false,
+            unix_programs: Err(
+                "programs on a cgroup need root and a cgroup v2 hierarchy".to_owned()
+            ),
             cgroup: CgroupPlace::find()?,
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),

@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -59,6 +59,7 @@ pub struct Running {
     tasks: Tasks,
     signals: Signals,
     notes: Vec<String>,
+    notifications: Option<OwnedFd>,
     deadline: Option<Deadline>,
     ended: Option<WaitStatus>,
     done: bool,
@@ -77,6 +78,7 @@ impl Running {
         tasks: Tasks,
         signals: Signals,
         notes: Vec<String>,
+        notifications: Option<OwnedFd>,
     ) -> Self {
         let deadline = launched.limits().wall_seconds.and_then(|seconds| {
             let at = Instant::now().checked_add(Duration::from_secs(seconds))?;
@@ -87,6 +89,7 @@ impl Running {
             tasks,
             signals,
             notes,
+            notifications,
             deadline,
             ended: None,
             done: false,
@@ -104,6 +107,13 @@ impl Running {
             }
         }
         self
+    }
+
+    /// What listens to the command's connections, for a [`super::Connector`]: until there is one, they wait.
+    ///
+    /// `None` where nothing does, and the second time.
+    pub fn notifications(&mut self) -> Option<OwnedFd> {
+        self.notifications.take()
     }
 
     /// The command's process.

@@ -97,6 +97,17 @@ impl Program {
         Ok(programs)
     }
 
+    /// One that notifies of every connection, and closes nothing.
+    pub(super) fn notifying() -> Result<Self, Error> {
+        let mut filter = context(ScmpAction::Allow)?;
+        let syscall =
+            ScmpSyscall::from_name("connect").map_err(|source| refused("connect", source))?;
+        filter
+            .add_rule(ScmpAction::Notify, syscall)
+            .map_err(|source| refused("connect", source))?;
+        Self::join(Vec::new(), &filter)
+    }
+
     /// Compiles the tables for every architecture whose calls this kernel takes.
     fn build(wanted: Wanted) -> Result<Self, Error> {
         let mut filter = context(ScmpAction::Allow)?;

@@ -10,7 +10,7 @@ use super::fallback::{Derived, Gaps};
 use super::probe::{Namespaces, Probe};
 use super::programs;
 use crate::policy::{Backend, Grade, Limits, Mode, Policy, Protection, Standing};
-pub(super) use network::tolerates_unix_sockets;
+pub(super) use network::{UnixSockets, supervises_unix, unix_sockets};
 
 /// The first Landlock ABI that scopes signals and abstract Unix sockets (6.12).
 const ABI_SCOPE: u32 = 6;

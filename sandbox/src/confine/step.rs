@@ -89,6 +89,13 @@ pub(super) enum Step {
     Directory(CString),
     /// Closes system calls.
     Seccomp(Program),
+    /// Has the supervisor asked before a socket is connected.
+    Notifications {
+        /// What notifies.
+        program: Program,
+        /// Socket by which the listener is handed to the supervisor.
+        channel: RawFd,
+    },
     /// Becomes the command.
     Exec(Box<Execution>),
 }
@@ -245,6 +252,11 @@ impl fmt::Display for Step {
             Self::Seccomp(program) => {
                 write!(out, "seccomp filter of {} instructions", program.len())
             }
+            Self::Notifications { program, .. } => write!(
+                out,
+                "seccomp filter of {} instructions that notifies of connections",
+                program.len()
+            ),
             Self::Exec(execution) => {
                 write!(out, "exec {}", shown(&execution.path))?;
                 for argument in execution.arguments.iter().skip(1) {

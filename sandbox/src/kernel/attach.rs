@@ -16,7 +16,7 @@ use aya_obj::generated::bpf_attach_type::{
     BPF_CGROUP_INET4_BIND, BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET4_GETPEERNAME,
     BPF_CGROUP_INET6_BIND, BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET6_GETPEERNAME,
     BPF_CGROUP_UDP4_RECVMSG, BPF_CGROUP_UDP4_SENDMSG, BPF_CGROUP_UDP6_RECVMSG,
-    BPF_CGROUP_UDP6_SENDMSG,
+    BPF_CGROUP_UDP6_SENDMSG, BPF_CGROUP_UNIX_CONNECT, BPF_CGROUP_UNIX_SENDMSG,
 };
 
 use super::{
@@ -29,9 +29,12 @@ use crate::policy::{Mode, NetworkPolicy, Policy};
 /// A program of the object, and what on a cgroup it is for.
 pub(super) type OnCgroup = (&'static str, bpf_attach_type);
 
+/// One that every kernel with programs for addresses on cgroups has.
+pub(super) const FIRST: OnCgroup = ("cgroup_connect4", BPF_CGROUP_INET4_CONNECT);
+
 /// What redirects name queries, and the net below.
 const ALWAYS: [OnCgroup; 11] = [
-    ("cgroup_connect4", BPF_CGROUP_INET4_CONNECT),
+    FIRST,
     ("cgroup_connect6", BPF_CGROUP_INET6_CONNECT),
     ("cgroup_sendmsg4", BPF_CGROUP_UDP4_SENDMSG),
     ("cgroup_sendmsg6", BPF_CGROUP_UDP6_SENDMSG),
@@ -47,6 +50,11 @@ const ALWAYS: [OnCgroup; 11] = [
 const IN_PLACE_OF_HOOKS: [OnCgroup; 2] = [
     ("cgroup_bind4", BPF_CGROUP_INET4_BIND),
     ("cgroup_bind6", BPF_CGROUP_INET6_BIND),
+];
+/// What judges whom Unix sockets reach where no hook does (since 6.7).
+pub(super) const UNIX: [OnCgroup; 2] = [
+    ("cgroup_connect_unix", BPF_CGROUP_UNIX_CONNECT),
+    ("cgroup_sendmsg_unix", BPF_CGROUP_UNIX_SENDMSG),
 ];
 /// What counts traffic where somebody asks for it, and judges nothing.
 const COUNTING: [OnCgroup; 2] = [
@@ -80,14 +88,18 @@ pub(super) enum Purpose {
     Judging,
     /// Counting what passes.
     Counting,
+    /// Rules about Unix sockets where no hook judges them.
+    Unix,
 }
 
 impl Purpose {
     /// What the program `name` is for.
     pub(super) fn of(name: &str) -> Self {
-        match COUNTING.iter().any(|(one, _)| *one == name) {
-            true => Self::Counting,
-            false => Self::Judging,
+        let is_among = |list: &[OnCgroup]| list.iter().any(|(one, _)| *one == name);
+        match () {
+            () if is_among(&COUNTING) => Self::Counting,
+            () if is_among(&UNIX) => Self::Unix,
+            () => Self::Judging,
         }
     }
 }
@@ -113,6 +125,7 @@ pub(super) fn refusal(pins: &Pins, purpose: Purpose) -> PathBuf {
     let what = match purpose {
         Purpose::Judging => "cgroup",
         Purpose::Counting => "counting",
+        Purpose::Unix => "unix",
     };
     let name = format!("refused-{what}-{}", version.to_string_lossy());
     Path::new(STATE).join(name)
@@ -125,6 +138,7 @@ pub(super) fn missing(pins: &Pins, purpose: Purpose) -> Error {
     match purpose {
         Purpose::Judging => Error::NoNetwork(reason),
         Purpose::Counting => Error::NoCounting(reason),
+        Purpose::Unix => Error::NoUnix(reason),
     }
 }
 
@@ -132,7 +146,7 @@ pub(super) fn missing(pins: &Pins, purpose: Purpose) -> Error {
 fn every(role: Role) -> impl Iterator<Item = OnCgroup> {
     let others = match role {
         Role::Judge => None,
-        Role::Watch => Some(IN_PLACE_OF_HOOKS.into_iter().chain([MAKING])),
+        Role::Watch => Some(IN_PLACE_OF_HOOKS.into_iter().chain([MAKING]).chain(UNIX)),
     };
     let others = others.into_iter().flatten();
     ALWAYS.into_iter().chain(others).chain(COUNTING)
@@ -179,6 +193,16 @@ pub(super) fn attach_counting(
     label: [u8; 8],
 ) -> Result<(), Error> {
     attach(pins, maps, &COUNTING, cgroup, label)
+}
+
+/// Attaches what judges whom Unix sockets reach.
+pub(super) fn attach_unix(
+    pins: &Pins,
+    maps: &mut Maps,
+    cgroup: &Cgroup,
+    label: [u8; 8],
+) -> Result<(), Error> {
+    attach(pins, maps, &UNIX, cgroup, label)
 }
 
 /// Attaches `programs`, which are those that a policy needs, to a cgroup that no task has made a socket in yet, for the fence that
@@ -287,9 +311,11 @@ mod tests {
         for role in [Role::Judge, Role::Watch] {
             for (refused, _) in every(role) {
                 let whole = |purpose| is_whole(role, purpose, |name| name != refused);
-                let counts = refused.starts_with("cgroup_count_");
-                assert_eq!(whole(Purpose::Judging), counts, "{role:?} {refused}");
-                assert_eq!(whole(Purpose::Counting), !counts, "{role:?} {refused}");
+                for purpose in [Purpose::Judging, Purpose::Counting, Purpose::Unix] {
+                    let is_for_it = Purpose::of(refused) == purpose;
+                    let is_had = role == Role::Watch || purpose != Purpose::Unix;
+                    assert!(!is_had || whole(purpose) != is_for_it, "{role:?} {refused}");
+                }
             }
             assert!(!is_whole(role, Purpose::Judging, |_| false));
             assert!(!is_whole(role, Purpose::Counting, |_| false));

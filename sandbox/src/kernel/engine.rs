@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::{
-    Btf, EbpfLoader, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{HashMap, HashOfMaps, Map, MapData, MapError},
     programs::{Program, ProgramError, links::FdLink},
 };
@@ -19,6 +19,7 @@ use ringfence_abi::{
 use super::{
     Error, Fence, Host, Unloaded,
     attach::{self, Purpose},
+    by_hand::{self, ByHand},
     collect, fence, host,
     layout::Kernel,
     map,
@@ -99,6 +100,7 @@ pub(super) struct Maps {
     pub(super) fence: aya::maps::CgroupStorage<MapData, [u8; 8]>,
     pub(super) names: HashMap<MapData, [u8; 20], [u8; 40]>,
     pub(super) resolvers: HashMap<MapData, u32, [u8; 24]>,
+    pub(super) connectors: HashMap<MapData, u32, u64>,
     pub(super) flows: HashMap<MapData, [u8; 28], u32>,
     pub(super) traffic: super::traffic::Map,
     pub(super) tables: [HashOfMaps<MapData, u32>; 3],
@@ -241,6 +243,17 @@ impl Engine {
         self.has_network
     }
 
+    /// Whether the kernel has taken the programs on cgroups that judge whom Unix sockets reach; why not, if it has not.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn has_unix(&self) -> Result<(), Error> {
+        match attach::is_loaded(&self.pins, self.role, Purpose::Unix) && self.role == Role::Watch {
+            true => Ok(()),
+            false => Err(attach::missing(&self.pins, Purpose::Unix)),
+        }
+    }
+
     /// Puts a policy in place for the tasks that execute a program in this cgroup.
     ///
     /// # Errors
@@ -321,6 +334,9 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         if hook.starts_with(recorder::PREFIX) {
             continue;
         }
+        if Purpose::of(hook) == Purpose::Unix {
+            continue;
+        }
         if attach::is_for_cgroup(hook) {
             put_in_place(pins, hook, program)?;
             continue;
@@ -333,7 +349,10 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         }
         attach(pins, hook, hook, program, &types)?;
     }
-    Ok(())
+    match role {
+        Role::Judge => Ok(()),
+        Role::Watch => put_unix_in_place(pins, &object, &kernel),
+    }
 }
 
 /// Makes the directory of pins, and in it the maps of tables for the loader to find.
@@ -423,6 +442,36 @@ fn put_in_place(pins: &Pins, name: &str, program: &mut Program) -> Result<(), Er
     program.pin(&path).map_err(|error| Error::pin(&path, error))
 }
 
+/// Loads and pins the programs about Unix sockets. A kernel before 6.7 has no place for them, and can do all else.
+fn put_unix_in_place(pins: &Pins, object: &Ebpf, kernel: &Kernel) -> Result<(), Error> {
+    let load = || {
+        if !kernel.has_unix_on_cgroups() {
+            return Err(
+                "the kernel is older than 6.7, which has the first programs for them".to_owned(),
+            );
+        }
+        let (beside, _) = attach::FIRST;
+        let linked = ByHand::link(object, beside).map_err(|error| error.to_string())?;
+        let mut loaded = Vec::new();
+        for (name, place) in attach::UNIX {
+            let program = linked
+                .load(name, place)
+                .map_err(|error| error.to_string())?;
+            loaded.push((name, program));
+        }
+        Ok(loaded)
+    };
+    match load() {
+        Ok(loaded) => loaded
+            .iter()
+            .try_for_each(|(name, program)| by_hand::pin(program.as_fd(), &pins.program(name))),
+        Err(reason) => {
+            let note = attach::refusal(pins, Purpose::Unix);
+            fs::write(&note, reason).map_err(|error| Error::state(note, error))
+        }
+    }
+}
+
 /// An error with its causes: aya keeps the verifier's words in them.
 pub(super) fn spell(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -436,7 +485,7 @@ pub(super) fn spell(error: &dyn std::error::Error) -> String {
 }
 
 impl Maps {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 15] = [
         "TASKS",
         "IPC_OBJECTS",
         "CGROUPS",
@@ -449,6 +498,7 @@ impl Maps {
         "FENCE",
         "NAMES",
         "RESOLVERS",
+        "CONNECTORS",
         "FLOWS",
         "TRAFFIC",
     ];
@@ -460,6 +510,7 @@ impl Maps {
             fence: open(pins, "FENCE")?,
             names: open(pins, "NAMES")?,
             resolvers: open(pins, "RESOLVERS")?,
+            connectors: open(pins, "CONNECTORS")?,
             flows: open(pins, "FLOWS")?,
             traffic: open(pins, "TRAFFIC")?,
             tables: [

@@ -100,6 +100,9 @@ pub enum Error {
     /// Traffic cannot be counted.
     #[error("the kernel refuses the programs that count traffic, so run it without --stats: {0}")]
     NoCounting(String),
+    /// Unix sockets cannot be judged.
+    #[error("whom Unix sockets reach cannot be judged on a cgroup: {0}")]
+    NoUnix(String),
     /// A policy cannot take the place of another.
     #[error("{0}; start it anew")]
     Fixed(&'static str),

@@ -199,6 +199,24 @@ impl Fence {
         attach::attach_counting(&engine.pins, &mut engine.maps, &self.cgroup, label)
     }
 
+    /// Has Unix sockets judged by the addresses that calls pass: abstract names by the rules, and paths by nobody but who stands in the
+    /// cgroup `supervisor`, which judges them. From here on, and before the command runs.
+    ///
+    /// # Errors
+    /// Where the programs are not in place, or a map cannot be written.
+    pub fn judge_unix(&self, engine: &mut Engine, supervisor: Option<u64>) -> Result<(), Error> {
+        engine.has_unix()?;
+        if let Some(supervisor) = supervisor {
+            engine
+                .maps
+                .connectors
+                .insert(self.id, supervisor, 0)
+                .map_err(|error| Error::map("write", "CONNECTORS", spell(&error)))?;
+        }
+        let label = self.label();
+        attach::attach_unix(&engine.pins, &mut engine.maps, &self.cgroup, label)
+    }
+
     /// What has passed since [`Fence::count_traffic`].
     ///
     /// # Errors
@@ -295,6 +313,7 @@ pub(super) fn forget(
         None => slots::leave(&engine.pins, maps, id)?,
     }
     absent_is_fine("RESOLVERS", maps.resolvers.remove(&id))?;
+    absent_is_fine("CONNECTORS", maps.connectors.remove(&id))?;
     if filled.is_none_or(|filled| filled.had_peers) {
         names::forget(&mut maps.names, id)?;
         names::forget_flows(&mut maps.flows, id)?;

@@ -55,6 +55,13 @@ impl Kernel {
         })
     }
 
+    /// Whether programs on cgroups are shown the addresses of Unix sockets: a length beside the address came with them (include/linux/filter.h,
+    /// 6.7).
+    pub(super) fn has_unix_on_cgroups(&self) -> bool {
+        let layout = Layout::from_offsets(&self.offsets);
+        layout.passed_address != ABSENT && layout.passed_length != ABSENT
+    }
+
     /// Whether this kernel has the LSM hook.
     pub(super) fn has_hook(&self, hook: &str) -> bool {
         self.types.parameters(hook).is_some()

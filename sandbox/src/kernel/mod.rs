@@ -11,6 +11,7 @@
 //! aya is known in this room only.
 
 mod attach;
+mod by_hand;
 mod collect;
 mod engine;
 mod error;

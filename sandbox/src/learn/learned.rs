@@ -2,10 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Level, evidence::Evidence, needs::Need, peers, place::Places};
+use super::{
+    Level,
+    evidence::Evidence,
+    needs::{self, Need},
+    peers,
+    place::Places,
+};
 use crate::{
     profile::{NetworkRight, Right, syscall},
-    trace::{Record, Text, Trace},
+    trace::{Text, Trace},
 };
 
 /// A Unix socket that reaches nobody, as a rule writes it.
@@ -133,6 +139,9 @@ impl Learned {
             self.capabilities
                 .insert(capability.clone(), once(BTreeSet::new()));
         }
+        if let Some(evidence) = reached.netlink.filter(|_| self.network.is_none()) {
+            self.kernel.insert("netlink".to_owned(), evidence);
+        }
         for surface in &end.surfaces {
             self.kernel.insert(surface.clone(), once(BTreeSet::new()));
         }
@@ -145,15 +154,16 @@ impl Learned {
     }
 }
 
-/// Whether sockets were made, and no Unix socket was reached. Recorders tell of Unix sockets only who is reached.
+/// Whether sockets were made, and no Unix socket was reached, nor one with a path. Recorders tell no more of Unix sockets.
 fn makes_sockets_for_nobody(trace: &Trace) -> bool {
-    let reached = |record: &Record| record.what == "connect-unix";
-    trace.end.system_calls.iter().any(|name| name == "socket") && !trace.records.iter().any(reached)
+    let mut calls = trace.end.system_calls.iter();
+    calls.any(|name| name == "socket") && needs::with_sockets(trace).next().is_none()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Record;
 
     fn denied(calls: &[&str], acts: &[&str]) -> bool {
         let mut trace = Trace::default();
@@ -177,6 +187,8 @@ mod tests {
     fn sockets_that_reach_nobody_are_expected_to_be_denied() {
         assert!(denied(&["read", "socket"], &["open"]));
         assert!(!denied(&["read"], &["open"]));
+        assert!(denied(&["socket", "bind", "mknod"], &["mknod"]), "a pipe");
+        assert!(!denied(&["socket", "bind"], &["mknod"]), "one was made");
         assert!(
             !denied(&["socket"], &["connect-unix"]),
             "somebody was reached"

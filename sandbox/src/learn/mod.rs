@@ -37,7 +37,7 @@ use ringfence_abi::rights::{EXEC, READ, WRITE};
 
 use crate::{
     policy::Automaton,
-    profile::Right,
+    profile::{NetworkRight, Right},
     trace::{Text, Trace},
 };
 use fold::{Folding, fold};
@@ -134,7 +134,27 @@ pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
         read_what_is_written_and_listed(&mut learned);
     }
     learned.add_rest(trace, surroundings.level);
+    if learned.network.is_none() {
+        reach(&mut learned, trace, surroundings, &folding);
+    }
     learned
+}
+
+/// Says at which paths Unix sockets are reached, and made. By the hooks a rule by which the file may be written does; an engine without them has to know whether
+/// it is to look at connections at all.
+fn reach(
+    learned: &mut Learned,
+    trace: &Trace,
+    surroundings: &Surroundings<'_>,
+    folding: &Folding<'_>,
+) {
+    let mut sockets = needs::sockets(trace);
+    sockets.retain(|path, _| {
+        surroundings.accept_secrets || surroundings.secrets.rights(path) & READ == 0
+    });
+    for (text, evidence) in fold(&sockets, WRITE, folding) {
+        learned.peers.insert((NetworkRight::Unix, text), evidence);
+    }
 }
 
 /// A directory that is listed, and below which everything may be written, may be read: what a program makes there it finds by
@@ -215,6 +235,7 @@ fn short(program: &Text) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::{Record, Rights};
 
     #[test]
     fn what_is_written_and_listed_is_read() {
@@ -237,5 +258,36 @@ mod tests {
             .map(|(_, text)| text.as_str())
             .collect();
         assert_eq!(read, ["${CWD}/**", "/only/read"]);
+    }
+
+    #[test]
+    fn whom_unix_sockets_reach_is_said() {
+        let reaches = |path: Option<&str>| Record {
+            what: "connect-unix".to_owned(),
+            path: path.map(Text::from),
+            rights: Rights(WRITE),
+            count: 1,
+            ..Record::default()
+        };
+        let trace = Trace {
+            records: vec![reaches(Some("/run/service.sock")), reaches(None)],
+            ..Trace::default()
+        };
+        let surroundings = Surroundings {
+            shipped: Vec::new(),
+            base: BTreeSet::new(),
+            secrets: Automaton::default(),
+            secret: &|_| String::new(),
+            accept_secrets: false,
+            level: Level::Default,
+        };
+        let learned = learn(&trace, &surroundings);
+        let peers: Vec<_> = learned.peers.into_keys().collect();
+        assert_eq!(
+            peers,
+            [(NetworkRight::Unix, "/run/service.sock".to_owned())]
+        );
+        let file = (Right::Write, "/run/service.sock".to_owned());
+        assert!(learned.rules.contains_key(&file));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ringfence_abi::rights::{ALL, EXEC, READ, WRITE};
 
 use super::{evidence::Evidence, short};
-use crate::trace::{Record, Trace};
+use crate::trace::{Record, Text, Trace};
 
 /// What was needed of one path.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +81,34 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
     }
     join_names(trace, &mut needs);
     needs
+}
+
+/// How a trace names that a Unix socket was reached.
+const REACHED: &str = "connect-unix";
+/// And that something was made which is neither a file nor a directory.
+const MADE: &str = "mknod";
+
+/// What was done with Unix sockets that were made or reached by a name. Who binds one to a path makes it there; where nothing else was
+/// made in that way, that is what was.
+pub(super) fn with_sockets(trace: &Trace) -> impl Iterator<Item = &Record> {
+    let called = |name: &str| trace.end.system_calls.iter().any(|call| call == name);
+    let binds = called("bind") && !called("mknod") && !called("mknodat");
+    let records = trace.records.iter();
+    records.filter(move |record| record.what == REACHED || binds && record.what == MADE)
+}
+
+/// The Unix sockets of [`with_sockets`] by path.
+pub(super) fn sockets(trace: &Trace) -> BTreeMap<&[u8], Need> {
+    let mut sockets: BTreeMap<&[u8], Need> = BTreeMap::new();
+    for record in with_sockets(trace) {
+        let path = record.path.as_ref().map(Text::bytes);
+        if let Some(path) = path.filter(|path| path.starts_with(b"/")) {
+            let need = sockets.entry(path).or_default();
+            need.add(WRITE, &evidence(record, &trace.facts.run));
+            need.made |= is_making(&record.what);
+        }
+    }
+    sockets
 }
 
 /// Directories between one that was listed and what was needed below it. Landlock gives the right to list to a whole tree, so

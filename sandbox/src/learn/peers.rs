@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use ringfence_abi::network::{ICMP, ICMP6, TCP, UDP, is_judged, socket_of_detail};
+use ringfence_abi::network::{ICMP, ICMP6, NETLINK, TCP, UDP, is_judged, socket_of_detail};
 
 use super::{Level, evidence::Evidence, needs::evidence};
 use crate::{
@@ -30,6 +30,8 @@ pub(super) struct Needed {
     pub(super) rules: BTreeMap<(NetworkRight, String), Evidence>,
     /// Why the network has to be open: sockets that no rule can be about.
     pub(super) open: Option<Evidence>,
+    /// Why netlink has to be open: sockets of it beside those for routes.
+    pub(super) netlink: Option<Evidence>,
 }
 
 /// Host and port as a profile writes them, each with the protocols that were used.
@@ -49,6 +51,7 @@ pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
             let (family, kind, protocol) = socket_of_detail(record.detail);
             let why = match is_judged(family, kind, protocol) {
                 true => &mut sockets,
+                false if family == NETLINK => needed.netlink.get_or_insert_default(),
                 false => needed.open.get_or_insert_default(),
             };
             why.add(&evidence);
@@ -333,6 +336,12 @@ mod tests {
         // AF_INET and AF_NETLINK; SOCK_DGRAM and SOCK_RAW.
         let quiet = rules(vec![socket(2, 2, 0), socket(16, 3, 0)], Level::Default);
         assert_eq!(quiet, ["connect udp://127.0.0.1:0"]);
+        let trace = Trace {
+            records: vec![socket(16, 3, 15)],
+            ..Trace::default()
+        };
+        let events = needed(&trace, Level::Default);
+        assert!(events.open.is_none() && events.netlink.is_some());
         // AF_PACKET, and a raw socket of the internet.
         for record in [socket(17, 3, 0), socket(2, 3, 1)] {
             let trace = Trace {

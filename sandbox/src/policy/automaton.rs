@@ -192,6 +192,22 @@ impl Automaton {
         states.iter().any(|&state| self.accept(state) & bits != 0)
     }
 
+    /// Whether `state`, or one that it leads to, accepts with one of these bits.
+    #[must_use]
+    pub fn leads_anywhere_to(&self, state: u32, bits: u8) -> bool {
+        let alphabet = alphabet(0, |byte| (self.classes[usize::from(byte)], 0));
+        let mut seen = HashSet::from([state]);
+        let mut open = vec![state];
+        while let Some(state) = open.pop() {
+            if self.accept(state) & bits != 0 {
+                return true;
+            }
+            let next = alphabet.iter().map(|byte| self.step(state, &[*byte]));
+            open.extend(next.filter(|&next| seen.insert(next)));
+        }
+        false
+    }
+
     /// The state after `bytes`, from `state`.
     #[must_use]
     pub fn step(&self, state: u32, bytes: &[u8]) -> u32 {

@@ -171,6 +171,15 @@ impl NetworkPolicy {
         self.automaton.leads_to(state, ALLOW, ports)
     }
 
+    /// Whether some rule allows to reach a Unix socket.
+    #[must_use]
+    pub fn reaches_unix(&self) -> bool {
+        [UNIX, ABSTRACT].iter().any(|&kind| {
+            let state = self.automaton.state(&[kind]);
+            self.automaton.leads_anywhere_to(state, ALLOW)
+        })
+    }
+
     /// Whether sockets are not restricted.
     #[must_use]
     pub fn is_off(&self) -> bool {

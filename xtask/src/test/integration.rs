@@ -25,9 +25,10 @@ const FIRST: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on the kernel that is named: where a processor is emulated, each takes minutes, and machines that run beside each other
 /// are to end together.
-const ALIKE: [(&str, Release); 28] = [
+const ALIKE: [(&str, Release); 32] = [
     ("faults::", Release::V6_12),
     ("launch::", Release::V6_12),
+    ("learn::a_service_", Release::V6_12),
     ("learn::git_", Release::V6_12),
     ("learn::python_", Release::V6_12),
     ("learn::servers_of_", Release::V6_12),
@@ -53,6 +54,9 @@ const ALIKE: [(&str, Release); 28] = [
     ("resolver::", Release::V6_12),
     ("soak::", Release::V6_12),
     ("terminal::", Release::V6_12),
+    ("unix::a_path_", Release::V6_12),
+    ("unix::links_", Release::V6_12),
+    ("unix::the_peer_", Release::V6_12),
     ("version::", Release::V6_12),
 ];
 

@@ -7,6 +7,7 @@ use crate::{
     command::{Failure, look::look},
     compile,
     confine::{Act, Kept, Probe},
+    kernel::Engine,
     learn::is_making,
     profile::{self, CommandLine},
     trace::Record,
@@ -33,7 +34,12 @@ pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>
     let (policy, _) = compile::compile(&effective, &seen.variables, &look)?;
     let variable = |name: &str| facts.variables.get(name).map(|value| path(value.bytes()));
     let directory = variable("CWD").unwrap_or(Path::new("/"));
-    let kept = Kept::new(&policy, &Probe::new()?, directory)?;
+    let mut probe = Probe::new()?;
+    if probe.cgroup.is_some() {
+        let had = Engine::open_watch().and_then(|engine| engine.has_unix());
+        probe.unix_programs = had.map_err(|error| error.to_string());
+    }
+    let kept = Kept::new(&policy, &probe, directory)?;
     let temporary = variable("TMP");
     let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for record in &seen.trace.records {

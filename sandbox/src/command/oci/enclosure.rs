@@ -92,6 +92,8 @@ impl Enclosure {
         let prepared = prepared?;
         let (mut engine, blind) = opened.unwrap_or_else(|panic| resume_unwind(panic))?;
         probe.cgroup_programs = engine.as_ref().is_some_and(kernel::Engine::has_network);
+        probe.unix_programs =
+            Err("a container has no supervisor that connects in its place".to_owned());
         let (contained, standings) = prepared.stand(request, &probe)?;
         let refused = prepared.policy.degradation.refused(&standings);
         if !refused.is_empty() {

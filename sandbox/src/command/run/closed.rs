@@ -53,8 +53,9 @@ pub(super) fn explain_socket(denial: &mut Denial, event: &Event, explainer: &Exp
                 denial.expected = rule.expected;
             }
             (
-                "this engine cannot tell whom a Unix socket reaches, and closes them but for stream pairs",
-                "`--best-effort network` opens them, whatever their path",
+                "Unix sockets are closed but for stream pairs, unless a rule is about one and its keeping can be had here",
+                "say whom it may reach, as in `--unix /run/service.sock`, as root on Linux 6.7 or newer; elsewhere `--best-effort network` \
+                 opens them, whatever their path",
             )
         }
         _ if is_internet && !has_rules => (

@@ -114,6 +114,18 @@ impl Enforcer {
         self.kernel().is_some_and(kernel::Engine::has_network)
     }
 
+    /// Whether it judges Unix sockets on the fence's cgroup, by the addresses that are passed; why not, if it does not.
+    pub(super) fn has_unix(&self) -> Result<(), String> {
+        match self {
+            Self::BpfLsm(engine) => engine.has_unix(),
+            Self::Fallback { watch, .. } => match watch {
+                Ok(engine) => engine.has_unix(),
+                Err(error) => return Err(error.to_string()),
+            },
+        }
+        .map_err(|error| error.to_string())
+    }
+
     /// What opens addresses that names have led to.
     pub(super) fn grants(&self, watch: &Watch) -> Result<kernel::Grants, Failure> {
         let engine = self.kernel().ok_or_else(no_programs)?;
@@ -253,6 +265,14 @@ impl Watch {
     pub(super) fn count_traffic(&self, enforcer: &mut Enforcer) -> Result<(), Failure> {
         let engine = enforcer.kernel_mut().ok_or_else(no_programs)?;
         Ok(self.fence.count_traffic(engine)?)
+    }
+
+    /// Has Unix sockets judged on the cgroup from here on, and connected to paths by this process.
+    pub(super) fn judge_unix(&self, enforcer: &mut Enforcer) -> Result<(), Failure> {
+        let engine = enforcer.kernel_mut().ok_or_else(no_programs)?;
+        Ok(self
+            .fence
+            .judge_unix(engine, Some(confine::own_cgroup()?))?)
     }
 
     /// What has passed, if it was counted.

@@ -35,7 +35,8 @@ use std::{
 
 use super::{Failure, memory::Remembered, place::Place};
 use crate::{
-    confine::{Engine, Exit, Plan, Probe, Running},
+    confine::{Connector, Engine, Exit, Plan, Probe, Running},
+    kernel,
     profile::CommandLine,
 };
 use engine::{Enforcer, Watch};
@@ -84,6 +85,9 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         Engine::Fallback => remembered.lend(|memory| probe.try_namespaces_remembering(memory))?,
     };
     probe.cgroup_programs = probe.cgroup.is_some() && enforcer.has_network();
+    if probe.cgroup.is_some() {
+        probe.unix_programs = enforcer.has_unix();
+    }
     let events = narrator::open(options)?;
     let mut prepared = prepare::prepare(options, &place, &remembered)?;
     if let Some(trial) = trial {
@@ -110,6 +114,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let mut narrator = Narrator::new(options, events, Rc::clone(&prepared.explainer), stderr);
     narrator.standing(&enforcer, plan.standings());
     let mut record = Record::begin(options, &prepared, &enforcer, plan.standings());
+    let supervises_unix = plan.supervises_unix();
     let launched = plan.launch()?;
     record.blind = enforcer.blindness(launched.cgroup());
     let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
@@ -119,6 +124,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         told.transpose().map(|told| (names, told, control))
     };
     let (names, told, control) = match count(options, &mut enforcer, watch.as_ref())
+        .and_then(|()| judge_unix(supervises_unix, &mut enforcer, watch.as_ref()))
         .and_then(|()| Names::start(&prepared, &mut enforcer, watch.as_ref()))
         .and_then(told)
     {
@@ -145,10 +151,20 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     let ended = launched
         .release()
         .map_err(Failure::from)
-        .and_then(|running| {
+        .and_then(|mut running| {
+            let connector = connector(&mut running, reloader.as_ref())?;
             let (watch, names) = (watch.as_mut(), names.as_ref());
             let reloader = reloader.as_mut();
-            follow(running, watch, names, reloader, &mut narrator, &mut record)
+            let connector = connector.as_ref();
+            follow(
+                running,
+                watch,
+                names,
+                connector,
+                reloader,
+                &mut narrator,
+                &mut record,
+            )
         });
     drop(reloader);
     if ended.is_err() {
@@ -199,11 +215,42 @@ fn count(options: &Options, enforcer: &mut Enforcer, watch: Option<&Watch>) -> R
     }
 }
 
+/// Has Unix sockets judged, where a rule is about one and nothing else judges it.
+fn judge_unix(
+    supervises: bool,
+    enforcer: &mut Enforcer,
+    watch: Option<&Watch>,
+) -> Result<(), Failure> {
+    match watch {
+        _ if !supervises => Ok(()),
+        Some(watch) => watch.judge_unix(enforcer),
+        None => Err(Failure::Kernel(kernel::Error::NoUnix(
+            "there is no cgroup of the fence".to_owned(),
+        ))),
+    }
+}
+
+/// What connects the command's Unix sockets, where somebody has to.
+fn connector(
+    running: &mut Running,
+    reloader: Option<&Reloader<'_>>,
+) -> Result<Option<Connector>, Failure> {
+    let (Some(listener), Some(reloader)) = (running.notifications(), reloader) else {
+        return Ok(None);
+    };
+    let started = Connector::start(listener, &reloader.prepared.policy);
+    started.map(Some).map_err(|source| Failure::Unknown {
+        what: "whom Unix sockets reach",
+        source,
+    })
+}
+
 /// Waits for the end, telling of denials as they come.
 fn follow(
     running: Running,
     mut watch: Option<&mut Watch>,
     names: Option<&Names>,
+    connector: Option<&Connector>,
     mut reloader: Option<&mut Reloader<'_>>,
     narrator: &mut Narrator<'_>,
     record: &mut Record,
@@ -229,6 +276,9 @@ fn follow(
             && let (Some(reloader), Some(watch)) = (&mut reloader, &mut watch)
         {
             reloader.serve(watch, narrator, record);
+            if let Some(connector) = connector {
+                connector.judge_by(&reloader.prepared.policy);
+            }
         }
         true
     })?;

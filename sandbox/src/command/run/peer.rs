@@ -10,7 +10,7 @@ use ringfence_abi::{
 use super::record::Denial;
 use crate::{
     compile::{Explainer, NetworkExplanation},
-    event::{Cause, Event, Peer},
+    event::{Cause, Event, Peer, Source},
     network::{QueryCause, QueryEvent},
     policy::NetworkQuestion,
     profile::NetworkRight,
@@ -47,6 +47,13 @@ pub(super) fn explain(
             path => NetworkQuestion::Socket(path),
         };
         let explained = explainer.explain_network(program, &question);
+        if explained.allowed && event.source == Source::Syscall {
+            denial.allowed_by_profile = true;
+            denial.reason = "the profile allows to reach it, and without hooks that can be judged of connect(2) alone: not of a datagram that \
+                             names it, nor of io_uring"
+                .to_owned();
+            return true;
+        }
         // A rule about files that denies writing counts as well, where no rule about the network does.
         if explained.rule.is_some() || matches!(question, NetworkQuestion::Abstract(_)) {
             take(denial, explained);

@@ -9,11 +9,11 @@ use ringfence_abi::surface::KERNEL_FILES;
 
 use super::carve::Unmade;
 use super::found::{Found, LIST};
-use super::{judges_unix_sockets, own_proc, own_shm, walk};
+use super::{own_proc, own_shm, walk};
 use crate::confine::error::Error;
 use crate::confine::mountinfo;
 use crate::confine::probe::{Namespaces, Probe};
-use crate::confine::standings;
+use crate::confine::standings::{self, UnixSockets};
 use crate::policy::Policy;
 
 /// An act that a policy allows.
@@ -74,8 +74,7 @@ impl Kept {
             lists_tasks: view.is_some(),
             own_proc: view.is_some() || own_proc::beside(policy, probe).is_some(),
             kernel_files: policy.kernel.contains(KERNEL_FILES),
-            unix_sockets: judges_unix_sockets(probe.landlock_abi)
-                || standings::tolerates_unix_sockets(policy),
+            unix_sockets: standings::unix_sockets(policy, probe) != UnixSockets::Nobody,
         })
     }
 

@@ -28,6 +28,7 @@ use ringfence_abi::surface::IPC;
 use super::error::Error;
 use super::mountinfo::{self, Mount};
 use super::probe::{Namespaces, Probe};
+use super::standings;
 use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
 use found::{Grant, LIST};
@@ -76,8 +77,10 @@ impl Derived {
     /// The domain as it is written down for a launcher in a container; `None` without Landlock.
     pub(super) fn domain(&self, policy: &Policy, probe: &Probe) -> Option<Domain> {
         let grants = self.gaps.is_some().then_some(self.grants.as_slice());
-        (probe.landlock_abi != 0)
-            .then(|| ruleset::domain(probe.landlock_abi, policy.kernel, grants))
+        (probe.landlock_abi != 0).then(|| {
+            let scopes = ruleset::scopes(probe.landlock_abi, policy.kernel, false);
+            ruleset::domain(probe.landlock_abi, scopes, grants)
+        })
     }
 }
 
@@ -118,6 +121,9 @@ pub(super) fn derive_among(
     let mounts = mounts()?;
     if probe.landlock_abi != 0 {
         let ports = derived.ports.as_ref();
+        let abi = probe.landlock_abi;
+        let judges_names = standings::supervises_unix(policy, probe);
+        let scopes = ruleset::scopes(abi, policy.kernel, judges_names);
         derived.ruleset = Some(if files {
             let own = own(policy, probe, &mounts);
             let found = walk::walk(&policy.files.automaton, possible, own, directory)?;
@@ -136,8 +142,7 @@ pub(super) fn derive_among(
             let proc = own_proc.iter().map(|own| (own.root(), READ | LIST));
             let shm = own_shm.iter().map(|own| (own.root(), READ | WRITE | LIST));
             let own: Vec<_> = proc.chain(shm).collect();
-            let (abi, surfaces) = (probe.landlock_abi, policy.kernel);
-            let ruleset = ruleset::build(abi, surfaces, &derived.grants, ports, &own)?;
+            let ruleset = ruleset::build(abi, scopes, &derived.grants, ports, &own)?;
             derived.own_proc = own_proc.is_some();
             derived.own_shm = own_shm.is_some();
             if let Some(plan) = &mut derived.mounts {
@@ -146,7 +151,7 @@ pub(super) fn derive_among(
             }
             ruleset
         } else {
-            ruleset::without_files(probe.landlock_abi, policy.kernel, ports)?
+            ruleset::without_files(abi, scopes, ports)?
         });
     }
     if let Some(plan) = &mut derived.mounts {

@@ -36,13 +36,13 @@ const MAKING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
 /// else; and how many paths it lists.
 pub(super) fn build(
     abi: u32,
-    surfaces: Surfaces,
+    scopes: BitFlags<Scope>,
     grants: &[Grant],
     ports: Option<&Ports>,
     own: &[(BorrowedFd<'_>, u8)],
 ) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
-    let mut ruleset = create(version, surfaces, AccessFs::from_all(version), ports)?;
+    let mut ruleset = create(version, scopes, AccessFs::from_all(version), ports)?;
     let mut paths = 0;
     for grant in grants {
         let access = access(grant, version);
@@ -75,12 +75,12 @@ pub(super) fn build(
 /// A domain for a policy without file rules: it keeps tasks outside from being traced, and signalled from ABI 6 on.
 pub(super) fn without_files(
     abi: u32,
-    surfaces: Surfaces,
+    scopes: BitFlags<Scope>,
     ports: Option<&Ports>,
 ) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
     // A ruleset that handles nothing is refused (ENOMSG), so it handles one right and gives it to all.
-    let ruleset = create(version, surfaces, AccessFs::Execute.into(), ports)?;
+    let ruleset = create(version, scopes, AccessFs::Execute.into(), ports)?;
     let Some(root) = open(Path::new("/"))? else {
         return Err(Error::NoLandlock);
     };
@@ -104,7 +104,7 @@ pub(in crate::confine) struct Domain {
 }
 
 /// The same as [`build`], or without grants [`without_files`], written down.
-pub(super) fn domain(abi: u32, surfaces: Surfaces, grants: Option<&[Grant]>) -> Domain {
+pub(super) fn domain(abi: u32, scopes: BitFlags<Scope>, grants: Option<&[Grant]>) -> Domain {
     let version = version(abi);
     let handled = match grants {
         Some(_) => AccessFs::from_all(version),
@@ -120,7 +120,7 @@ pub(super) fn domain(abi: u32, surfaces: Surfaces, grants: Option<&[Grant]>) -> 
     };
     Domain {
         handled: handled.bits(),
-        scoped: scopes(version, surfaces).bits(),
+        scoped: scopes.bits(),
         attribute_bytes: match abi {
             0..ABI_NETWORK => 8,
             ABI_NETWORK..ABI_SCOPE => 16,
@@ -130,10 +130,15 @@ pub(super) fn domain(abi: u32, surfaces: Surfaces, grants: Option<&[Grant]>) -> 
     }
 }
 
-fn scopes(version: ABI, surfaces: Surfaces) -> BitFlags<Scope> {
-    let mut scopes = Scope::from_all(version);
+/// What is kept inside: signals, and connections to abstract names, which is more than rules about names ask for. Where somebody
+/// else judges those, Landlock does not.
+pub(super) fn scopes(abi: u32, surfaces: Surfaces, judges_names: bool) -> BitFlags<Scope> {
+    let mut scopes = Scope::from_all(version(abi));
     if surfaces.contains(SIGNALS) {
         scopes.remove(Scope::Signal);
+    }
+    if judges_names {
+        scopes.remove(Scope::AbstractUnixSocket);
     }
     scopes
 }
@@ -144,17 +149,16 @@ fn version(abi: u32) -> ABI {
 
 fn create(
     version: ABI,
-    surfaces: Surfaces,
+    scopes: BitFlags<Scope>,
     handled: BitFlags<AccessFs>,
     ports: Option<&Ports>,
 ) -> Result<RulesetCreated, Error> {
-    let scopes = scopes(version, surfaces);
     let ruleset = || -> Result<_, RulesetError> {
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(handled)?;
         // `scope` refuses an empty set.
-        if version as u32 >= ABI_SCOPE {
+        if version as u32 >= ABI_SCOPE && !scopes.is_empty() {
             ruleset = ruleset.scope(scopes)?;
         }
         let judged = ports.map_or(&[][..], |ports| &ports.judged[..]);

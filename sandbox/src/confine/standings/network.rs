@@ -14,8 +14,42 @@ const NO_PORTS: &str = "rules about addresses and hosts need programs on a cgrou
 const PORTS_REMEDY: &str =
     "run as root on a cgroup v2 hierarchy, where addresses and names are judged";
 
+/// By whom it is judged whom Unix sockets reach, where no hook sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::confine) enum UnixSockets {
+    /// By Landlock.
+    Landlock,
+    /// By programs on the cgroup, and the supervisor where a path is passed.
+    Supervisor,
+    /// They reach anybody.
+    Anybody,
+    /// None is made but in pairs.
+    Nobody,
+}
+
+/// Where no rule is about Unix sockets, closing them costs nothing; to have each connection judged does.
+pub(in crate::confine) fn unix_sockets(policy: &Policy, probe: &Probe) -> UnixSockets {
+    let tolerates = tolerates_unix_sockets(policy);
+    match () {
+        () if fallback::judges_unix_sockets(probe.landlock_abi) => UnixSockets::Landlock,
+        () if probe.unix_programs.is_ok()
+            && probe.seccomp
+            && (tolerates || policy.network.reaches_unix()) =>
+        {
+            UnixSockets::Supervisor
+        }
+        () if tolerates => UnixSockets::Anybody,
+        () => UnixSockets::Nobody,
+    }
+}
+
+/// Whether the fallback engine's supervisor connects Unix sockets.
+pub(in crate::confine) fn supervises_unix(policy: &Policy, probe: &Probe) -> bool {
+    policy.network.mode == Mode::Enforce && unix_sockets(policy, probe) == UnixSockets::Supervisor
+}
+
 /// Whether the policy would rather have Unix sockets than a network fence without a hole.
-pub(in crate::confine) fn tolerates_unix_sockets(policy: &Policy) -> bool {
+fn tolerates_unix_sockets(policy: &Policy) -> bool {
     policy.degradation.demand(Protection::Network) != Demand::Required
 }
 
@@ -59,6 +93,7 @@ pub(super) fn by_fallback(policy: &Policy, probe: &Probe, derived: Option<&Deriv
     if probe.cgroup_programs && standing.grade < Grade::Absent {
         standing.backends.push(Backend::CgroupBpf);
         standing.backends.sort_unstable();
+        standing.backends.dedup();
     }
     standing
 }
@@ -157,26 +192,51 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
             ..Standing::exact(protection, &[Backend::Seccomp])
         },
         () if !probe.seccomp => no_seccomp(protection),
-        () if fallback::judges_unix_sockets(probe.landlock_abi) => {
-            Standing::exact(protection, &[Backend::Seccomp, Backend::Landlock])
-        }
-        () if tolerates_unix_sockets(policy) => Standing {
-            grade: Grade::Weaker,
-            reason: "Unix sockets of services can be reached whatever their path".to_owned(),
-            remedy: Some(
-                "set protection.network to required, which closes Unix sockets".to_owned(),
-            ),
-            ..Standing::exact(protection, &[Backend::Seccomp])
+        () => match unix_sockets(policy, probe) {
+            UnixSockets::Landlock => {
+                Standing::exact(protection, &[Backend::Seccomp, Backend::Landlock])
+            }
+            UnixSockets::Supervisor => Standing {
+                grade: Grade::Stricter,
+                reason: "Unix sockets are connected to paths by connect(2) alone, not by datagrams that name one, and a \
+                         path of /proc that leads into a process is not followed; an abstract name needs a rule, the \
+                         fence's own too"
+                    .to_owned(),
+                remedy: Some(KERNEL_REMEDY.to_owned()),
+                ..Standing::exact(protection, &[Backend::Seccomp, Backend::CgroupBpf])
+            },
+            UnixSockets::Anybody => Standing {
+                grade: Grade::Weaker,
+                reason: "Unix sockets of services can be reached whatever their path".to_owned(),
+                remedy: Some(
+                    "set protection.network to required, which closes Unix sockets".to_owned(),
+                ),
+                ..Standing::exact(protection, &[Backend::Seccomp])
+            },
+            UnixSockets::Nobody => closed_sockets(probe),
         },
-        () => Standing {
-            grade: Grade::Stricter,
-            reason: "Unix sockets are closed too (but stream pairs), because this Landlock cannot \
-                     tell whom they reach"
+    }
+}
+
+/// What stands where no Unix socket is made.
+fn closed_sockets(probe: &Probe) -> Standing {
+    let (reason, remedy) = match &probe.unix_programs {
+        Ok(()) => (
+            "Unix sockets are closed too (but stream pairs), as no rule under `unix` allows to reach one"
                 .to_owned(),
-            remedy: Some(format!(
-                "set protection.network to best-effort, or {KERNEL_REMEDY}"
-            )),
-            ..Standing::exact(protection, &[Backend::Seccomp])
-        },
+            "name under network.unix whom a Unix socket may reach".to_owned(),
+        ),
+        Err(why) => (
+            format!(
+                "Unix sockets are closed too (but stream pairs), because this Landlock cannot tell whom they reach, and {why}"
+            ),
+            format!("set protection.network to best-effort, or {KERNEL_REMEDY}"),
+        ),
+    };
+    Standing {
+        grade: Grade::Stricter,
+        reason,
+        remedy: Some(remedy),
+        ..Standing::exact(Protection::Network, &[Backend::Seccomp])
     }
 }
