@@ -34,14 +34,14 @@ fence() { exec $R run "$@" --read "$PWD" --write "$PWD" -- sh -c '
     done'; }
 mkfifo ask answer
 ask() { timeout 20 sh -c 'echo try > ask; cat answer'; }
-# Of this script's own supervisors nothing is left: files of the fence, cgroups, mounts, temporary directories.
+# Of this script's own supervisors nothing is left: files of the fence, cgroups, mounts, and of temporary directories what the next takes.
 nothing_is_left() {
     $R run -q -- true &&
     [ "$($R ps --json)" = '[]' ] &&
     [ -z "$(find /run/ringfence/fences -type f)" ] &&
     [ -z "$(groups | comm -13 groups-before - | while read -r one; do own "$one" && echo "$one"; done)" ] &&
     mounts | cmp - mounts-before &&
-    [ -z "$(ls "$TMPDIR")" ]
+    [ -z "$(find "$TMPDIR" -mindepth 1 ! -path "$TMPDIR/ringfence-*-[0-9]*"; find "$TMPDIR" -mindepth 2 ! -name ringfence)" ]
 }
 # Others run fences on this host at the same time: theirs are held.
 own() { ! flock --nonblock "$1" true && return 1; true; }

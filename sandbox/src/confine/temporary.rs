@@ -69,8 +69,11 @@ impl Temporary {
     }
 
     fn below(above: &Path, user: Option<&User>) -> Result<Self, Error> {
-        // Process numbers go up: of runs one after the other, each looks at another number.
-        empty(&above.join(numbered(1 + std::process::id() % (4 * FIRST))));
+        // Process numbers go up: of those beyond the first, runs one after the other look at one after the other.
+        let beyond = FIRST + 1 + std::process::id() % (3 * FIRST);
+        for number in (1..=FIRST).chain([beyond]) {
+            empty(&above.join(numbered(number)));
+        }
         // Others have random names only where so many ran at a time; who lists a directory that may be large is slow.
         if fs::symlink_metadata(above.join(numbered(NUMBERS))).is_ok() {
             collect(above);
