@@ -20,10 +20,15 @@ use crate::{
 ///
 /// The path is resolved from outside and afterwards: it explains, and decides nothing.
 pub(super) fn resolved(event: Event, explainer: &Explainer) -> Event {
-    resolved_by(event, explainer, &look)
+    let mut event = resolved_by(event, explainer, &look);
+    let is_judged = event.source == Source::Syscall && event.cause == Cause::Rule;
+    if is_judged && looks_only(&event) && look(&event.path) == Entry::Missing {
+        event.cause = Cause::Absent;
+    }
+    event
 }
 
-/// The same by who knows another root.
+/// The same by who knows another root, but for what is absent: the mounts of a container that has ended are, too.
 pub(in crate::command) fn resolved_by(
     mut event: Event,
     explainer: &Explainer,
@@ -43,8 +48,6 @@ pub(in crate::command) fn resolved_by(
     event.granted = explainer.rights_in(event.program, &event.path);
     if event.needed & !event.granted == 0 {
         event.cause = Cause::Other;
-    } else if looks_only(&event) && look(&event.path) == Entry::Missing {
-        event.cause = Cause::Absent;
     }
     event
 }
