@@ -27,9 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The first Landlock ABI that judges by itself.
 const ABI_BY_ITSELF: u32 = 9;
 
+/// A test's name, and what it does.
+type Test = (&'static str, fn() -> Verdict);
+
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
-    let tests: [(&str, fn() -> Verdict); 4] = [
+    let tests: [Test; 4] = [
         ("unix::a_path_is_reached_by_a_rule_about_it_alone", by_path),
         ("unix::links_lead_where_a_rule_allows_it", by_link),
         ("unix::the_peer_sees_who_connects", credentials),
