@@ -51,9 +51,8 @@ pub(crate) fn register(suite: &mut Suite) {
 }
 
 /// Whether the supervisor connects on this kernel.
-fn is_supervised() -> Result<bool, Failed> {
-    let abi = Probe::without_namespaces()?.landlock_abi;
-    Ok(Host::probe().version() >= (6, 7) && abi < ABI_BY_ITSELF)
+fn is_supervised() -> bool {
+    Host::probe().version() >= (6, 7)
 }
 
 /// A fence of the fallback engine that may reach these.
@@ -139,7 +138,7 @@ fn answer(mut stream: UnixStream) {
 }
 
 fn by_path() -> Verdict {
-    if !is_supervised()? {
+    if !is_supervised() {
         return told();
     }
     let id = std::process::id();
@@ -187,7 +186,7 @@ fn by_path() -> Verdict {
 }
 
 fn by_link() -> Verdict {
-    if !is_supervised()? {
+    if !is_supervised() {
         return told();
     }
     let fence = fence(&["FOLDER/open/*"])?;
@@ -213,7 +212,7 @@ fn by_link() -> Verdict {
 
 /// And permission bits hold as they do without the supervisor.
 fn credentials() -> Verdict {
-    if !is_supervised()? {
+    if !is_supervised() {
         return told();
     }
     for (user, ids) in [("root", "0 0"), ("nobody", "65534 65534")] {
@@ -255,7 +254,7 @@ fn credentials() -> Verdict {
 }
 
 fn races() -> Verdict {
-    if !is_supervised()? {
+    if !is_supervised() {
         return told();
     }
     let fence = fence(&["FOLDER/open/*"])?;
@@ -279,7 +278,7 @@ fn races() -> Verdict {
 }
 
 fn crowds() -> Verdict {
-    if !is_supervised()? {
+    if !is_supervised() {
         return told();
     }
     let fence = fence(&["FOLDER/open/*"])?;
@@ -298,7 +297,7 @@ fn crowds() -> Verdict {
 
 /// The fence stands when its supervisor is killed, and closed.
 fn orphaned() -> Verdict {
-    if !is_supervised()? {
+    if !is_supervised() {
         return told();
     }
     let fence = fence(&["FOLDER/open/*"])?;
@@ -333,16 +332,13 @@ fn appears(path: &Path) -> Result<String, Failed> {
 
 /// Without a rule about one, or on a kernel that cannot judge them, no Unix socket is made, and the standing says so.
 fn told() -> Verdict {
-    let supervised = is_supervised()?;
+    let supervised = is_supervised();
     let by_itself = Probe::without_namespaces()?.landlock_abi >= ABI_BY_ITSELF;
     let without = fence(&[])?;
     let fence = fence(&["FOLDER/open/*"])?;
     let _open = Server::at(&fence.at("open/stream"))?;
     let path = fence.at("open/stream").display().to_string();
-    let reached = match supervised || by_itself {
-        true => "ok",
-        false => "denied",
-    };
+    let reached = if supervised { "ok" } else { "denied" };
     tries(&fence, &[(format!("stream {path}"), reached)])?;
     if by_itself {
         return Ok(());

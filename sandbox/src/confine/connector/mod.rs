@@ -78,12 +78,9 @@ impl Connector {
 
     /// Judges by `policy` from here on.
     pub fn judge_by(&self, policy: &Policy) {
-        let mut held = self.shared.policy.write();
-        let held = held.as_deref_mut();
-        match held {
-            Ok(held) => held.clone_from(policy),
-            Err(poisoned) => poisoned.get_mut().clone_from(policy),
-        }
+        let held = self.shared.policy.write();
+        let mut held = held.unwrap_or_else(PoisonError::into_inner);
+        held.clone_from(policy);
     }
 }
 

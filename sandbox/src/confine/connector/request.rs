@@ -146,3 +146,17 @@ fn effective(status: &str, name: &str) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effective_id_counts_where_files_are_asked_for_by_it() {
+        let status = "Name:\tx\nUid:\t1\t2\t3\t2\nGid:\t1\t2\t3\t4\nOther:\t1\t1\n";
+        assert_eq!(effective(status, "Uid:"), Some(2));
+        assert_eq!(effective(status, "Gid:"), None, "of file systems another");
+        assert_eq!(effective(status, "Other:"), None);
+        assert_eq!(effective(status, "None:"), None);
+    }
+}

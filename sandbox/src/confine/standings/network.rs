@@ -27,17 +27,15 @@ pub(in crate::confine) enum UnixSockets {
     Nobody,
 }
 
-/// Where no rule is about Unix sockets, closing them costs nothing; to have each connection judged does.
+/// Landlock gives what files may be written, and knows no rule about sockets. Where none is about Unix sockets, closing them costs
+/// nothing; to have each connection judged does.
 pub(in crate::confine) fn unix_sockets(policy: &Policy, probe: &Probe) -> UnixSockets {
     let tolerates = tolerates_unix_sockets(policy);
+    let programs = probe.unix_programs.is_ok() && probe.seccomp;
     match () {
+        () if programs && policy.network.reaches_unix() => UnixSockets::Supervisor,
         () if fallback::judges_unix_sockets(probe.landlock_abi) => UnixSockets::Landlock,
-        () if probe.unix_programs.is_ok()
-            && probe.seccomp
-            && (tolerates || policy.network.reaches_unix()) =>
-        {
-            UnixSockets::Supervisor
-        }
+        () if programs && tolerates => UnixSockets::Supervisor,
         () if tolerates => UnixSockets::Anybody,
         () => UnixSockets::Nobody,
     }
@@ -193,6 +191,13 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
         },
         () if !probe.seccomp => no_seccomp(protection),
         () => match unix_sockets(policy, probe) {
+            UnixSockets::Landlock if policy.network.reaches_unix() => Standing {
+                grade: Grade::Stricter,
+                reason: "Landlock lets a Unix socket be reached where its file may be written: a rule under `unix` alone opens none"
+                    .to_owned(),
+                remedy: Some("allow under files.write what is to be reached".to_owned()),
+                ..Standing::exact(protection, &[Backend::Seccomp, Backend::Landlock])
+            },
             UnixSockets::Landlock => {
                 Standing::exact(protection, &[Backend::Seccomp, Backend::Landlock])
             }
