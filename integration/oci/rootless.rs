@@ -130,6 +130,8 @@ chown 54321:54321 home run; chmod 700 run
 podman_() {
     (cd home && setpriv --reuid 54321 --regid 54321 --clear-groups env -i PATH="$PATH" USER=rf-test HOME=$here/home         XDG_RUNTIME_DIR=$here/run CONTAINERS_CONF=$here/containers.conf CONTAINERS_STORAGE_CONF=$here/storage.conf         podman --cgroup-manager cgroupfs --events-backend file "$@")
 }
+# podman leaves a process that holds its namespaces.
+trap 'kill "$(cat run/libpod/tmp/pause.pid)" || true' EXIT
 podman_ import $here/layer.tar localhost/rf:1
 one() { podman_ --runtime "$1" run --rm --network none localhost/rf:1 sh -c 'echo started' > out 2> wrong; }
 one runc
