@@ -220,15 +220,23 @@ write = ["/dev/null", "{os.getcwd()}/**"]
 """)
 first = run(PROBE)
 claim(first.returncode == 0, f"the first run ended with {first.returncode}: {first.stderr}")
-# Counters stay for each number that a fence has had, and some maps for the next one of that number: as many as stood at once.
+def nothing_grew():
+    """Counters stay for each number that a fence has had. A number of which a task is not forgotten yet is not given again, so that
+    twice as many may come to be used as fences stand at once."""
+    now = entries()
+    grown = {name: count for name, count in now.items() if count > least.get(name, 0) * (2 if name.endswith("map_COUNTERS") else 1)}
+    claim(not grown, f"maps grew to {grown} from {least}")
+
+
+# Some maps stay for the next fence of their number.
 at_once()
 least, before = entries(), memory()
 one_after_the_other()
-claim(entries() == least, f"maps grew from {least} to {entries()}")
+nothing_grew()
 at_once()
-claim(entries() == least, f"maps grew from {least} to {entries()}")
+nothing_grew()
 flood()
-claim(entries() == least, f"maps grew from {least} to {entries()}")
+nothing_grew()
 grown = {name: value - before[name] for name, value in memory().items()}
 say("entries of all maps together: %d before and after; kernel memory of the whole host grew by %s KiB" % (sum(least.values()), grown))
 against_each_other()
@@ -238,6 +246,6 @@ for one in standing():
 run(PROBE)
 claim(standing() == [], "a fence is left")
 after = {name: count for name, count in entries().items() if count}
-claim(all(count <= least.get(name, 0) for name, count in after.items()), f"maps hold {after}, and held {least}")
+claim(all(count <= least.get(name, 0) * (2 if name.endswith("map_COUNTERS") else 1) for name, count in after.items()), f"maps hold {after}, and held {least}")
 say(f"lost: {len(wrong)} of its promises")
 sys.exit(1 if wrong else 0)

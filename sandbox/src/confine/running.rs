@@ -227,7 +227,9 @@ impl Running {
         for incoming in self.signals.pending() {
             match incoming {
                 Incoming::Child => {}
-                Incoming::Continued => self.resume()?,
+                Incoming::Continued => {
+                    self.resume()?;
+                }
                 Incoming::Forward {
                     by_terminal: true, ..
                 } if self.is_shared() => {}
@@ -288,24 +290,25 @@ impl Running {
             Terminal::Foreground(_) => {
                 self.take_terminal()?;
                 signals::stop_group(signal)?;
-                self.resume()?;
-                self.send(libc::SIGCONT)
+                // Once: a second one could come behind the next stop key, and would take that back.
+                match self.resume()? {
+                    true => Ok(()),
+                    false => self.send(libc::SIGCONT),
+                }
             }
         }
     }
 
-    /// The supervisor goes on: in the foreground, so does the command.
-    fn resume(&self) -> Result<(), Error> {
+    /// The supervisor goes on: in the foreground, so does the command. Whether it was told to.
+    fn resume(&self) -> Result<bool, Error> {
         let Terminal::Foreground(terminal) = self.launched.terminal() else {
-            return Ok(());
+            return Ok(false);
         };
-        if self.ended.is_some() {
-            return Ok(());
+        if self.ended.is_some() || !terminal.give(Pid::from_raw(self.pid()))? {
+            return Ok(false);
         }
-        if terminal.give(Pid::from_raw(self.pid()))? {
-            self.send(libc::SIGCONT)?;
-        }
-        Ok(())
+        self.send(libc::SIGCONT)?;
+        Ok(true)
     }
 
     fn take_terminal(&self) -> Result<(), Error> {

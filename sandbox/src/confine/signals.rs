@@ -106,17 +106,17 @@ fn action(signal: c_int) -> Option<libc::sighandler_t> {
 /// Stops the supervisor's process group as `signal` would have, and returns when it goes on. A process group that
 /// nobody could continue (an orphaned one) is not stopped by the kernel, and this returns at once.
 pub(super) fn stop_group(signal: Signal) -> Result<(), Error> {
-    stop(signal, |signal| {
-        nix::sys::signal::killpg(nix::unistd::getpgrp(), signal)
-    })
+    stop(signal, true)
 }
 
 /// The same for the supervisor alone, whose group the shell has stopped already.
 pub(super) fn stop_self(signal: Signal) -> Result<(), Error> {
-    stop(signal, nix::sys::signal::raise)
+    stop(signal, false)
 }
 
-fn stop(signal: Signal, send: impl FnOnce(Signal) -> nix::Result<()>) -> Result<(), Error> {
+/// What is sent to a process may be taken by any of its threads, at any time, and the handler would be back by then: the supervisor
+/// ignores what its group is sent, and stops by what it sends to the calling thread, which takes it before this returns.
+fn stop(signal: Signal, group: bool) -> Result<(), Error> {
     let failed = |errno: nix::errno::Errno| Error::System {
         what: "stop with the command",
         source: errno.into(),
@@ -127,11 +127,19 @@ fn stop(signal: Signal, send: impl FnOnce(Signal) -> nix::Result<()>) -> Result<
     } else {
         signal
     };
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default action runs no code of ours.
-    let before = unsafe { sigaction(signal, &default) }.map_err(failed)?;
-    let sent = send(signal).map_err(failed);
+    let act = |handler| {
+        let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+        // SAFETY: neither ignoring nor the default action runs code of ours.
+        unsafe { sigaction(signal, &action) }.map_err(failed)
+    };
+    let before = act(SigHandler::SigIgn)?;
+    let mut sent = Ok(());
+    if group {
+        sent = nix::sys::signal::killpg(nix::unistd::getpgrp(), signal);
+    }
+    act(SigHandler::SigDfl)?;
+    let sent = sent.and_then(|()| nix::sys::signal::raise(signal));
     // SAFETY: puts back the handler that was there.
     unsafe { sigaction(signal, &before) }.map_err(failed)?;
-    sent
+    sent.map_err(failed)
 }

@@ -44,7 +44,7 @@ pub(super) fn leftovers(engine: &mut Engine) -> Result<(), Error> {
 }
 
 /// The identifiers of which there are records.
-fn records(engine: &Engine) -> Result<Vec<u32>, Error> {
+pub(super) fn records(engine: &Engine) -> Result<Vec<u32>, Error> {
     let fences = &engine.pins.fences;
     let unreadable = |error| Error::state(fences, error);
     let mut ids = Vec::new();

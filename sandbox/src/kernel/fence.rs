@@ -1,6 +1,7 @@
 //! One fence in the maps.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Write as _},
     os::unix::ffi::OsStrExt as _,
@@ -347,21 +348,16 @@ fn reserve_free(
     engine: &mut Engine,
     cgroup: &Cgroup,
 ) -> Result<Option<(u32, Flock<File>, PathBuf)>, Error> {
-    // Those whose maps stay come first, and of the others one from somewhere: the lowest free one of many takes long to find.
-    let others = slots::KEPT + 1..=FENCES;
-    let somewhere = slots::KEPT + 1 + std::process::id() % (FENCES - slots::KEPT);
-    let others = (somewhere..=FENCES).chain(others);
-    for id in (1..=slots::KEPT).chain(others) {
-        let path = engine.pins.fences.join(id.to_string());
-        // Nobody else makes one in this turn, and one that nobody holds may be of a fence that stands.
-        if path.exists() {
-            continue;
-        }
+    // Nobody else makes a record in this turn, and one that nobody holds may be of a fence that stands.
+    let taken: HashSet<u32> = collect::records(engine)?.into_iter().collect();
+    // The lowest: its maps may have stayed, and counters are kept for no more numbers than there were fences at a time.
+    for id in (1..=FENCES).filter(|id| !taken.contains(id)) {
         match engine.maps.counters.get(&id, 0) {
             Ok([.., tasks, _]) if tasks != 0 => continue,
             Ok(_) | Err(aya::maps::MapError::KeyNotFound) => {}
             Err(error) => return Err(Error::map("read", "COUNTERS", spell(&error))),
         }
+        let path = engine.pins.fences.join(id.to_string());
         let state = |error| Error::state(&path, error);
         let alive = recorded(&path, cgroup).map_err(state)?;
         if let Err(error) = engine.maps.counters.insert(id, [0; 6], 0) {

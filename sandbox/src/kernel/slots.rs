@@ -22,7 +22,7 @@ use super::{
 
 /// Identifiers whose maps stay. The lowest free one is given, so that they serve whoever runs a few fences at a time; each takes a
 /// stream, and as a rule one small table.
-pub(super) const KEPT: u32 = 8;
+const KEPT: u32 = 8;
 pub(super) const STREAMS: &str = "EVENTS";
 
 /// Whether a table stays: small ones, and of the next size those of fences at large.
