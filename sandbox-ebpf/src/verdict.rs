@@ -126,7 +126,7 @@ fn judge(slot: *mut Slot, question: Question, object: Object) -> Result<Judged, 
     let path = unsafe { &raw mut (*slot).path };
     let mount = walk::mount_of(object.vfsmount);
     let walked = walk::absolute(path, object.dentry, mount);
-    let magic = pseudo::magic(object.dentry);
+    let magic = || pseudo::magic(object.dentry);
     judge_walked(slot, question, object.dentry, mount, walked, magic)
 }
 
@@ -140,8 +140,10 @@ fn judge_typed(
     // SAFETY: `slot` is a map value.
     let path = unsafe { &raw mut (*slot).path };
     let walked = walk::absolute_typed(path, dentry, vfsmount);
-    let superblock = dentry.pointer(offset!(dentry_superblock));
-    let magic = Ok(superblock.member::<u64>(offset!(superblock_magic)));
+    let magic = || {
+        let superblock = dentry.pointer(offset!(dentry_superblock)).known()?;
+        Ok(superblock.member::<u64>(offset!(superblock_magic)))
+    };
     let mount = walk::mount_of(vfsmount.address());
     judge_walked(slot, question, dentry.address(), mount, walked, magic)
 }
@@ -153,7 +155,7 @@ fn judge_walked(
     dentry: u64,
     mount: u64,
     walked: Result<(), Outcome>,
-    magic: Result<u64, Outcome>,
+    magic: impl FnOnce() -> Result<u64, Outcome>,
 ) -> Result<Judged, Outcome> {
     // SAFETY: `slot` is a map value.
     let path = unsafe { &raw mut (*slot).path };
@@ -164,7 +166,7 @@ fn judge_walked(
         return Err(outcome);
     }
     if question.needed & (rights::READ | rights::WRITE) != 0 {
-        let closed = pseudo::closed_on(magic?, question.needed, question.label, dentry)?;
+        let closed = pseudo::closed_on(magic()?, question.needed, question.label, dentry)?;
         if closed != Surfaces::NONE {
             return Ok(Judged::Closed(closed));
         }

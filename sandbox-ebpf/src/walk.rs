@@ -74,7 +74,8 @@ pub fn absolute_typed(path: *mut Path, dentry: Typed, vfsmount: Typed) -> Result
         Err(outcome) => unsafe { core::ptr::write_volatile(&raw mut (*path).outcome, outcome) },
     }
     let mount = ended(path)?;
-    let namespaces = Typed::current_task().pointer(offset!(task_nsproxy));
+    // A task on its way out has none, and a mount that is nowhere has none either: they are not the same.
+    let namespaces = Typed::current_task().pointer(offset!(task_nsproxy)).known()?;
     let own = namespaces.member::<u64>(offset!(nsproxy_mount_namespace));
     in_namespace(mount, own)
 }
