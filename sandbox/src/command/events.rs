@@ -26,8 +26,13 @@ struct Lines {
     following: Following,
     /// Fences by the connection of their supervisor.
     connections: HashMap<u64, u64>,
+    /// Fences whose supervisors have closed their connection without a word, until the register tells what they left.
+    parting: Vec<u64>,
     next: Vec<Vec<u8>>,
 }
+
+/// Milliseconds between two looks for what those who are parting left.
+const PARTING: u16 = 20;
 
 /// Writes to `out` what stands, and then what happens, until it is ended: of all fences, or of one.
 ///
@@ -115,35 +120,47 @@ impl Lines {
         Ok(Self {
             following,
             connections: HashMap::new(),
+            parting: Vec::new(),
             next,
         })
     }
 
-    /// Waits for more, `patience` milliseconds if that is given.
+    /// Waits for more, `patience` milliseconds if that is given. What comes may be nothing.
     fn next(&mut self, patience: Option<u16>) -> Result<Vec<Vec<u8>>, Failure> {
         let Self {
             following,
             connections,
+            parting,
             next,
         } = self;
-        let mut gone = Vec::new();
         if next.is_empty() {
+            let patience = match parting.is_empty() {
+                true => patience,
+                false => Some(patience.map_or(PARTING, |most| most.min(PARTING))),
+            };
             following.poll(patience, |heard| {
-                next.extend(line(connections, heard, &mut gone));
+                next.extend(line(connections, heard, parting));
             })?;
         }
-        for fence in gone {
-            next.push(parting(fence)?);
+        if !parting.is_empty() {
+            let fences = registered()?.fences;
+            parting.retain(|fence| {
+                let standing = fences.iter().find(|one| one.id == *fence);
+                let told = parted(*fence, standing.map(|one| one.supervised));
+                let is_open = told.is_none();
+                next.extend(told);
+                is_open
+            });
         }
         Ok(std::mem::take(next))
     }
 }
 
-/// What is shown of it. A fence whose supervisor is gone without a word goes into `gone`.
+/// What is shown of it. A fence whose supervisor is gone without a word goes into `parting`.
 fn line(
     connections: &mut HashMap<u64, u64>,
     heard: Heard<'_>,
-    gone: &mut Vec<u64>,
+    parting: &mut Vec<u64>,
 ) -> Option<Vec<u8>> {
     match heard {
         Heard::Message(connection, text) => {
@@ -161,19 +178,42 @@ fn line(
             Some(text.to_vec())
         }
         Heard::Gone(connection) => {
-            gone.extend(connections.remove(&connection));
+            parting.extend(connections.remove(&connection));
             None
         }
     }
 }
 
-/// Of a fence that ended without a word: its supervisor was killed, or its last words found no room.
-fn parting(fence: u64) -> Result<Vec<u8>, Failure> {
-    let fences = registered()?.fences;
-    let abandoned = fences.iter().any(|one| one.id == fence && !one.supervised);
-    let text = match abandoned {
-        true => serde_json::json!({"fence": fence, "kind": "abandoned"}),
-        false => serde_json::json!({"fence": fence, "kind": "end", "complete": false}),
+/// Of a fence that ended without a word, as the register has it: whether its supervisor lives, where the fence stands. None
+/// as long as it does: a task that is killed gives back its files one after the other, the connection before the lock that
+/// tells of its life (kernel/task_work.c of Linux 6.6, `task_work_run`: no order is promised, and it is the last closed that goes first).
+fn parted(fence: u64, supervised: Option<bool>) -> Option<Vec<u8>> {
+    let text = match supervised {
+        Some(true) => return None,
+        Some(false) => serde_json::json!({"fence": fence, "kind": "abandoned"}),
+        // Its last words found no room.
+        None => serde_json::json!({"fence": fence, "kind": "end", "complete": false}),
     };
-    Ok(text.to_string().into_bytes())
+    Some(text.to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parted;
+
+    #[test]
+    fn who_is_on_the_way_out_has_not_parted_yet() {
+        assert_eq!(parted(7, Some(true)), None);
+        let told = |supervised| {
+            parted(7, supervised).map(|line| String::from_utf8_lossy(&line).into_owned())
+        };
+        assert_eq!(
+            told(Some(false)).as_deref(),
+            Some(r#"{"fence":7,"kind":"abandoned"}"#)
+        );
+        assert_eq!(
+            told(None).as_deref(),
+            Some(r#"{"complete":false,"fence":7,"kind":"end"}"#)
+        );
+    }
 }
