@@ -2,6 +2,7 @@
 //! folders to try things in.
 
 mod byhand;
+mod duration;
 mod expectation;
 mod fence;
 mod folder;

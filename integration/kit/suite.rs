@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+use super::duration::Durations;
 use super::expectation::{self, Expectation};
 use super::need::Need;
 use super::{OWN_RUN, patience, script};
@@ -77,21 +78,34 @@ pub(crate) fn run(mut suite: Suite) -> ExitCode {
             || Err(complaint.into()),
         ));
     }
+    let durations = Durations::default();
     trials.extend(
         suite
             .tests
             .into_iter()
-            .map(|test| trial(test, &floor, expectation.as_ref())),
+            .map(|test| trial(test, &floor, expectation.as_ref(), &durations)),
     );
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let code = libtest_mimic::run(&arguments, trials).exit_code();
+    print!("{}", durations.longest());
+    code
 }
 
-fn trial(test: Test, floor: &str, expectation: Option<&Expectation>) -> Trial {
+fn trial(
+    test: Test,
+    floor: &str,
+    expectation: Option<&Expectation>,
+    durations: &Durations,
+) -> Trial {
     let unmet: Vec<String> = test.needs.iter().filter_map(|need| need.unmet()).collect();
     let expected = expectation.and_then(|list| list.line(&test.name));
     let Test { name, body, .. } = test;
     match (unmet.is_empty(), expectation.is_some(), expected) {
-        (true, _, None) => Trial::test(name, || patience::bounded(body)),
+        (true, _, None) => {
+            let durations = durations.clone();
+            Trial::test(name.clone(), move || {
+                durations.measure(name, || patience::bounded(body))
+            })
+        }
         (true, _, Some(line)) => {
             let complaint =
                 format!("runs on {floor}, but is expected to be skipped: remove `{line}`");
