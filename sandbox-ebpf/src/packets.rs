@@ -24,6 +24,7 @@ use crate::{
     cgroup::{self, fence},
     context::{load as load_field, load_four},
     greeting, identity, matching, peers,
+    sockets::STREAM,
 };
 
 /// What lets a packet be.
@@ -81,9 +82,40 @@ impl Packet {
     }
 }
 
+/// Whether the packet is one of a TCP connection that stands. Most packets are, and their headers need not be read: the first
+/// was judged, and in these states none that opens a connection is sent, and one that comes opens nothing
+/// (net/ipv4/tcp_input.c, `tcp_validate_incoming`).
+#[inline(always)]
+fn is_of_one_that_stands(context: &SkBuffContext) -> bool {
+    // include/net/tcp_states.h
+    const ESTABLISHED: u32 = 1;
+    const FIN_WAIT_1: u32 = 4;
+    const FIN_WAIT_2: u32 = 5;
+    const CLOSE_WAIT: u32 = 8;
+    const LAST_ACK: u32 = 9;
+    const CLOSING: u32 = 11;
+    let Some(sock) = socket(context.skb.skb) else {
+        return false;
+    };
+    // SAFETY (throughout): fields of the socket, as wide as they are.
+    let kind = unsafe { load_field::<{ offset_of!(bpf_sock, type_) }, _>(sock) };
+    let protocol = unsafe { load_field::<{ offset_of!(bpf_sock, protocol) }, _>(sock) };
+    let state = unsafe { load_field::<{ offset_of!(bpf_sock, state) }, _>(sock) };
+    // A raw socket can have this protocol, and is in the first of the states when it is connected.
+    kind == STREAM
+        && protocol == u32::from(TCP)
+        && matches!(
+            state,
+            ESTABLISHED | FIN_WAIT_1 | FIN_WAIT_2 | CLOSE_WAIT | LAST_ACK | CLOSING
+        )
+}
+
 /// `cgroup_skb/egress`.
 #[inline(always)]
 pub fn leaving(context: &SkBuffContext) -> i32 {
+    if is_of_one_that_stands(context) {
+        return PASS;
+    }
     let Some(label) = fence() else {
         return DROP;
     };
@@ -133,6 +165,9 @@ pub fn greeting(context: &SkBuffContext) -> i32 {
 /// `cgroup_skb/ingress`.
 #[inline(always)]
 pub fn coming(context: &SkBuffContext) -> i32 {
+    if is_of_one_that_stands(context) {
+        return PASS;
+    }
     let Some(label) = fence() else {
         return DROP;
     };
@@ -245,6 +280,29 @@ pub fn is_to_resolver(label: Label, peer: &Peer) -> bool {
         && cgroup::is_resolver(&peers::resolver(label), peer)
 }
 
+/// `struct iphdr` (include/uapi/linux/ip.h), read at once: each call that reads takes longer than what it reads.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Header4 {
+    before: [u8; 6],
+    fragment: [u8; 2],
+    time_to_live: u8,
+    protocol: u8,
+    checksum: [u8; 2],
+    source: [u8; 4],
+    target: [u8; 4],
+}
+
+/// `struct tcphdr` behind its ports (include/uapi/linux/tcp.h).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Header {
+    sequence: [u8; 4],
+    acknowledged: [u8; 4],
+    length: u8,
+    flags: u8,
+}
+
 /// Reads the headers. The data of these programs begins with that of the network layer.
 #[inline(always)]
 pub fn packet(context: &SkBuffContext, way: Way) -> Result<Packet, Unknown> {
@@ -259,13 +317,12 @@ pub fn packet(context: &SkBuffContext, way: Way) -> Result<Packet, Unknown> {
 #[inline(always)]
 fn packet4(context: &SkBuffContext, way: Way, length: u32) -> Result<Packet, Unknown> {
     const FRAGMENT_OFFSET: u16 = 0x1fff;
-    let fragment = u16::from_be_bytes(load::<[u8; 2]>(context, 6)?);
-    if fragment & FRAGMENT_OFFSET != 0 || length < 20 {
+    let header = load::<Header4>(context, 0)?;
+    if u16::from_be_bytes(header.fragment) & FRAGMENT_OFFSET != 0 || length < 20 {
         return Err(Unknown);
     }
-    let protocol = load::<u8>(context, 9)?;
-    let at = if way == Way::Out { 16 } else { 12 };
-    let address = mapped(load::<[u8; 4]>(context, at)?);
+    let protocol = header.protocol;
+    let address = mapped(if way == Way::Out { header.target } else { header.source });
     let peer = Peer { address, port: 0, protocol, reserved: 0 };
     with_ports(context, way, length, peer)
 }
@@ -302,8 +359,8 @@ fn with_ports(
         ICMP | ICMP6 => return Ok(Packet::of(peer, 0, at)),
         _ => return Err(Unknown),
     }
-    let source = u16::from_be_bytes(load::<[u8; 2]>(context, at)?);
-    let target = u16::from_be_bytes(load::<[u8; 2]>(context, at + 2)?);
+    let [a, b, c, d] = load::<[u8; 4]>(context, at)?;
+    let (source, target) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     let own_port = if way == Way::Out {
         peer.port = target;
         source
@@ -314,14 +371,13 @@ fn with_ports(
     if peer.protocol == UDP {
         return Ok(Packet::of(peer, own_port, at + 8));
     }
-    let sequence = u32::from_be_bytes(load::<[u8; 4]>(context, at + 4)?);
-    let [length, flags] = load::<[u8; 2]>(context, at + 12)?;
+    let Header { sequence, length, flags, .. } = load::<Header>(context, at + 4)?;
     let data = at + u32::from(length >> 4) * 4;
     Ok(Packet {
         opens: flags & (SYN | ACK) == SYN,
         accepts: flags & (SYN | ACK) == SYN | ACK,
         is_urgent: flags & URG != 0,
-        sequence,
+        sequence: u32::from_be_bytes(sequence),
         ..Packet::of(peer, own_port, data)
     })
 }
