@@ -395,8 +395,10 @@ impl<Tell: FnMut(Act)> Told<Tell> {
 
     /// The address of a Unix socket: a path, an abstract name, or none.
     fn unix(&mut self, task: Pid, call: &Call, name: &[u8], seen: Seen) -> io::Result<()> {
-        let operation = match call.number {
-            BIND => operation::MKNOD,
+        let is_abstract = name.first() == Some(&0);
+        let operation = match (call.number, is_abstract) {
+            (BIND, true) => operation::BIND_UNIX,
+            (BIND, false) => operation::MKNOD,
             _ => operation::CONNECT_UNIX,
         };
         let seen = Seen {
@@ -406,7 +408,11 @@ impl<Tell: FnMut(Act)> Told<Tell> {
         };
         match name {
             [] | [0] => {}
-            [0, ..] => self.act(task, seen, None, None),
+            // As in a rule.
+            [0, name @ ..] => {
+                let name = [&b"@"[..], name].concat();
+                self.act(task, seen, Some(Thing::of_kernel(name)), None);
+            }
             _ => {
                 let end = name.iter().position(|&byte| byte == 0);
                 let name = &name[..end.unwrap_or(name.len())];
