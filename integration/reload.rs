@@ -1,5 +1,7 @@
 //! Another profile for a fence that stands: its tasks come under it at once, at no moment under none, and a refusal changes nothing.
 
+mod network;
+
 use crate::kit::{Need, OWN_RUN_ON_HOSTS, Suite, script};
 
 /// What this subject promises.
@@ -12,7 +14,7 @@ pub(crate) fn register(suite: &mut Suite) {
             Need::Program("unshare"),
             Need::Program("python3"),
         ],
-        || script(&format!("{FILES}{REPLACED}")),
+        || script(&format!("{TOOLS}{FILES}{REPLACED}")),
     );
     suite.test(
         "reload::what_landlock_holds_is_refused_and_stays",
@@ -24,24 +26,42 @@ pub(crate) fn register(suite: &mut Suite) {
             Need::Program("unshare"),
             Need::Program("python3"),
         ],
-        || script(&format!("{FILES}{KEPT}")),
+        || script(&format!("{TOOLS}{FILES}{KEPT}")),
     );
     suite.test(
         "reload::peers_are_those_of_the_new_profile",
         OWN_RUN_ON_HOSTS,
-        || script(&format!("{FILES}{PEERS}")),
+        || script(&format!("{TOOLS}{FILES}{PEERS}")),
     );
     suite.test(
         "reload::a_task_of_the_fence_is_not_heard",
         OWN_RUN_ON_HOSTS,
-        || script(&format!("{FILES}{INSIDE}")),
+        || script(&format!("{TOOLS}{FILES}{INSIDE}")),
     );
     suite.test(
         "reload::who_cannot_be_asked_is_named",
         OWN_RUN_ON_HOSTS,
         || script(NOBODY),
     );
+    suite.test(
+        "reload::limits_are_refused_and_stay",
+        OWN_RUN_ON_HOSTS,
+        || script(&format!("{TOOLS}{FILES}{LIMITS}")),
+    );
+    network::register(suite);
 }
+
+/// What the command has seen, the fence's number, and a refusal that changes nothing.
+const TOOLS: &str = r#"
+sees() { [ "$(cat out/seen)" = $1 ]; }
+number() { $R ps --json > list; python3 -IS -c 'import json; [f] = json.load(open("list")); print(f["id"])'; }
+refused() { # profile, and what the refusal says
+    code=0; $R reload $id -p ./$1.toml > said 2>&1 || code=$?
+    [ $code = 125 ]
+    grep -q "fence $id keeps its profile: " said
+    grep -q "$2" said
+}
+"#;
 
 /// Profiles that read `always` and one of `first` and `second`, and a command that notes again and again what it may read.
 const FILES: &str = r#"
@@ -64,14 +84,6 @@ while ! [ -e end ]; do
     echo $a$b > out/new; mv out/new out/seen
 done
 EOF
-sees() { [ "$(cat out/seen)" = $1 ]; }
-number() { $R ps --json > list; python3 -IS -c 'import json; [f] = json.load(open("list")); print(f["id"])'; }
-refused() { # profile, and what the refusal says
-    code=0; $R reload $id -p ./$1.toml > said 2>&1 || code=$?
-    [ $code = 125 ]
-    grep -q "fence $id keeps its profile: " said
-    grep -q "$2" said
-}
 "#;
 
 const REPLACED: &str = r#"
@@ -127,6 +139,34 @@ claim list 'j[0]["profile"] == "c"'
 wait $run
 [ ! -e out/wrong ]
 [ -z "$(ls /run/ringfence/control)" ]
+"#;
+
+/// Resource limits of processes, which every host has.
+const LIMITS: &str = r#"
+limited() { printf '[limits]\n'; printf '%s\n' "$@"; files first; }
+limited 'open-files = 64' 'file-size = "4KiB"' | profile a
+limited 'open-files = 64' 'file-size = "4KiB"' | profile same
+limited 'open-files = 128' 'file-size = "4KiB"' | profile more
+limited 'open-files = 32' 'file-size = "4KiB"' | profile less
+limited 'open-files = 64' 'file-size = "8KiB"' | profile longer
+limited 'open-files = 64' 'file-size = "4KiB"' 'time = "1h"' | profile timed
+files first | profile none
+cat > watch <<'EOF'
+while ! [ -e end ]; do echo $(ulimit -n)/$(ulimit -f) > out/new; mv out/new out/seen; done
+EOF
+$R run -q -p ./a.toml -- sh -c "$(cat watch)" & run=$!
+until_ sees 64/8
+id=$(number)
+for one in more less longer timed none; do refused $one 'limits: those of the start stay'; done
+rm out/seen
+until_ sees 64/8
+$R reload $id -p ./same.toml
+rm out/seen
+until_ sees 64/8
+$R ps --json > list
+claim list 'j[0]["profile"] == "same"'
+: > end
+wait $run
 "#;
 
 const PEERS: &str = r#"

@@ -92,6 +92,9 @@ fn learned() -> impl Strategy<Value = Learned> {
                 (network, calls, peers),
             )| {
                 questions.retain(|key, _| !rules.contains_key(key));
+                // One address among the peers, of which it may be said that it has no name.
+                let address = (NetworkRight::Connect, "udp://[::1]:0".to_owned());
+                let nameless = peers.contains_key(&address) && runs.len() == 1;
                 Learned {
                     runs,
                     extends,
@@ -99,6 +102,7 @@ fn learned() -> impl Strategy<Value = Learned> {
                     questions,
                     network,
                     peers,
+                    nameless: nameless.then_some(address).into_iter().collect(),
                     capabilities,
                     kernel,
                     system_calls: calls,

@@ -20,6 +20,6 @@ pub(crate) use folder::Folder;
 pub(crate) use need::Need;
 pub(crate) use prefixes::prefixes;
 pub(crate) use run::{Finished, Ringfence, binary};
-pub(crate) use script::{OWN_RUN, OWN_RUN_ON_HOSTS, script, told_by};
+pub(crate) use script::{OWN_RUN, OWN_RUN_ON_HOSTS, PRELUDE, script, told_by};
 pub(crate) use standing::Standing;
 pub(crate) use suite::{Suite, Verdict, run};

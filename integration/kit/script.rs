@@ -27,7 +27,7 @@ pub(crate) const OWN_RUN_ON_HOSTS: &[Need] = &[
 ];
 
 /// For every script: the binary is `$R`, and these are at hand.
-const PRELUDE: &str = r#"
+pub(crate) const PRELUDE: &str = r#"
 mount -t tmpfs none /run
 # Waits until a command succeeds.
 until_() {

@@ -6,10 +6,24 @@ use std::os::unix::fs::PermissionsExt as _;
 use libtest_mimic::Failed;
 
 use super::Workshop;
+use super::network::{within, without_denials};
 use crate::kit::{Finished, Need, PYTHON, Suite, Verdict};
+use crate::resolver::Network;
 
 /// Without root there is the fallback engine only, and a command under ptrace takes minutes where a processor is emulated.
 const NEEDS: &[Need] = &[Need::Root, Need::NoBpfLsm, Need::Landlock];
+
+/// What is learned by name is tried by root, in a network of the test's own.
+const NEEDS_NAMES: &[Need] = &[
+    Need::Root,
+    Need::NoBpfLsm,
+    Need::Landlock,
+    Need::Cgroup,
+    Need::Program("unshare"),
+    Need::Program("ip"),
+    Need::Program("curl"),
+    Need::Program("setpriv"),
+];
 
 /// What this subject promises.
 pub(super) fn register(suite: &mut Suite) {
@@ -22,6 +36,11 @@ pub(super) fn register(suite: &mut Suite) {
         "learn::without_root_acts_are_told_once_and_counted",
         NEEDS,
         without_root_acts_are_told_once_and_counted,
+    );
+    suite.test(
+        "learn::without_root_who_was_reached_is_learned_by_name",
+        NEEDS_NAMES,
+        without_root_who_was_reached_is_learned_by_name,
     );
 }
 
@@ -104,4 +123,74 @@ fn without_root_acts_are_told_once_and_counted() -> Verdict {
         return Ok(());
     }
     Err("a failed look-up is told".into())
+}
+
+/// Asks by a C library, and by hand in the ways of others: by a socket that is connected or not, with each call that receives. Then by nobody.
+const FETCH: &str = "
+import os, socket, struct, subprocess, sys
+def query(name):
+    labels = b''.join(bytes([len(label)]) + label for label in name.encode().split(b'.'))
+    return struct.pack('>HHHHHH', 7, 0x100, 1, 0, 0, 0) + labels + b'\\0' + struct.pack('>HH', 1, 1)
+SERVER = ('127.0.0.53', 53)
+def by_read(name):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(SERVER)
+        os.write(one.fileno(), query(name))
+        return os.read(one.fileno(), 512)
+def by_receive_from(name):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.sendto(query(name), SERVER)
+        return one.recvfrom(512)[0]
+def by_receive_message(name):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.sendmsg([query(name)], [], 0, SERVER)
+        return one.recvmsg(512)[0]
+for ask, name in (by_read, 'other.test'), (by_receive_from, 'cdn.test'), (by_receive_message, 'inside.test'):
+    address = socket.inet_ntoa(ask(name)[-4:])
+    with socket.create_connection((address, 8080), 60) as one:
+        one.sendall(b'GET /hello HTTP/1.0\\r\\n\\r\\n')
+        print(name, one.recv(15).decode())
+for host in ('web.test', 'hosted.test', '169.254.169.254'):
+    subprocess.run(['curl', '-sS', '-m', '60', f'http://{host}:8080/hello'], check=True)
+subprocess.run(['getent', 'hosts', 'gone.test'])
+";
+
+/// Learned without root, enforced with it.
+const NAMES: &str = "
+    set -e
+    mkdir -m 777 home; export HOME=$PWD/home
+    fetch='/usr/bin/python3 -IS fetch.py'
+    setpriv --reuid 65534 --regid 65534 --clear-groups -- $R learn -o learned.toml -- $fetch >learned.out
+    $R run -p learned.toml -- $fetch >enforced.out 2>told
+    cmp learned.out enforced.out
+    $R run -p learned.toml -- curl -sS -m 60 http://web.test:8081/hello && exit 1
+    $R run -p learned.toml -- curl -sS -m 60 http://metadata.test:8080/hello && exit 1
+    exit 0
+";
+
+fn without_root_who_was_reached_is_learned_by_name() -> Verdict {
+    let network = Network::new()?;
+    network.folder.file("fetch.py", FETCH)?;
+    within(&network, NAMES)?;
+    let profile = fs::read_to_string(network.folder.at("learned.toml"))?;
+    for name in [
+        "web.test",
+        "cdn.test",
+        "other.test",
+        "inside.test",
+        "hosted.test",
+    ] {
+        if !profile.contains(&format!("\"{name}:8080\"")) {
+            return Err(format!("no rule about {name} in\n{profile}").into());
+        }
+    }
+    let nameless = "# no name is known that leads there\n    \"169.254.169.254:8080\"";
+    let is_right = profile.contains(nameless)
+        && profile.contains("\"udp://gone.test:0\"")
+        && !profile.contains("93.184")
+        && !profile.contains("\"10.0.0.82");
+    if !is_right {
+        return Err(format!("learned something else:\n{profile}").into());
+    }
+    without_denials(&fs::read_to_string(network.folder.at("told"))?)
 }

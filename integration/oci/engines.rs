@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::FENCED;
 use super::bundle::Bundle;
-use crate::kit::{Need, Suite, Verdict, binary};
+use crate::kit::{Need, Ringfence, Suite, Verdict, binary};
 
 /// What every engine is asked to run: one act that is allowed, and two that are not.
 pub(super) const SCRIPT: &str =
@@ -264,6 +264,22 @@ impl Drop for Containerd {
 impl Containerd {
     /// With `beside` in its configuration.
     pub(super) fn start(podman: &Podman, beside: &str) -> Result<Self, Failed> {
+        Self::begin(podman, beside, Command::new("containerd"))
+    }
+
+    /// The same on a host whose configuration of ringfence is what lies in `host`, which nobody else sees.
+    pub(super) fn start_under(podman: &Podman, beside: &str, host: &Path) -> Result<Self, Failed> {
+        // What a run mounts when there is nothing in the kernel yet would be nobody else's.
+        Ringfence::with(["load"]).run()?.succeeds()?;
+        let script =
+            "mkdir -p /etc/ringfence; mount --bind \"$0\" /etc/ringfence; exec containerd \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", script]);
+        command.arg(host);
+        Self::begin(podman, beside, command)
+    }
+
+    fn begin(podman: &Podman, beside: &str, mut command: Command) -> Result<Self, Failed> {
         let socket = podman.at("containerd.sock");
         let configuration = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\n{beside}\n[grpc]\naddress = {socket:?}\n",
@@ -274,7 +290,7 @@ impl Containerd {
         fs::write(&file, configuration)?;
         let log = podman.at("containerd.log");
         let written = fs::File::create(&log)?;
-        let daemon = Command::new("containerd")
+        let daemon = command
             .arg("--config")
             .arg(&file)
             .stdout(written.try_clone()?)

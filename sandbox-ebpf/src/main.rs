@@ -6,6 +6,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod abstract_name;
 mod atomic;
 mod capability;
 mod cgroup;
@@ -202,6 +203,7 @@ records! {
     record_inode_remove_acl on "inode_remove_acl" => |context| record_hooks::by_dentry(context.arg(1), operation::REMOVE_XATTR, rights::WRITE);
     record_inode_readlink on "inode_readlink" => |context| record_hooks::by_dentry(context.arg(0), operation::READ_LINK, rights::READ);
     record_socket_create on "socket_create" => |context| record_hooks::socket(&context);
+    record_socket_bind on "socket_bind" => |context| record_hooks::bind(context.arg(1), context.arg(2));
     record_socket_listen on "socket_listen" => |context| record_hooks::listen(context.arg(0));
     record_unix_stream_connect on "unix_stream_connect" => |context| record_hooks::connect(Ok(context.arg(1)));
     record_unix_may_send on "unix_may_send" => |context| record_hooks::connect(record_hooks::of_socket(context.arg(1)));

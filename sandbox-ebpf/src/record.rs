@@ -28,6 +28,7 @@ use ringfence_abi::{
 };
 
 use crate::{
+    abstract_name::{self, BEFORE_NAME, Memory},
     atomic,
     kernel::{offset, read},
     maps::{EXECUTING, RECORDED, RECORDED_BY, RECORDED_TASKS, RECORDINGS, RECORDS, SEEN},
@@ -291,6 +292,30 @@ pub fn act(slot: *mut Slot, seen: Seen, thing: Thing, other: Option<Thing>) -> R
         seen.other = hash(second, second_extent)?;
     }
     submit(slot, seen, extent, second_extent);
+    Ok(())
+}
+
+/// Tells an act on a Unix socket with an abstract name, by a `struct sockaddr_un` of `length` bytes: the name stands for the path, with an
+/// `@` before it. What has none is not told.
+#[inline(always)]
+pub fn by_abstract_name(
+    slot: *mut Slot,
+    seen: Seen,
+    address: u64,
+    length: u32,
+    memory: Memory,
+) -> Result<(), Outcome> {
+    if length <= BEFORE_NAME {
+        return Ok(());
+    }
+    // SAFETY: `slot` is a map value.
+    let path = unsafe { &raw mut (*slot).path };
+    abstract_name::place(path, address, length, memory)?;
+    abstract_name::mark(path);
+    // SAFETY: as above.
+    let start = unsafe { core::ptr::read_volatile(&raw const (*path).start) };
+    let extent = Extent { start, end: PATH_END as u32 };
+    submit(slot, Seen { path: hash(path, extent)?, ..seen }, extent, Extent::NONE);
     Ok(())
 }
 

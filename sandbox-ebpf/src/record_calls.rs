@@ -24,6 +24,7 @@ use ringfence_abi::{
 };
 
 use crate::{
+    abstract_name::{BEFORE_NAME, LONGEST_ADDRESS, Memory},
     exec, files,
     kernel::{offset, read},
     outcome::Outcome,
@@ -213,13 +214,16 @@ fn tell(
         _ if is_clone(number) && answer == 0 => Ok(()),
         CLONE | UNSHARE | CLONE_3 => namespaces(slot, seen, number, registers),
         CONNECT | SEND_TO | SEND_MESSAGE | BIND => {
-            let address = match number {
-                SEND_TO => argument(registers, 4)?,
-                SEND_MESSAGE => read_user::<u64>(argument(registers, 1)?)?,
-                _ => argument(registers, 1)?,
+            let (address, length) = match number {
+                SEND_TO => (argument(registers, 4)?, argument(registers, 5)? as u32),
+                SEND_MESSAGE => {
+                    // `msg_name` and `msg_namelen` (include/linux/socket.h, `struct user_msghdr`).
+                    let message = argument(registers, 1)?;
+                    (read_user::<u64>(message)?, read_user::<u32>(message + 8)?)
+                }
+                _ => (argument(registers, 1)?, argument(registers, 2)? as u32),
             };
-            let operation = if number == BIND { operation::MKNOD } else { operation::CONNECT_UNIX };
-            address_of(slot, Seen { operation, needed: WRITE, ..seen }, address)
+            address_of(slot, Seen { needed: WRITE, ..seen }, (address, length), number == BIND)
         }
         _ => match on_descriptor(number) {
             Some(operation) => {
@@ -305,29 +309,33 @@ fn control(slot: *mut Slot, seen: Seen, registers: u64, answer: u32) -> Result<(
     record::act(slot, seen, Thing { object, name: Name::None }, None)
 }
 
-/// The address of a Unix socket that has a path.
+/// The address of a Unix socket, where it is and how many bytes it has: a path, an abstract name, or none.
 #[inline(always)]
-fn address_of(slot: *mut Slot, seen: Seen, address: u64) -> Result<(), Outcome> {
-    if address == 0 {
+fn address_of(
+    slot: *mut Slot,
+    seen: Seen,
+    (address, length): (u64, u32),
+    binds: bool,
+) -> Result<(), Outcome> {
+    if address == 0 || length > LONGEST_ADDRESS {
         return Ok(());
     }
     // A pointer that the kernel did not look at, for the socket was connected, need not lead anywhere.
-    let Ok(start) = read_user::<[u8; 4]>(address) else {
+    let Ok(start) = read_user::<[u8; BEFORE_NAME as usize]>(address) else {
         return Ok(());
     };
     if u16::from_ne_bytes([start[0], start[1]]) != UNIX {
         return Ok(());
     }
-    if start[2] == 0 {
-        // No name, or an abstract one.
-        if start[3] != 0 {
-            record::nameless(slot, seen);
-        }
-        return Ok(());
+    if start[2] == 0 || length < BEFORE_NAME {
+        let operation = if binds { operation::BIND_UNIX } else { operation::CONNECT_UNIX };
+        let seen = Seen { operation, ..seen };
+        return record::by_abstract_name(slot, seen, address, length, Memory::User);
     }
-    let name = address + 2;
+    let operation = if binds { operation::MKNOD } else { operation::CONNECT_UNIX };
+    let name = address + u64::from(BEFORE_NAME - 1);
     let object = base(start[2] == b'/', WORKING_DIRECTORY)?;
-    let seen = Seen { flags: FOLLOWED, ..seen };
+    let seen = Seen { operation, flags: FOLLOWED, ..seen };
     record::act(slot, seen, Thing { object, name: Name::User(name) }, None)
 }
 

@@ -19,6 +19,7 @@ use ringfence_abi::{
 };
 
 use crate::{
+    abstract_name::{BEFORE_NAME, Memory},
     exec, files,
     kernel::{offset, read},
     metadata,
@@ -295,7 +296,7 @@ pub fn socket(context: &LsmContext) {
     });
 }
 
-/// `socket_listen(sock, backlog)`, by the `struct socket`. A Unix socket has no address here.
+/// `socket_listen(sock, backlog)`, by the `struct socket`. A Unix socket has no port.
 #[inline(always)]
 pub fn listen(socket: u64) {
     let Some(recording) = record::current() else {
@@ -321,11 +322,38 @@ pub fn connect(other: Result<u64, Outcome>) {
             let object = Object::of_path(path)?;
             return record::act(slot, seen, Thing { object, name: Name::None }, None);
         }
-        if read::<u64>(other + offset!(unix_address))? != 0 {
-            record::nameless(slot, seen);
+        let address = read::<u64>(other + offset!(unix_address))?;
+        if address == 0 {
+            return Ok(());
         }
-        Ok(())
+        let length = read::<u32>(address + offset!(unix_address_length))?;
+        let name = address + offset!(unix_address_name);
+        record::by_abstract_name(slot, seen, name, length, Memory::Kernel)
     });
+}
+
+/// `socket_bind(sock, address, addrlen)`, by the kernel's copy of the address: of Unix sockets those with an abstract name. A path is
+/// told as it is made, and ports by [`record_network`].
+#[inline(always)]
+pub fn bind(address: u64, length: u32) {
+    let Some(recording) = record::current() else {
+        return;
+    };
+    let start = read::<[u8; BEFORE_NAME as usize]>(address);
+    if length <= BEFORE_NAME || !start.is_ok_and(|start| is_abstract(start)) {
+        return;
+    }
+    record::with_program(recording, |slot, program| {
+        let operation = operation::BIND_UNIX;
+        let seen = Seen { program, operation, needed: WRITE, ..Seen::default() };
+        record::by_abstract_name(slot, seen, address, length, Memory::Kernel)
+    });
+}
+
+/// Whether an address that begins so is that of a Unix socket and has no path.
+#[inline(always)]
+fn is_abstract(start: [u8; BEFORE_NAME as usize]) -> bool {
+    u32::from(u16::from_ne_bytes([start[0], start[1]])) == UNIX && start[2] == 0
 }
 
 /// `unix_may_send`: the `struct sock` of a `struct socket`.

@@ -1,6 +1,5 @@
 //! Unix sockets: the way to every service of the host.
 
-use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_kernel};
 use ringfence_abi::{
     event::{cause, operation},
     network::{ABSTRACT, ALLOW as ALLOWED, DENY as DENIED, UNIX},
@@ -9,6 +8,7 @@ use ringfence_abi::{
 };
 
 use crate::{
+    abstract_name::{self, Memory},
     kernel::{offset, read},
     matching, membership,
     outcome::Outcome,
@@ -16,13 +16,8 @@ use crate::{
     scratch::{PATH_END, Path, Slot},
     sockets,
     verdict::{self, ALLOW, DENY, Object, Question},
-    walk::{self, bounded},
+    walk,
 };
-
-/// Bytes of `sun_family`, and the NUL before an abstract name.
-const BEFORE_NAME: u32 = 3;
-/// Longest abstract name (`UNIX_PATH_MAX` without the NUL).
-const NAME_BYTES: u64 = 127;
 
 /// `unix_stream_connect(sock, other, newsk)`: `other` is the listener's `struct sock`.
 #[inline(always)]
@@ -108,34 +103,10 @@ fn with_name(path: *mut Path, label: Label, address: u64) -> Result<Found, Outco
 /// `address` is a `struct sockaddr_un` of `length` bytes, whose name begins with a NUL.
 #[inline(always)]
 pub fn by_name(path: *mut Path, label: Label, address: u64, length: u32) -> Result<Found, Outcome> {
-    if length < BEFORE_NAME || u64::from(length - BEFORE_NAME) > NAME_BYTES {
-        return Err(Outcome::INTERNAL);
-    }
-    let length = bounded!(u64::from(length - BEFORE_NAME), NAME_BYTES);
-    let start = PATH_END as u64 - length;
-    let name = address + u64::from(BEFORE_NAME);
-    // SAFETY: the name ends with the path and is at most NAME_BYTES long.
-    unsafe {
-        let bytes = (&raw mut (*path).bytes).cast::<u8>();
-        let at = bounded!(start, PATH_END as u64 * 2 - 1);
-        let failed = bpf_probe_read_kernel(
-            bytes.add(at as usize).cast::<c_void>(),
-            length as u32,
-            name as *const c_void,
-        );
-        if failed != 0 {
-            return Err(Outcome::INTERNAL);
-        }
-        core::ptr::write_volatile(&raw mut (*path).start, start as u32);
-    }
+    abstract_name::place(path, address, length, Memory::Kernel)?;
     let accept = matching::text(path, label, ABSTRACT)?;
-    // In an event it has an `@` before it, as in a rule.
-    let at = bounded!(start - 1, PATH_END as u64 - 1);
-    // SAFETY: the index is below the buffer's length.
-    unsafe {
-        (&raw mut (*path).bytes).cast::<u8>().add(at as usize).write_volatile(b'@');
-        core::ptr::write_volatile(&raw mut (*path).start, at as u32);
-    }
+    // In an event it is shown as in a rule.
+    abstract_name::mark(path);
     Ok(Found { allowed: accept & (ALLOWED | DENIED) == ALLOWED, granted: 0 })
 }
 

@@ -179,7 +179,8 @@ pub fn argument(registers: u64, index: u8) -> Result<u64, Outcome> {
         1 => offset!(registers_second),
         2 => offset!(registers_third),
         3 => offset!(registers_fourth),
-        _ => offset!(registers_fifth),
+        4 => offset!(registers_fifth),
+        _ => offset!(registers_sixth),
     };
     read::<u64>(registers + offset)
 }

@@ -68,6 +68,7 @@ pub mod operation {
         51 BIND "bind",
         52 LISTEN "listen",
         53 GREET "tls-greeting",
+        54 BIND_UNIX "bind-unix",
     }
 }
 

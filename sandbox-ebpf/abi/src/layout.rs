@@ -132,6 +132,7 @@ layout! {
     optional registers_third = "pt_regs" "dx";
     optional registers_fourth = "pt_regs" "r10";
     optional registers_fifth = "pt_regs" "r8";
+    optional registers_sixth = "pt_regs" "r9";
     required filesystem_root = "fs_struct" "root";
     required task_memory = "task_struct" "mm";
     required memory_program = "mm_struct" "exe_file";

@@ -109,10 +109,13 @@ fn ask(id: u64, request: &Request) -> Result<Answer, Failure> {
     let mut stream = UnixStream::connect(&path).map_err(failed)?;
     let asked = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
     let mut answer = Vec::new();
-    stream
+    let sent = stream
         .write_all(&asked)
-        .and_then(|()| stream.shutdown(Shutdown::Write))
-        .and_then(|()| stream.read_to_end(&mut answer))
-        .map_err(failed)?;
+        .and_then(|()| stream.shutdown(Shutdown::Write));
+    // Who does not want to hear all of it says why before it goes.
+    let heard = stream.read_to_end(&mut answer);
+    if answer.is_empty() {
+        sent.and(heard).map_err(failed)?;
+    }
     serde_json::from_slice(&answer).map_err(|error| failed(error.into()))
 }

@@ -36,6 +36,8 @@ pub struct Learned {
     pub peers: BTreeMap<(NetworkRight, String), Evidence>,
     /// What they say beside their address: `because` and `expected`.
     pub peer_words: BTreeMap<(NetworkRight, String), BTreeMap<String, toml::Value>>,
+    /// Those of them about an address that no name is known for.
+    pub nameless: BTreeSet<(NetworkRight, String)>,
     /// That the network is open, for sockets that no rule can be about.
     pub network: Option<Evidence>,
     /// Capabilities.
@@ -123,6 +125,7 @@ impl Learned {
         };
         let reached = peers::needed(trace, level);
         self.peers = reached.rules;
+        self.nameless = reached.nameless;
         self.network = reached.open;
         let end = &trace.end;
         if self.network.is_none() && makes_sockets_for_nobody(trace) {

@@ -22,6 +22,7 @@ impl Learned {
         self.extends.extend(other.extends);
         join_all(&mut self.rules, other.rules);
         join_all(&mut self.peers, other.peers);
+        self.nameless.extend(other.nameless);
         join_all(&mut self.capabilities, other.capabilities);
         join_all(&mut self.kernel, other.kernel);
         for (key, question) in other.questions {

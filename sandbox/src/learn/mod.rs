@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abstract_name;
 mod evidence;
 mod fold;
 mod learned;
@@ -140,8 +141,8 @@ pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
     learned
 }
 
-/// Says at which paths Unix sockets are reached, and made. By the hooks a rule by which the file may be written does; an engine without them has to know whether
-/// it is to look at connections at all.
+/// Says at which paths and by which abstract names Unix sockets are reached, and made. By the hooks a rule by which the file may be written does, and
+/// a name of the run's own needs none; an engine without them has to know whether it is to look at connections at all.
 fn reach(
     learned: &mut Learned,
     trace: &Trace,
@@ -154,6 +155,11 @@ fn reach(
     });
     for (text, evidence) in fold(&sockets, WRITE, folding) {
         learned.peers.insert((NetworkRight::Unix, text), evidence);
+    }
+    for (name, (own, evidence)) in needs::abstract_names(trace) {
+        let rule = abstract_name::rule(name, own, surroundings.level);
+        let all = learned.peers.entry((NetworkRight::Unix, rule));
+        all.or_default().add(&evidence);
     }
 }
 

@@ -85,6 +85,8 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
 
 /// How a trace names that a Unix socket was reached.
 const REACHED: &str = "connect-unix";
+/// That one was given an abstract name.
+const NAMED: &str = "bind-unix";
 /// And that something was made which is neither a file nor a directory.
 const MADE: &str = "mknod";
 
@@ -94,7 +96,9 @@ pub(super) fn with_sockets(trace: &Trace) -> impl Iterator<Item = &Record> {
     let called = |name: &str| trace.end.system_calls.iter().any(|call| call == name);
     let binds = called("bind") && !called("mknod") && !called("mknodat");
     let records = trace.records.iter();
-    records.filter(move |record| record.what == REACHED || binds && record.what == MADE)
+    records.filter(move |record| {
+        [REACHED, NAMED].contains(&record.what.as_str()) || binds && record.what == MADE
+    })
 }
 
 /// The Unix sockets of [`with_sockets`] by path.
@@ -109,6 +113,20 @@ pub(super) fn sockets(trace: &Trace) -> BTreeMap<&[u8], Need> {
         }
     }
     sockets
+}
+
+/// Abstract names of Unix sockets that were reached or given, and whether the run gave them itself.
+pub(super) fn abstract_names(trace: &Trace) -> BTreeMap<&[u8], (bool, Evidence)> {
+    let mut names: BTreeMap<&[u8], (bool, Evidence)> = BTreeMap::new();
+    for record in with_sockets(trace) {
+        let name = record.path.as_ref().map(Text::bytes);
+        if let Some(name) = name.and_then(|name| name.strip_prefix(b"@")) {
+            let (own, all) = names.entry(name).or_default();
+            *own |= record.what == NAMED;
+            all.add(&evidence(record, &trace.facts.run));
+        }
+    }
+    names
 }
 
 /// Directories between one that was listed and what was needed below it. Landlock gives the right to list to a whole tree, so

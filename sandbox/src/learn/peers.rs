@@ -28,6 +28,8 @@ const NOBODY: &str = "udp://127.0.0.1:0";
 pub(super) struct Needed {
     /// Rules.
     pub(super) rules: BTreeMap<(NetworkRight, String), Evidence>,
+    /// Those about an address that no name is known for.
+    pub(super) nameless: BTreeSet<(NetworkRight, String)>,
     /// Why the network has to be open: sockets that no rule can be about.
     pub(super) open: Option<Evidence>,
     /// Why netlink has to be open: sockets of it beside those for routes.
@@ -45,6 +47,7 @@ pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
     let mut needed = Needed::default();
     let mut used = Used::new();
     let mut sockets = Evidence::default();
+    let mut nameless = BTreeSet::new();
     for record in &trace.records {
         let evidence = evidence(record, run);
         if record.what == "socket" {
@@ -94,7 +97,12 @@ pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
                     add(NetworkRight::Connect, name.clone(), ports.clone());
                 }
                 if peer.names.is_empty() || peer.inside {
-                    add(NetworkRight::Connect, reached(peer.address), ports);
+                    let host = reached(peer.address);
+                    let is_here = peer.address.is_loopback() || peer.address.is_unspecified();
+                    if peer.names.is_empty() && !is_here {
+                        nameless.insert(host.clone());
+                    }
+                    add(NetworkRight::Connect, host, ports);
                 }
             }
             _ => {}
@@ -112,6 +120,9 @@ pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
     }
     for ((right, host, ports), (protocols, evidence)) in used {
         for rule in written(&host, &ports, &protocols, level) {
+            if right == NetworkRight::Connect && nameless.contains(&host) {
+                needed.nameless.insert((right, rule.clone()));
+            }
             needed
                 .rules
                 .entry((right, rule))
@@ -288,6 +299,22 @@ mod tests {
             ]
         );
         assert!(rules(seen(), Level::Tight).contains(&"connect tcp://a.test:443".to_owned()));
+    }
+
+    #[test]
+    fn an_address_without_a_name_is_said_to_be_one() {
+        let trace = Trace {
+            records: vec![
+                did("connect", peer("192.0.2.2", 5432, TCP, &[])),
+                did("connect", peer("192.0.2.1", 443, TCP, &["a.test"])),
+                did("connect", peer("127.0.0.1", 80, TCP, &[])),
+                did("bind", peer("192.0.2.3", 80, TCP, &[])),
+            ],
+            ..Trace::default()
+        };
+        let nameless = needed(&trace, Level::Default).nameless;
+        let only = (NetworkRight::Connect, "192.0.2.2:5432".to_owned());
+        assert_eq!(nameless, BTreeSet::from([only]));
     }
 
     #[test]

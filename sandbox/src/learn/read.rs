@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml_edit::{Array, DocumentMut, Item, RawString, TableLike, Value};
 
-use super::{Evidence, Learned, Question, Run};
+use super::{Evidence, Learned, Question, Run, render::NAMELESS};
 use crate::profile::{NetworkRight, Right};
 
 /// Why a file cannot be read as a learned profile.
@@ -145,8 +145,12 @@ fn network(learned: &mut Learned, table: &dyn TableLike) -> Result<(), Unreadabl
             continue;
         };
         for value in array(key, item)?.iter() {
-            let evidence = evidence_in(comment(value.decor().prefix()))?;
+            let before = comment(value.decor().prefix());
+            let evidence = evidence_in(before)?;
             let (peer, words) = rule(key, "address", value)?;
+            if before.lines().any(|line| line.trim() == NAMELESS) {
+                learned.nameless.insert((right, peer.clone()));
+            }
             if !words.is_empty() {
                 learned.peer_words.insert((right, peer.clone()), words);
             }

@@ -15,6 +15,9 @@ const HEADING: &str = "\
 # merge` reads them. To allow what a question is about, remove the sign and all that follows the rule.
 ";
 
+/// Above a rule about an address: whoever reviews it may know better.
+pub(super) const NAMELESS: &str = "# no name is known that leads there";
+
 /// The profile as a file.
 #[must_use]
 pub fn render(learned: &Learned) -> String {
@@ -120,7 +123,11 @@ fn network(text: &mut String, learned: &Learned) {
         let mut lines = String::new();
         for ((_, peer), evidence) in rules {
             lines.push_str(&evidence_line(learned, evidence));
-            let words = learned.peer_words.get(&(right, peer.clone()));
+            let key = (right, peer.clone());
+            if learned.nameless.contains(&key) {
+                push(&mut lines, format_args!("    {NAMELESS}\n"));
+            }
+            let words = learned.peer_words.get(&key);
             push(
                 &mut lines,
                 format_args!("    {},\n", rule("address", peer, words)),

@@ -32,6 +32,10 @@ pub(super) fn pattern(name: &str, made: bool) -> Option<String> {
         if is_hash(word) || (made && is_drawn(word)) {
             pattern.push('*');
             changed = true;
+        } else if let Some(before) = before_address(word).filter(|_| made) {
+            pattern.push_str(before);
+            pattern.push('*');
+            changed = true;
         } else if made && word.len() >= 3 && word.bytes().all(|byte| byte.is_ascii_digit()) {
             pattern.push_str("[0-9]*");
             changed = true;
@@ -46,8 +50,17 @@ pub(super) fn pattern(name: &str, made: bool) -> Option<String> {
     changed.then(|| pattern.replace("**", "*"))
 }
 
+/// What stands before an address in memory, with which some libraries tell their temporary names apart: up to the `0x`.
+fn before_address(word: &str) -> Option<&str> {
+    const DIGITS: usize = 8;
+    let at = word.find("0x")? + 2;
+    let digits = word.get(at..)?;
+    let is_address = digits.len() >= DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_address.then(|| &word[..at])
+}
+
 /// The word without its numbers of four digits and more: those of processes, of time, and drawn ones; `None` if it has none.
-fn long_numbers(word: &str) -> Option<String> {
+pub(super) fn long_numbers(word: &str) -> Option<String> {
     const LONG: usize = 4;
     let is_digit = |byte: &u8| byte.is_ascii_digit();
     let parts: Vec<&[u8]> = word
@@ -143,6 +156,9 @@ mod tests {
         assert_eq!(made("build26809.log").as_deref(), Some("build[0-9]*.log"));
         assert_eq!(made("x2501434091851617420y").as_deref(), Some("x[0-9]*y"));
         assert_eq!(made("tmpez_391zn").as_deref(), Some("tmp*"));
+        let lock = ".#lk0x00005570313764d0.host.13591x";
+        assert_eq!(made(lock).as_deref(), Some(".#lk0x*.host.[0-9]*x"));
+        assert_eq!(pattern(lock, false), None);
         assert_eq!(made("a1b234"), None);
         assert_eq!(pattern("build26809", false), None);
     }

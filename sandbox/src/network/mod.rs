@@ -20,6 +20,7 @@ mod event;
 mod grants;
 mod hosts;
 mod message;
+mod overheard;
 mod serve;
 mod special;
 mod upstream;
@@ -40,6 +41,7 @@ use std::time::Instant;
 pub use event::{QueryCause, QueryEvent};
 pub use grants::{Grant, Opened};
 pub use message::refusal;
+pub use overheard::Overheard;
 pub use serve::Sockets;
 pub use upstream::Upstream;
 

@@ -31,7 +31,7 @@ pub enum Upstream {
 }
 
 /// What a name leads to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) addresses: Vec<IpAddr>,
     /// Seconds that all of it lives.
@@ -126,7 +126,7 @@ fn address(word: &str) -> Option<SocketAddr> {
 
 /// Takes the addresses of `target` out of `reply`, going from alias to alias. Records of other names do not count, whatever
 /// they say.
-fn follow(
+pub(super) fn follow(
     reply: &Message,
     kind: RecordType,
     target: &mut Name,

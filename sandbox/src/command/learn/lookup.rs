@@ -1,6 +1,6 @@
 //! The resolver of a recording: every name is looked up, and what led where is kept.
 
-use std::{collections::BTreeSet, os::fd::BorrowedFd};
+use std::{collections::BTreeSet, net::IpAddr, os::fd::BorrowedFd};
 
 use ringfence_abi::network as abi;
 
@@ -86,20 +86,14 @@ impl Lookup {
     /// Adds to each peer of `trace` the names that led there, and ends.
     pub(in crate::command) fn finish(mut self, trace: &mut Trace) {
         self.take();
-        for record in &mut trace.records {
-            let Some(peer) = &mut record.peer else {
-                continue;
-            };
-            if ![CONNECT, SEND].contains(&record.what.as_str()) {
-                continue;
-            }
-            peer.names = self.resolver.names(peer.address);
-            // What the hosts file says of loopback is said of every host.
-            if peer.address.is_loopback() {
-                peer.names.retain(|name| self.asked.contains(name));
-            }
-            peer.inside = self.resolver.leads_inside(peer.address);
-        }
+        let resolver = &self.resolver;
+        let inside = |address| resolver.leads_inside(address);
+        name_peers(
+            trace,
+            &self.asked,
+            |address| resolver.names(address),
+            inside,
+        );
         trace.end.names = self.asked;
         if self.lost != 0 {
             let reason = "were name queries that found no room".to_owned();
@@ -109,6 +103,29 @@ impl Lookup {
         if self.is_here {
             self.resolver.stop();
         }
+    }
+}
+
+/// Adds to each peer that `trace` has reached the `names` that led there, and whether it lies `inside`.
+pub(super) fn name_peers(
+    trace: &mut Trace,
+    asked: &BTreeSet<String>,
+    names: impl Fn(IpAddr) -> BTreeSet<String>,
+    inside: impl Fn(IpAddr) -> bool,
+) {
+    for record in &mut trace.records {
+        let Some(peer) = &mut record.peer else {
+            continue;
+        };
+        if ![CONNECT, SEND].contains(&record.what.as_str()) {
+            continue;
+        }
+        peer.names = names(peer.address);
+        // What the hosts file says of loopback is said of every host.
+        if peer.address.is_loopback() {
+            peer.names.retain(|name| asked.contains(name));
+        }
+        peer.inside = inside(peer.address);
     }
 }
 

@@ -12,19 +12,21 @@ use ringfence_abi::surface::{ALL, Surfaces};
 
 use super::{
     container, image,
+    lookup::name_peers,
     outline::{NOT_TOLD, end, facts},
     progress::Progress,
     recording::{Ending, Recording},
     surroundings::{Ahead, Known, known},
 };
 use crate::{
-    command::{Failure, Place},
-    confine::{self, Engine, Namespace, Onlooker, Peak, Plan, Probe, Request},
+    command::{Failure, Place, run::HOSTS},
+    confine::{self, Engine, Namespace, Notice, Onlooker, Peak, Plan, Probe, Request},
     kernel::{Host, Recorder},
+    network::Overheard,
     policy::{FilePolicy, Limits, Mode, NetworkPolicy, Policy, Syscalls},
     profile::Variables,
     record::Collector,
-    trace::{Text, Trace},
+    trace::{Peer, Text, Trace},
 };
 
 /// What was seen of one run.
@@ -188,9 +190,13 @@ fn traced(
     writeln!(stderr, "ringfence: the command runs without a fence").ok();
     let mut collector = Collector::new();
     let mut progress = Progress::new();
-    let traced = confine::trace(&request(words, &place), seconds, |act| {
-        collector.add(Ok(act));
-        progress.show(collector.progress(), Some(0));
+    let mut overheard = Overheard::new(HOSTS.into());
+    let traced = confine::trace(&request(words, &place), seconds, |notice| match notice {
+        Notice::Act(act) => {
+            collector.add(Ok(act));
+            progress.show(collector.progress(), Some(0));
+        }
+        Notice::Answer(message) => overheard.hear(&message),
     })?;
     progress.clear();
     let code = match seconds {
@@ -198,7 +204,7 @@ fn traced(
         _ => traced.exit.code,
     };
     let words = words.iter().map(|word| word.as_encoded_bytes().into());
-    let trace = Trace {
+    let mut trace = Trace {
         facts: facts(words.collect(), &place.variables(), "ptrace", began),
         records: collector.records(&traced.counts),
         end: end(
@@ -208,14 +214,25 @@ fn traced(
             NOT_TOLD,
         ),
     };
-    let has_peers = trace.records.iter().any(|record| record.peer.is_some());
-    let note = "without root it is not seen which names led to an address: peers are learned by their address";
+    let inside = |address| overheard.leads_inside(address);
+    let asked = overheard.asked();
+    name_peers(
+        &mut trace,
+        asked,
+        |address| overheard.names(address),
+        inside,
+    );
+    trace.end.names.clone_from(asked);
+    let nameless = |peer: &Peer| peer.names.is_empty() && !peer.address.is_loopback();
+    let mut reached = trace.records.iter().filter(|one| one.what == "connect");
+    let has_nameless = reached.any(|one| one.peer.as_ref().is_some_and(nameless));
+    let note = "names are read from what name servers answer to the command itself; where none led to an address, that is learned";
     Ok(Observation {
         trace,
         known: known(&place.variables())?,
         _ending: Ending::default(),
         variables: place.variables(),
-        notes: has_peers.then(|| note.to_owned()).into_iter().collect(),
+        notes: has_nameless.then(|| note.to_owned()).into_iter().collect(),
         namespace: None,
     })
 }

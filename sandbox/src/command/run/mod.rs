@@ -37,6 +37,7 @@ use super::{Failure, memory::Remembered, place::Place};
 use crate::{
     confine::{Connector, Engine, Exit, Plan, Probe, Running},
     kernel,
+    policy::Policy,
     profile::CommandLine,
 };
 use engine::{Enforcer, Watch};
@@ -147,24 +148,18 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         remembered: &remembered,
         prepared: &mut prepared,
         enforcer: &mut enforcer,
+        connector: None,
     });
     let ended = launched
         .release()
         .map_err(Failure::from)
         .and_then(|mut running| {
-            let connector = connector(&mut running, reloader.as_ref())?;
+            if let Some(reloader) = &mut reloader {
+                reloader.connector = connector(&mut running, &reloader.prepared.policy)?;
+            }
             let (watch, names) = (watch.as_mut(), names.as_ref());
             let reloader = reloader.as_mut();
-            let connector = connector.as_ref();
-            follow(
-                running,
-                watch,
-                names,
-                connector,
-                reloader,
-                &mut narrator,
-                &mut record,
-            )
+            follow(running, watch, names, reloader, &mut narrator, &mut record)
         });
     drop(reloader);
     if ended.is_err() {
@@ -231,14 +226,11 @@ fn judge_unix(
 }
 
 /// What connects the command's Unix sockets, where somebody has to.
-fn connector(
-    running: &mut Running,
-    reloader: Option<&Reloader<'_>>,
-) -> Result<Option<Connector>, Failure> {
-    let (Some(listener), Some(reloader)) = (running.notifications(), reloader) else {
+fn connector(running: &mut Running, policy: &Policy) -> Result<Option<Connector>, Failure> {
+    let Some(listener) = running.notifications() else {
         return Ok(None);
     };
-    let started = Connector::start(listener, &reloader.prepared.policy);
+    let started = Connector::start(listener, policy);
     started.map(Some).map_err(|source| Failure::Unknown {
         what: "whom Unix sockets reach",
         source,
@@ -250,7 +242,6 @@ fn follow(
     running: Running,
     mut watch: Option<&mut Watch>,
     names: Option<&Names>,
-    connector: Option<&Connector>,
     mut reloader: Option<&mut Reloader<'_>>,
     narrator: &mut Narrator<'_>,
     record: &mut Record,
@@ -276,9 +267,6 @@ fn follow(
             && let (Some(reloader), Some(watch)) = (&mut reloader, &mut watch)
         {
             reloader.serve(watch, narrator, record);
-            if let Some(connector) = connector {
-                connector.judge_by(&reloader.prepared.policy);
-            }
         }
         true
     })?;

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     command::{Failure, memory::Remembered, place::Place},
-    confine::{self, Plan, Probe},
+    confine::{self, Connector, Plan, Probe},
     policy::{Key, Mode, Policy},
 };
 
@@ -79,6 +79,8 @@ pub(super) struct Reloader<'a> {
     pub(super) remembered: &'a Remembered,
     pub(super) prepared: &'a mut Prepared,
     pub(super) enforcer: &'a mut Enforcer,
+    /// What connects the command's Unix sockets, where this process does.
+    pub(super) connector: Option<Connector>,
 }
 
 impl Control {
@@ -202,6 +204,10 @@ impl Reloader<'_> {
             return Err(Failure::Refused(weaker.into_iter().cloned().collect()));
         }
         self.enforcer.replace(watch, before, after)?;
+        // Before anybody is told that the new one is in force.
+        if let Some(connector) = &self.connector {
+            connector.judge_by(after);
+        }
         *self.prepared = new;
         Ok(())
     }
@@ -254,9 +260,13 @@ fn read(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
             return Err(io::ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut part)? {
-            0 => return Ok(text),
-            length => text.extend(&part[..length]),
+        match stream.read(&mut part) {
+            Ok(0) => return Ok(text),
+            Ok(length) => text.extend(&part[..length]),
+            // A socket with a timeout is not read on by the kernel when a handler has run (signal(7)), and the supervisor's children
+            // end at any time.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Err(io::ErrorKind::FileTooLarge.into())

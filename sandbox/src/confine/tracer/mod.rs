@@ -2,8 +2,9 @@
 //!
 //! It is the slow way. What is told is what the kernel half tells where it records by system calls, in the same records: paths
 //! are the kernel's own, by `/proc/PID/fd`, and a name that came or went is the program's behind the kernel's name of its
-//! directory. Capabilities and names of hosts are not seen.
+//! directory. What name servers answer is passed on as it was received. Capabilities are not seen.
 
+mod answers;
 mod call;
 mod memory;
 mod supervisor;
@@ -32,6 +33,15 @@ use super::running::{Exit, TIMED_OUT};
 use super::sampler::Sampler;
 use crate::trace::{Act, Tally};
 
+/// What is told while a command runs.
+#[derive(Debug)]
+pub enum Notice {
+    /// An act, of each kind the first.
+    Act(Act),
+    /// What came from the port of name servers: a message, or one with its length before it.
+    Answer(Vec<u8>),
+}
+
 /// What a command did, but for the acts themselves.
 #[derive(Debug)]
 pub struct Traced {
@@ -43,14 +53,14 @@ pub struct Traced {
     pub counts: HashMap<Seen, u64>,
 }
 
-/// Runs the command as the caller, without new privileges, and tells each kind of act once.
+/// Runs the command as the caller, without new privileges, and tells each kind of act once, and each answer of a name server.
 ///
 /// # Errors
 /// If it cannot be started or followed.
 pub fn trace(
     request: &Request,
     seconds: Option<u64>,
-    tell: impl FnMut(Act),
+    tell: impl FnMut(Notice),
 ) -> Result<Traced, Error> {
     let path = program::resolve(&request.command, &request.environment, &request.directory)?;
     let mut command = Command::new(&path);
@@ -110,7 +120,7 @@ struct Task {
     program: Option<u64>,
 }
 
-impl<Tell: FnMut(Act)> Followed<Tell> {
+impl<Tell: FnMut(Notice)> Followed<Tell> {
     fn follow(mut self, path: &std::path::Path) -> Result<Traced, Error> {
         let main = self.main;
         match waitpid(main, Some(WaitPidFlag::__WALL)) {

@@ -21,7 +21,7 @@ use ringfence_abi::network::{TCP, UDP, address_halves, peer_detail, socket_detai
 use ringfence_abi::record::{DIRECTORY, FOLLOWED, NAMELESS, PASSED, PROGRAM, Seen};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-use super::{call::Call, call::names, memory};
+use super::{Notice, answers::Askers, call::Call, call::names, memory};
 use crate::trace::{Act, Tally};
 
 /// `-EINPROGRESS`: a connect that goes on.
@@ -32,7 +32,7 @@ const TRUNCATE: u64 = 0o1000;
 /// `AT_SYMLINK_NOFOLLOW`.
 const NO_FOLLOW: u64 = 0x100;
 /// The port of name servers: behind a fence, queries go to its own resolver.
-const NAME_SERVICE: u16 = 53;
+pub(super) const NAME_SERVICE: u16 = 53;
 
 /// Tells acts.
 pub(super) struct Told<Tell> {
@@ -43,6 +43,7 @@ pub(super) struct Told<Tell> {
     foreign: u64,
     made: BTreeSet<u32>,
     succeeded: BTreeSet<u32>,
+    askers: Askers,
 }
 
 /// What an act is about: a path, and whether its last part is the program's.
@@ -51,7 +52,7 @@ struct Thing {
     passed: bool,
 }
 
-impl<Tell: FnMut(Act)> Told<Tell> {
+impl<Tell: FnMut(Notice)> Told<Tell> {
     pub(super) fn new(tell: Tell) -> Self {
         Self {
             tell,
@@ -61,6 +62,7 @@ impl<Tell: FnMut(Act)> Told<Tell> {
             foreign: 0,
             made: BTreeSet::new(),
             succeeded: BTreeSet::new(),
+            askers: Askers::default(),
         }
     }
 
@@ -100,6 +102,9 @@ impl<Tell: FnMut(Act)> Told<Tell> {
             return;
         }
         self.succeeded.extend(u32::try_from(call.number));
+        if let Some(message) = self.askers.received(task, call, answer) {
+            (self.tell)(Notice::Answer(message));
+        }
         if !is_of_interest(call.number) || (is_clone(call.number) && answer == 0) {
             return;
         }
@@ -387,6 +392,9 @@ impl<Tell: FnMut(Act)> Told<Tell> {
             _ => operation::SEND,
         };
         let is_query = call.number != BIND && peer.port() == NAME_SERVICE;
+        if is_query {
+            self.askers.add(call.arguments[0]);
+        }
         if !is_query && (call.number != BIND || peer.port() != 0) {
             self.peer(task, Seen { operation, ..seen }, peer, protocol);
         }
@@ -395,8 +403,10 @@ impl<Tell: FnMut(Act)> Told<Tell> {
 
     /// The address of a Unix socket: a path, an abstract name, or none.
     fn unix(&mut self, task: Pid, call: &Call, name: &[u8], seen: Seen) -> io::Result<()> {
-        let operation = match call.number {
-            BIND => operation::MKNOD,
+        let is_abstract = name.first() == Some(&0);
+        let operation = match (call.number, is_abstract) {
+            (BIND, true) => operation::BIND_UNIX,
+            (BIND, false) => operation::MKNOD,
             _ => operation::CONNECT_UNIX,
         };
         let seen = Seen {
@@ -406,7 +416,11 @@ impl<Tell: FnMut(Act)> Told<Tell> {
         };
         match name {
             [] | [0] => {}
-            [0, ..] => self.act(task, seen, None, None),
+            // As in a rule.
+            [0, name @ ..] => {
+                let name = [&b"@"[..], name].concat();
+                self.act(task, seen, Some(Thing::of_kernel(name)), None);
+            }
             _ => {
                 let end = name.iter().position(|&byte| byte == 0);
                 let name = &name[..end.unwrap_or(name.len())];
@@ -474,13 +488,13 @@ impl<Tell: FnMut(Act)> Told<Tell> {
         }
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok();
         let time = now.map_or(0, |now| std::time::Duration::from(now).as_nanos());
-        (self.tell)(Act {
+        (self.tell)(Notice::Act(Act {
             seen,
             time: u64::try_from(time).unwrap_or(u64::MAX),
             process: task.as_raw().cast_unsigned(),
             path,
             other,
-        });
+        }));
     }
 
     /// Not 0, which is no path.
@@ -536,12 +550,12 @@ fn needs_writing(link: &str, request: u64) -> io::Result<bool> {
 
 /// The lower half of an argument.
 #[expect(clippy::cast_possible_truncation, reason = "arguments of the type int")]
-fn low(argument: u64) -> u32 {
+pub(super) fn low(argument: u64) -> u32 {
     argument as u32
 }
 
 /// An address of the internet protocols, in the form of `struct sockaddr_in` and `sockaddr_in6`.
-fn internet(bytes: &[u8]) -> Option<SocketAddr> {
+pub(super) fn internet(bytes: &[u8]) -> Option<SocketAddr> {
     let family = i32::from(u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]));
     let port = u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]);
     let address: IpAddr = match family {
@@ -556,7 +570,7 @@ fn internet(bytes: &[u8]) -> Option<SocketAddr> {
 }
 
 /// A copy of another task's descriptor (pidfd_getfd(2), since 5.6).
-fn duplicate(task: Pid, number: u64) -> io::Result<OwnedFd> {
+pub(super) fn duplicate(task: Pid, number: u64) -> io::Result<OwnedFd> {
     let status = fs::read_to_string(format!("/proc/{task}/status"))?;
     let process = status
         .lines()

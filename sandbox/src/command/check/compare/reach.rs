@@ -11,6 +11,7 @@ use super::about;
 use crate::{
     compile::Explainer,
     policy::{NetworkPolicy, NetworkQuestion, Policy, mapped},
+    profile::pattern::escape,
     report::Finding,
     trace::{Peer, Record, Trace},
 };
@@ -23,6 +24,9 @@ pub(super) fn new(record: &Record, policy: &Policy, explainer: &Explainer) -> Op
     }
     if record.what == "socket" {
         return socket(record, policy);
+    }
+    if record.what == "connect-unix" {
+        return abstract_name(record, network, explainer);
     }
     let peer = record.peer.as_ref()?;
     let listens = match record.what.as_str() {
@@ -46,16 +50,46 @@ pub(super) fn new(record: &Record, policy: &Policy, explainer: &Explainer) -> Op
     };
     let by_name = (!listens).then(|| peer.names.first()).flatten();
     let question = by_name.map_or(question, |name| naming(name, peer));
-    let found = explainer.explain_network(0, &question);
     let what = if listens { "listen at" } else { "reach" };
-    Some(Finding {
-        reason: match &found.rule {
+    let found = about("network", record, &shown(peer));
+    Some(refused(explainer, &question, what, found))
+}
+
+/// A Unix socket with an abstract name. One with a path is looked at as a file.
+fn abstract_name(
+    record: &Record,
+    network: &NetworkPolicy,
+    explainer: &Explainer,
+) -> Option<Finding> {
+    let path = record.path.as_ref()?.bytes();
+    let question = NetworkQuestion::Abstract(path.strip_prefix(b"@")?);
+    if network.answer(&question) == ALLOW {
+        return None;
+    }
+    Some(refused(
+        explainer,
+        &question,
+        "reach",
+        about("network", record, &escape(path)),
+    ))
+}
+
+/// What was found, with the rule that decides and the line that would allow it.
+fn refused(
+    explainer: &Explainer,
+    question: &NetworkQuestion<'_>,
+    what: &str,
+    found: Finding,
+) -> Finding {
+    let explained = explainer.explain_network(0, question);
+    Finding {
+        reason: match &explained.rule {
             Some(rule) => format!("deny rule `{}` ({})", rule.text, rule.origin),
             None => format!("no rule allows to {what} it"),
         },
-        allow: found.suggestion.map(|suggestion| suggestion.profile),
-        ..about("network", record, &shown(peer))
-    })
+        allow: explained.suggestion.map(|suggestion| suggestion.profile),
+        ..found
+    }
 }
 
 /// A socket that is none of those that rules are about, or one at all where there are no rules.
