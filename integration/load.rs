@@ -32,6 +32,11 @@ pub(crate) fn register(suite: &mut Suite) {
         OWN_RUN_ON_HOSTS,
         || script(COMPILED),
     );
+    suite.test(
+        "load::whatever_has_changed_since_a_profile_was_compiled_is_noticed",
+        OWN_RUN_ON_HOSTS,
+        || script(CHANGED),
+    );
 }
 
 /// What is on tracepoints costs every system call of the host: it must not outlive the recording, and at most until the next run
@@ -157,4 +162,47 @@ ls $kept | cmp - first
 # No fence looks in there, or writes.
 code=0; $R run -q --read / --write / --exec / -- sh -c "ls $kept || : > $kept/x" > read 2> said || code=$?
 [ $code != 0 ] && [ ! -s read ] && [ ! -e $kept/x ]
+"#;
+
+/// Each profile is run twice before something changes: by then what it comes to is known without its rules.
+const CHANGED: &str = r#"
+export TMPDIR=$PWD/tmp
+mkdir tmp one two
+echo first > one/file
+echo second > two/file
+ln -s one link
+printf 'version = 1\nextends = ["base", "./more.toml"]\n[files]\nread = ["/usr/**"]\nexec = ["/usr/bin/cat"]\n' > own.toml
+printf 'version = 1\n[files]\nread = ["${CWD}/link/**"]\n' > more.toml
+reads() { [ "$($R run -q -p own.toml -- cat $1/file 2> said)" = $2 ]; }
+fails() { code=0; $R run -q -p own.toml "${@:2}" -- cat $1/file > read 2> said || code=$?; [ $code = 1 ] && [ ! -s read ] && grep -q 'Permission denied' said; }
+first() { reads one first && reads one first && fails two; }
+second() { reads two second && reads two second && fails one; }
+first
+ln -sfn two link
+second
+ln -sfn one link
+first
+sed -i 's/link/two/' more.toml
+second
+mv more.toml third.toml
+code=0; $R run -q -p own.toml -- cat two/file > read 2> said || code=$?
+[ $code = 125 ] && [ ! -s read ] && grep -q more.toml said
+sed -i 's/more/third/' own.toml
+second
+fails two --deny "$PWD/two/**"
+second
+printf '[variables]\nCWD = "${CWD}/one"\n' >> third.toml
+sed -i 's,/two/,/,' third.toml
+first
+# Who is denied something is told why by rules that were not needed until then.
+for told in 1 2; do $R run -p own.toml -- cat two/file 2> told.$told || true; done
+grep -q "denied open $PWD/two/file" told.1
+cmp <(sed 's/([0-9]*)//g' told.1) <(sed 's/([0-9]*)//g' told.2)
+# Another directory is another profile.
+mkdir -p below/one
+echo third > below/one/file
+cd below
+[ "$($R run -q -p ../own.toml -- cat one/file)" = third ]
+code=0; $R run -q -p ../own.toml -- cat ../one/file > read 2> said || code=$?
+[ $code = 1 ] && [ ! -s read ]
 "#;

@@ -17,7 +17,9 @@ const CHECKED_IN: &str = "src/kernel/ringfence.bpf.o";
 const CHOICE: &str = "RINGFENCE_BPF_OBJECT";
 
 /// All that makes a policy, or a filter of system calls, out of a profile.
-const COMPILER: [&str; 6] = [
+const COMPILER: [&str; 8] = [
+    "src/command/compiled.rs",
+    "src/command/look.rs",
     "src/compile",
     "src/policy",
     "src/profile",
@@ -25,8 +27,9 @@ const COMPILER: [&str; 6] = [
     "src/confine/seccomp.rs",
     "src/confine/syscalls.rs",
 ];
-/// The border's own sources, where they are not a package of a registry, which its version names.
-const BORDER: &str = "../sandbox-ebpf/abi/src";
+/// What it is made of besides, where this is built in its repository: the border's sources, the shipped profiles, the versions of the
+/// libraries. A package of a registry has one version of all of it.
+const BESIDES: [&str; 3] = ["../sandbox-ebpf/abi/src", "../profiles", "../Cargo.lock"];
 
 /// The launcher's sources.
 const LAUNCHER: &str = "launcher";
@@ -43,8 +46,10 @@ fn name_compiler() -> Result<(), String> {
     for path in COMPILER {
         files_below(Path::new(path), &mut files)?;
     }
-    if Path::new(BORDER).exists() {
-        files_below(Path::new(BORDER), &mut files)?;
+    for path in BESIDES.map(Path::new) {
+        if path.exists() {
+            files_below(path, &mut files)?;
+        }
     }
     files.sort();
     let mut hasher = DefaultHasher::new();

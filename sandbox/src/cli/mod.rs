@@ -32,6 +32,7 @@ pub struct Cli {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Verb {
     /// Run a command behind a fence
     ///
@@ -426,6 +427,7 @@ pub struct ReportArguments {
 
 /// `ringfence profile`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum ProfileVerb {
     /// The effective profile, with where each rule came from
     Show {
@@ -552,6 +554,7 @@ pub struct PullArguments {
 
 /// `ringfence oci`.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum OciVerb {
     /// Stand for runc, crun or youki: takes its command line, and hands over to it
     ///

@@ -1,6 +1,7 @@
 //! What the command line's verbs do: each takes what was asked, does it with the rooms below, and says what happened.
 
 pub mod check;
+mod compiled;
 pub mod doctor;
 pub mod events;
 mod failure;

@@ -20,6 +20,7 @@ mod glob;
 mod kept;
 mod minimise;
 mod network;
+mod outline;
 mod pack;
 mod program;
 mod resolve;
@@ -32,13 +33,12 @@ pub use error::Error;
 pub use explain::{Deciding, Explainer, Explanation, Suggestion};
 pub use glob::Glob;
 pub use network::{BoundNetwork, Meaning, NetworkExplanation};
-pub use resolve::{Entry, Link, Look, follow};
+pub use outline::Outline;
+pub use resolve::{Entry, Link, Look, follow, is_followed};
 pub use section::{Section, SectionNetwork};
 
-use crate::policy::{
-    Automaton, FilePolicy, Memory, Mode, NetworkPolicy, Policy, ProgramPolicy, Syscalls,
-};
-use crate::profile::{About, Effective, SyscallChoice, Variables, kernel, syscall};
+use crate::policy::{Automaton, Memory, Mode, NetworkPolicy, Policy};
+use crate::profile::{About, Effective, Variables};
 use determinise::{GivenUp, MOST_STATES, MOST_STEPS, Mark, determinise};
 use kept::Part;
 
@@ -52,10 +52,12 @@ pub fn compile(
     variables: &Variables,
     look: Look<'_>,
 ) -> Result<(Policy, Explainer), Error> {
-    compile_remembering(effective, variables, look, Memory::NONE)
+    let (policy, explainer, _) = compile_remembering(effective, variables, look, Memory::NONE)?;
+    Ok((policy, explainer))
 }
 
-/// The same, which does not compile again what `memory` holds.
+/// The same, which does not compile again what `memory` holds, and gives the [`Outline`] by which the policy can be had from there
+/// without the profile.
 ///
 /// # Errors
 ///
@@ -65,21 +67,16 @@ pub fn compile_remembering(
     variables: &Variables,
     look: Look<'_>,
     memory: Memory<'_>,
-) -> Result<(Policy, Explainer), Error> {
+) -> Result<(Policy, Explainer, Outline), Error> {
     let explainer = explainer(effective, variables, look)?;
     let key = kept::key(&explainer);
-    let count = explainer.sections.len();
-    let recalled = (memory.recall)(&key).and_then(|bytes| kept::decode(&bytes, count));
-    let parts = match recalled {
-        Some(parts) => parts,
-        None => {
-            let parts = parts(&explainer)?;
-            (memory.keep)(&key, &kept::encode(&parts));
-            parts
-        }
-    };
-    let policy = policy(effective, &explainer, parts);
-    Ok((policy, explainer))
+    let outline = Outline::of(effective, &explainer, key);
+    if let Some(policy) = outline.recall(memory) {
+        return Ok((policy, explainer, outline));
+    }
+    let parts = parts(&explainer)?;
+    (memory.keep)(&key, &kept::encode(&parts));
+    Ok((outline.policy(parts), explainer, outline))
 }
 
 /// What takes time: every section's automata.
@@ -93,45 +90,6 @@ fn parts(explainer: &Explainer) -> Result<Vec<Part>, Error> {
         shows_own_tasks: explainer.shows_own_tasks(section),
     };
     Ok(parts.map(part).collect())
-}
-
-/// The policy out of the parts of every section, of which there is one at least.
-fn policy(effective: &Effective, explainer: &Explainer, parts: Vec<Part>) -> Policy {
-    let mut sections = explainer.sections.iter().zip(parts).map(|(section, part)| {
-        let files = FilePolicy {
-            mode: section.mode,
-            automaton: part.files,
-            shows_own_tasks: part.shows_own_tasks,
-        };
-        let network = network::policy(explainer, &section.network, part.network);
-        (section, files, network)
-    });
-    let (files, network) = sections
-        .next()
-        .map(|(_, files, network)| (files, network))
-        .unwrap_or_default();
-    Policy {
-        profile: effective.name.clone(),
-        files,
-        network,
-        capabilities: effective.capabilities.clone(),
-        kernel: kernel::opened(&effective.kernel),
-        syscalls: match &effective.syscalls {
-            SyscallChoice::Default => Syscalls::Default,
-            SyscallChoice::Listed(names) => Syscalls::Listed(syscall::expand(names)),
-        },
-        privilege_gain: effective.privilege_gain,
-        programs: sections
-            .map(|(section, files, network)| ProgramPolicy {
-                path: explainer.path_of(section).unwrap_or_default(),
-                files,
-                network,
-                kernel: section.kernel,
-            })
-            .collect(),
-        limits: effective.limits,
-        degradation: effective.degradation.clone(),
-    }
 }
 
 /// The half of [`compile`] that explains, for who does not run anything.

@@ -9,7 +9,7 @@ use super::glob::Glob;
 const MOST_LINKS: usize = 40;
 
 /// What a path names, links not followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Entry {
     /// Nothing, or nothing that can be seen.
     Missing,
@@ -44,6 +44,12 @@ pub(super) struct Resolved<'a> {
     pub(super) is_directory: bool,
     /// It leads over a link that leads each process elsewhere, or over too many.
     pub(super) is_endless: bool,
+}
+
+/// Whether rules follow a link at `path`: where one in `/proc` leads is each process's own affair, and changes nothing.
+#[must_use]
+pub fn is_followed(path: &[u8]) -> bool {
+    !path.starts_with(b"/proc/")
 }
 
 /// Where `path` leads: what the kernel makes of it, as far as `look` can tell.
@@ -105,7 +111,7 @@ fn resolve_names<'a>(mut rest: Vec<Cow<'a, [u8]>>, look: Look<'_>) -> Resolved<'
                 is_gone = true;
             }
             Entry::Link(target) => {
-                let is_last = path.starts_with(b"/proc/") || resolved.links.len() == MOST_LINKS;
+                let is_last = !is_followed(&path) || resolved.links.len() == MOST_LINKS;
                 let link = Link {
                     path: path.clone(),
                     target,

@@ -310,9 +310,10 @@ pub(super) fn filter(
 ) -> Wanted {
     let fallback = engine == Engine::Fallback;
     let programs = policy.programs.iter().filter(|_| !fallback);
-    let open = programs
-        .clone()
-        .fold(policy.kernel, |open, program| open.union(program.kernel));
+    let open = match fallback {
+        true => policy.kernel,
+        false => policy.opened(),
+    };
     let networks: Vec<_> = programs
         .map(|program| &program.network)
         .chain([&policy.network])

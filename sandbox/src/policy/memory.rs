@@ -3,10 +3,11 @@
 use std::fmt;
 use std::hash::Hasher;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// What names a result: a digest of everything that it depends on. What has one key is one thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Key(pub [u8; 32]);
 
 /// SHA-256 as a [`Hasher`], so that `#[derive(Hash)]` says what a key is made of: a field that is added becomes part of it.

@@ -1,7 +1,7 @@
 //! The policy: what a profile compiles to and what the engines get. Nothing in here knows where it came from.
 
 use ringfence_abi::surface::Surfaces;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod automaton;
 mod call;
@@ -20,7 +20,9 @@ pub use ports::{PortSet, PortView};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 
 /// Whether a section denies, only reports, or does not apply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// What no rule allows is denied.
@@ -69,6 +71,15 @@ pub struct Policy {
     pub degradation: Degradation,
 }
 
+impl Policy {
+    /// Parts of the kernel that are open to some program: a filter of system calls cannot change at exec.
+    #[must_use]
+    pub fn opened(&self) -> Surfaces {
+        let programs = self.programs.iter();
+        programs.fold(self.kernel, |open, program| open.union(program.kernel))
+    }
+}
+
 /// What one program, and all that it starts, may do in place of what the fence may do at large. It is entered by exec of
 /// a path that the automaton in force marks with the program's number.
 #[derive(Clone, Debug)]
@@ -105,7 +116,7 @@ pub enum Syscalls {
 }
 
 /// Resource limits of a fence; `None` leaves what the caller had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of memory, of all tasks together where a cgroup controller is there, else of each one's address space.
     pub memory: Option<u64>,

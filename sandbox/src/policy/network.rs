@@ -6,6 +6,7 @@ use ringfence_abi::automaton::DEAD;
 use ringfence_abi::network::{
     ABSTRACT, ALLOW, CONNECT, LISTEN, NAME, UNIX, address_question, port_question,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Automaton, Mode};
 
@@ -26,7 +27,9 @@ pub struct NetworkPolicy {
 
 /// Whether the name that a TLS client asks for (server name indication, RFC 6066) is compared with the rules about
 /// names, so that an address that many names share does not open all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Sni {
     /// A connection to a name begins with a TLS greeting that says an allowed name, or is ended.
     Required,

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One thing that a fence promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protection {
     /// Only listed files are read, and only listed directories listed.
@@ -67,7 +67,7 @@ pub enum Grade {
 }
 
 /// What a profile asks of a protection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Demand {
     /// Weaker or absent is refused.
@@ -78,7 +78,7 @@ pub enum Demand {
 }
 
 /// The demands of a profile's `[protection]` section; a protection that is not listed is required.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degradation {
     /// Demand by protection.
     pub demands: std::collections::BTreeMap<Protection, Demand>,

@@ -15,7 +15,7 @@ use super::variables::Variables;
 use crate::policy::{Degradation, Demand, Limits, Mode, Protection, Sni};
 
 /// What the command line says beside profiles.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct CommandLine {
     /// Rules, see [`Rule::from_command_line`] and [`Rule::built_in`].
     pub rules: Vec<Rule>,
@@ -44,7 +44,7 @@ pub struct CommandLine {
 }
 
 /// What the command line can say of the network as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NetworkChoice {
     /// None, whatever profiles allow: Unix sockets and denials stay as they are.
     None,

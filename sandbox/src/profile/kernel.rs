@@ -1,5 +1,7 @@
 //! The names of `[kernel] allow`: parts of the kernel that are closed unless they are opened here.
 
+use std::hash::{Hash, Hasher};
+
 use ringfence_abi::surface::{self, Surface, Surfaces};
 
 use super::rule::Origin;
@@ -11,6 +13,13 @@ pub struct Opening {
     pub surface: &'static Surface,
     /// Where it was written.
     pub origin: Origin,
+}
+
+impl Hash for Opening {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { surface, origin } = self;
+        (surface.bit, origin).hash(state);
+    }
 }
 
 /// The surface called `text`.

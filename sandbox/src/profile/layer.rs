@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::Opening;
 use super::network::NetworkRule;
 use super::rule::Rule;
@@ -67,7 +69,7 @@ pub(super) struct Process {
 }
 
 /// Which system calls there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SyscallChoice {
     /// All but those that a fence closes.
     Default,

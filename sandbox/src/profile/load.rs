@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk::Found;
 use super::effective::{CommandLine, Effective};
 use super::error::Error;
 use super::layer::{Extension, Layer, OwnVariable, Program, Sections};
@@ -20,7 +22,23 @@ use super::{MAX_BYTES, disk, read, shipped, tree};
 ///
 /// What is wrong with the first profile that has something wrong; see [`Error`].
 pub fn load(names: &[OsString], command_line: CommandLine) -> Result<Effective, Error> {
-    let mut loader = Loader::default();
+    load_by(&disk::read, names, command_line)
+}
+
+/// What reads a profile's file: [`disk::read`], or who keeps what it has read.
+pub type Reader<'a> = &'a dyn Fn(&Path) -> io::Result<Found>;
+
+/// The same, with files that `read` reads.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_by(
+    read: Reader<'_>,
+    names: &[OsString],
+    command_line: CommandLine,
+) -> Result<Effective, Error> {
+    let mut loader = Loader::new(read);
     let default = [OsString::from(shipped::DEFAULT)];
     let mut asked = Vec::new();
     for name in if names.is_empty() { &default } else { names } {
@@ -41,7 +59,7 @@ pub fn from_text(
     json: bool,
     command_line: CommandLine,
 ) -> Result<Effective, Error> {
-    let mut loader = Loader::default();
+    let mut loader = Loader::new(&disk::read);
     let identity = Identity::File(PathBuf::from(name));
     let layer = layer(name, name, text, json)?;
     let asked = loader.finish(identity, name, layer, Some(Path::new("")))?;
@@ -56,7 +74,7 @@ pub fn from_text(
 pub fn portable(name: &str, text: &[u8], json: bool) -> Result<Effective, Error> {
     let mut loader = Loader {
         portable: true,
-        ..Loader::default()
+        ..Loader::new(&disk::read)
     };
     let identity = Identity::File(PathBuf::from(name));
     let layer = layer(name, name, text, json)?;
@@ -75,8 +93,8 @@ enum Identity {
     File(PathBuf),
 }
 
-#[derive(Default)]
-struct Loader {
+struct Loader<'a> {
+    read: Reader<'a>,
     layers: Vec<Layer>,
     /// Name of each profile that is joined already.
     done: HashMap<Identity, Arc<str>>,
@@ -86,7 +104,17 @@ struct Loader {
     portable: bool,
 }
 
-impl Loader {
+impl<'a> Loader<'a> {
+    fn new(read: Reader<'a>) -> Self {
+        Self {
+            read,
+            layers: Vec::new(),
+            done: HashMap::new(),
+            open: Vec::new(),
+            portable: false,
+        }
+    }
+
     /// Adds the profile `reference`, named from `directory`, or from the working directory; returns its name.
     fn add(
         &mut self,
@@ -121,7 +149,7 @@ impl Loader {
 
     fn add_file(&mut self, path: &Path, place: Option<&Place>) -> Result<Arc<str>, Error> {
         let file = path.to_string_lossy().into_owned();
-        let found = disk::read(path, MAX_BYTES).map_err(|cause| Error::Read {
+        let found = (self.read)(path).map_err(|cause| Error::Read {
             file: file.clone(),
             place: place.cloned(),
             cause,
@@ -183,7 +211,7 @@ impl Loader {
         let mut extended = Self {
             open: self.open.clone(),
             portable: self.portable,
-            ..Self::default()
+            ..Self::new(self.read)
         };
         for Extension { reference, place } in std::mem::take(&mut program.extends) {
             extended.add(OsStr::new(&reference), directory, Some(&place))?;

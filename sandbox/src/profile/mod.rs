@@ -39,6 +39,7 @@ mod tree;
 mod variables;
 mod written;
 
+pub use disk::{Found, read as read_file};
 pub use document::{
     Amount, DefaultWord, Document, FilesSection, KernelSection, LimitsSection, ModeWord,
     NetworkEntry, NetworkSection, NetworkTable, ProcessSection, ProgramSection, RuleEntry,
@@ -48,7 +49,7 @@ pub use effective::{CommandLine, Effective, NetworkChoice};
 pub use error::Error;
 pub use kernel::Opening;
 pub use layer::{OwnVariable, Program, Sections, SyscallChoice};
-pub use load::{from_text, is_path, load, portable};
+pub use load::{Reader, from_text, is_path, load, load_by, portable};
 pub use network::{About, Host, NamePattern, NetworkRight, NetworkRule, Peer, Ports, Transport};
 pub use pattern::Pattern;
 pub use quantity::limit;

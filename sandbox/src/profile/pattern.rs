@@ -22,14 +22,14 @@ pub const MOST_PATTERNS: usize = 1024;
 const MOST_DEPTH: usize = 16;
 
 /// One pattern of a rule, without braces.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {
     /// Its parts in order; no two literals in a row.
     pub tokens: Vec<Token>,
 }
 
 /// One part of a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Token {
     /// These bytes, slashes included.
     Bytes(Vec<u8>),

@@ -27,7 +27,7 @@ pub enum Right {
 }
 
 /// Where a rule was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// In a profile.
     Profile {
@@ -43,7 +43,7 @@ pub enum Origin {
 }
 
 /// One rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// What it grants or takes.
     pub right: Right,

@@ -10,7 +10,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 const SHOWN_BYTES: usize = 160;
 
 /// The text of one profile.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Source {
     file: String,
     text: String,
@@ -19,7 +19,7 @@ pub struct Source {
 }
 
 /// A range of bytes in a profile's text.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Place {
     source: Arc<Source>,
     start: usize,

@@ -12,13 +12,12 @@ use super::{
     log::{self, Log},
     monitor::Request,
     names::Names,
-    prepare,
-    runtime::left,
-    standing,
+    prepare, standing,
 };
 use crate::{
     command::{
         Failure,
+        compiled::Source,
         run::{self, Line},
         told::Told,
     },
@@ -26,9 +25,8 @@ use crate::{
     confine::{self, Around, Engine, Gate, Probe},
     event::Event,
     kernel::{self, Events, Fence, Subject, Totals},
-    oci::{Bundle, Container, Held, Host, Launcher, OwnCgroup, Process, Record, Root},
+    oci::{Bundle, Container, Held, Host, Launcher, Left, OwnCgroup, Process, Record, Root},
     policy::{Policy, Standing},
-    profile::Effective,
 };
 
 /// How often programs are looked for that somebody else has unloaded.
@@ -53,7 +51,7 @@ pub(super) struct Enclosure {
     /// When its time is up, when it has.
     deadline: Option<Instant>,
     cgroup: OwnCgroup,
-    explainer: Explainer,
+    source: Source,
     log: Log,
     held: Held,
 }
@@ -71,9 +69,8 @@ struct Prepared {
     bundle: Bundle,
     process: Process,
     choice: Choice,
-    effective: Effective,
     policy: Policy,
-    explainer: Explainer,
+    source: Source,
 }
 
 impl Enclosure {
@@ -128,7 +125,7 @@ impl Enclosure {
             time: prepared.policy.limits.wall_seconds,
             deadline: None,
             cgroup,
-            explainer: prepared.explainer,
+            source: prepared.source,
             log,
             held,
         };
@@ -138,11 +135,10 @@ impl Enclosure {
                 true => Engine::Fallback,
                 false => Engine::BpfLsm,
             };
-            let (bundle, effective) = (&prepared.bundle, &prepared.effective);
             Names::start(
                 container.pid,
-                bundle,
-                effective,
+                &prepared.bundle,
+                &enclosure.source,
                 &prepared.policy,
                 engine,
                 |resolver| {
@@ -242,11 +238,16 @@ impl Enclosure {
                 // What the runtime does in the container before its command starts is not the container's.
                 Ok(_) if self.gate.is_some() => {}
                 Ok(event) => {
-                    let event = self.resolved(event);
+                    // The rules could be read when the policy was made of them.
+                    let Ok(explainer) = self.source.explainer() else {
+                        self.log.malformed();
+                        continue;
+                    };
+                    let event = resolved(event, self.root.as_ref(), explainer);
                     if let Some(judge) = &mut self.judge {
                         judge.told.event(&Line::of(&event, &[]));
                     }
-                    self.log.event(&event, &self.explainer);
+                    self.log.event(&event, explainer);
                 }
                 Err(_) => self.log.malformed(),
             }
@@ -254,19 +255,13 @@ impl Enclosure {
         if let Some(names) = &self.names {
             let (queries, lost) = names.events();
             for query in queries {
-                self.log.query(&query, &self.explainer);
+                match self.source.explainer() {
+                    Ok(explainer) => self.log.query(&query, explainer),
+                    Err(_) => self.log.malformed(),
+                }
             }
             self.log.lost_queries(lost);
         }
-    }
-
-    /// With the path that a call meant in the container.
-    fn resolved(&self, event: Event) -> Event {
-        let look = |path: &[u8]| match &self.root {
-            Some(root) => prepare::entry(root.look(path)),
-            None => Entry::Missing,
-        };
-        run::resolved_by(event, &self.explainer, &look)
     }
 
     /// Takes the fence down.
@@ -285,6 +280,12 @@ impl Enclosure {
         log::prune();
         Ok(removed.transpose().map(|_| ())?)
     }
+}
+
+/// With the path that a call meant in the container.
+fn resolved(event: Event, root: Option<&Root>, explainer: &Explainer) -> Event {
+    let look = |path: &[u8]| root.map_or(Entry::Missing, |root| prepare::entry(root.look(path)));
+    run::resolved_by(event, explainer, &look)
 }
 
 impl Judge {
@@ -345,15 +346,13 @@ impl Prepared {
         {
             return Err(Failure::Argument(missing));
         }
-        let (effective, policy, explainer) =
-            prepare::compile(container, &bundle, &process, &choice)?;
+        let (policy, source) = prepare::compile(container, &bundle, &process, &choice)?;
         Ok(Self {
             bundle,
             process,
             choice,
-            effective,
             policy,
-            explainer,
+            source,
         })
     }
 
@@ -365,7 +364,7 @@ impl Prepared {
     ) -> Result<(Option<confine::Container>, Vec<Standing>), Failure> {
         let policy = &self.policy;
         if !request.fallback {
-            let open = prepare::opened(&self.effective);
+            let open = policy.opened();
             return Ok((None, standing::of(policy, open, &self.bundle, probe)?));
         }
         let container = confine::Container::derive(
@@ -390,7 +389,11 @@ impl Prepared {
             bundle: request.container.bundle.clone(),
             cgroup: cgroup.directory().to_owned(),
             profile: self.choice.name.clone(),
-            left: left(&self.effective),
+            left: Left::by(
+                &self.policy.capabilities,
+                self.policy.privilege_gain,
+                &self.policy.limits,
+            ),
             launcher: request.fallback,
             is_learned: false,
         }

@@ -14,13 +14,13 @@ use std::{
 use ringfence_abi::network as abi;
 
 use crate::{
-    command::{Failure, run},
+    command::{Failure, compiled::Source, run},
     confine::{self, Engine},
     kernel,
     network::{Grant, QueryEvent, Resolver, Settings, Sockets, Upstream},
     oci::Bundle,
     policy::{Mode, NetworkPolicy, Policy},
-    profile::{Effective, NamePattern},
+    profile::NamePattern,
 };
 
 /// The resolver of one container. It ends with this process.
@@ -36,7 +36,7 @@ impl Names {
     pub(super) fn start(
         pid: i32,
         bundle: &Bundle,
-        effective: &Effective,
+        source: &Source,
         policy: &Policy,
         engine: Engine,
         connect: impl FnOnce(
@@ -52,6 +52,7 @@ impl Names {
         let beside = Beside::of(pid, bundle)?;
         let (grants, sent) = connect(beside.place()?)?;
         sent?;
+        let effective = source.effective()?;
         let wildcards = run::wildcards(&effective.network, &effective.programs);
         let (resolver, hosts) = beside.start(policies, wildcards, run::granting(grants))?;
         Ok(Some(Self {

@@ -4,11 +4,15 @@ use ringfence_abi::surface::Surfaces;
 
 use super::choice::Choice;
 use crate::{
-    command::{Failure, memory::Remembered},
-    compile::{self, Entry, Explainer, follow},
+    command::{
+        Failure,
+        compiled::{Source, Wanted, compiled},
+        memory::Remembered,
+    },
+    compile::{self, Entry, follow},
     oci::{Bundle, Container, Found, Process, Root},
     policy::Policy,
-    profile::{self, CommandLine, Effective, Program, Right, Rule, Variables, kernel},
+    profile::{CommandLine, Effective, Program, Right, Rule, Variables, kernel},
 };
 
 /// Loads and compiles the profile for this container.
@@ -17,18 +21,19 @@ pub(super) fn compile(
     bundle: &Bundle,
     process: &Process,
     choice: &Choice,
-) -> Result<(Effective, Policy, Explainer), Failure> {
+) -> Result<(Policy, Source), Failure> {
     let root = Root::of(container.pid, &bundle.root())?;
     let look = |path: &[u8]| entry(root.look(path));
     let mut command_line = CommandLine::default();
     if choice.profiles.is_empty() || is_pause(container) {
         command_line.rules = command_rules(process, &look);
     }
-    let effective = profile::load(&choice.profiles, command_line)?;
-    let variables = variables(process);
-    let (policy, explainer) = Remembered::open()
-        .lend(|memory| compile::compile_remembering(&effective, &variables, &look, memory))?;
-    Ok((effective, policy, explainer))
+    let wanted = Wanted {
+        profiles: choice.profiles.clone(),
+        command_line,
+        variables: variables(process),
+    };
+    compiled(wanted, &look, &Remembered::open())
 }
 
 /// What a profile opens of the kernel, its programs included: a filter of system calls cannot change at exec.

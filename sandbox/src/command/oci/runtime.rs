@@ -165,7 +165,7 @@ fn fencing(
 }
 
 /// What the profile leaves to each process.
-pub(super) fn left(effective: &Effective) -> Left {
+fn left(effective: &Effective) -> Left {
     Left::by(
         &effective.capabilities,
         effective.privilege_gain,

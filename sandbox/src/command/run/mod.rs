@@ -112,7 +112,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     if options.dry_run {
         return summary::dry_run(&plan, &enforcer, stderr).map(|()| 0);
     }
-    let mut narrator = Narrator::new(options, events, Rc::clone(&prepared.explainer), stderr);
+    let mut narrator = Narrator::new(options, events, Rc::clone(&prepared.source), stderr);
     narrator.standing(&enforcer, plan.standings());
     let mut record = Record::begin(options, &prepared, &enforcer, plan.standings());
     let supervises_unix = plan.supervises_unix();

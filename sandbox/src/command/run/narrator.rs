@@ -18,7 +18,7 @@ use super::{
     traffic::{self, Destination},
 };
 use crate::{
-    command::{Failure, told::Told},
+    command::{Failure, compiled::Source, told::Told},
     compile::Explainer,
     event::Event,
     kernel::Totals,
@@ -32,7 +32,7 @@ const LINES: usize = 20;
 /// Tells of one run.
 pub(super) struct Narrator<'a> {
     stderr: &'a mut dyn Write,
-    explainer: Rc<Explainer>,
+    source: Rc<Source>,
     quiet: bool,
     lines: usize,
     events: Option<File>,
@@ -77,12 +77,12 @@ impl<'a> Narrator<'a> {
     pub(super) fn new(
         options: &Options,
         events: Option<File>,
-        explainer: Rc<Explainer>,
+        source: Rc<Source>,
         stderr: &'a mut dyn Write,
     ) -> Self {
         Self {
             stderr,
-            explainer,
+            source,
             quiet: options.quiet,
             lines: 0,
             events,
@@ -127,8 +127,8 @@ impl<'a> Narrator<'a> {
     }
 
     /// Another profile is in force from here on.
-    pub(super) fn reloaded(&mut self, profile: &str, explainer: Rc<Explainer>, watch: &Watch) {
-        self.explainer = explainer;
+    pub(super) fn reloaded(&mut self, profile: &str, source: Rc<Source>, watch: &Watch) {
+        self.source = source;
         let told = self.told.as_mut().map(|told| watch.retold(told, profile));
         if let Some(Err(failure)) = told {
             self.say(&failure.to_string());
@@ -154,13 +154,17 @@ impl<'a> Narrator<'a> {
 
     /// One event.
     pub(super) fn event(&mut self, event: &Event, names: Option<&Names>, record: &mut Record) {
-        let event = sighting::resolved(event.clone(), &self.explainer);
+        let source = Rc::clone(&self.source);
+        let Some(explainer) = self.explainer(&source) else {
+            return self.write_event(event, &[]);
+        };
+        let event = sighting::resolved(event.clone(), explainer);
         let names: Vec<String> = match (&event.peer, names) {
             (Some(peer), Some(names)) => names.of(peer.address).into_iter().collect(),
             _ => Vec::new(),
         };
         self.write_event(&event, &names);
-        if let Some(denial) = record.add(&event, &names, &self.explainer) {
+        if let Some(denial) = record.add(&event, &names, explainer) {
             let denial = denial.clone();
             self.denial(&denial);
         }
@@ -168,7 +172,11 @@ impl<'a> Narrator<'a> {
 
     /// One query that was not answered, or not as it would have been without the fence.
     pub(super) fn query(&mut self, query: &QueryEvent, record: &mut Record) {
-        let Some(denial) = record.add_query(query, &self.explainer).cloned() else {
+        let source = Rc::clone(&self.source);
+        let Some(explainer) = self.explainer(&source) else {
+            return;
+        };
+        let Some(denial) = record.add_query(query, explainer).cloned() else {
             return;
         };
         self.write_line(&QueryLine {
@@ -179,6 +187,15 @@ impl<'a> Narrator<'a> {
             reason: &denial.reason,
         });
         self.denial(&denial);
+    }
+
+    /// The rules behind the policy. They could be read when it was made, of the same files.
+    fn explainer<'s>(&mut self, source: &'s Source) -> Option<&'s Explainer> {
+        let explainer = source.explainer();
+        if let Err(failure) = &explainer {
+            self.say(&format!("a denial cannot be explained: {failure}"));
+        }
+        explainer.ok()
     }
 
     fn denial(&mut self, denial: &Denial) {

@@ -10,20 +10,24 @@ use std::{
 
 use super::{Options, record};
 use crate::{
-    command::{Failure, look::look, memory::Remembered, place::Place},
-    compile::{self, Explainer},
+    command::{
+        Failure,
+        compiled::{Source, Wanted, compiled},
+        look::look,
+        memory::Remembered,
+        place::Place,
+    },
     confine::{Request, find_program},
     kernel,
     policy::Policy,
-    profile::{self, Effective, Right, Rule},
+    profile::{Right, Rule},
 };
 
 /// The compiled profile.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) effective: Effective,
     pub(super) policy: Policy,
-    pub(super) explainer: Rc<Explainer>,
+    pub(super) source: Rc<Source>,
 }
 
 /// Loads and compiles the profile for this place.
@@ -37,14 +41,15 @@ pub(super) fn prepare(
         command_line.rules.extend(command_rules(options, place)?);
     }
     command_line.rules.extend(own_places(options)?);
-    let effective = profile::load(&options.profiles, command_line)?;
-    let variables = place.variables();
-    let (policy, explainer) = remembered
-        .lend(|memory| compile::compile_remembering(&effective, &variables, &look, memory))?;
+    let wanted = Wanted {
+        profiles: options.profiles.clone(),
+        command_line,
+        variables: place.variables(),
+    };
+    let (policy, source) = compiled(wanted, &look, remembered)?;
     Ok(Prepared {
-        effective,
         policy,
-        explainer: Rc::new(explainer),
+        source: Rc::new(source),
     })
 }
 

@@ -146,7 +146,7 @@ impl Record {
                 .iter()
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
-            profile: prepared.effective.name.clone(),
+            profile: prepared.policy.profile.clone(),
             engine: enforcer.name().to_owned(),
             engine_reason: enforcer.reason().map(|reason| reason.text.clone()),
             degraded: super::summary::degraded(standings),

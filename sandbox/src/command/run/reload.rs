@@ -163,8 +163,8 @@ impl Reloader<'_> {
             }
             Ok(Request::Reload { profiles, .. }) => match self.reload(&profiles, watch) {
                 Ok(()) => {
-                    let name = self.prepared.effective.name.clone();
-                    narrator.reloaded(&name, Rc::clone(&self.prepared.explainer), watch);
+                    let name = self.prepared.policy.profile.clone();
+                    narrator.reloaded(&name, Rc::clone(&self.prepared.source), watch);
                     record.profile.clone_from(&name);
                     Answer::Reloaded(name)
                 }

@@ -47,10 +47,11 @@ impl Names {
             return Ok(None);
         };
         let failed = |source| Failure::Resolver { source };
+        let effective = prepared.source.effective()?;
         let sockets = Sockets::on_loopback().map_err(failed)?;
         let settings = Settings {
             policies,
-            wildcards: wildcards(&prepared.effective.network, &prepared.effective.programs),
+            wildcards: wildcards(&effective.network, &effective.programs),
             hosts: HOSTS.into(),
             upstream: Upstream::File(SERVERS.into()),
         };

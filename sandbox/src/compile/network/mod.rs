@@ -15,7 +15,7 @@ pub use explain::NetworkExplanation;
 use super::bind::Bound;
 use super::determinise::determinise_expressions;
 use super::explain::Explainer;
-use super::section::SectionNetwork;
+use super::outline::NetworkOutline;
 use super::{Error, given_up, glob, minimise, pack, too_large};
 use crate::policy::{Automaton, Mode, NetworkPolicy, NetworkQuestion};
 use crate::profile::pattern::{self, Pattern, Token};
@@ -217,28 +217,9 @@ pub(super) fn policies(explainer: &Explainer) -> Result<Vec<NetworkPolicy>, Erro
                 Mode::Off => Automaton::deny_all(),
                 Mode::Enforce | Mode::Audit => automaton(&explainer.profile, &rules)?,
             };
-            Ok(policy(explainer, section, automaton))
+            Ok(NetworkOutline::of(explainer, section).policy(automaton))
         })
         .collect()
-}
-
-/// The network of a section whose automaton is known.
-pub(super) fn policy(
-    explainer: &Explainer,
-    section: &SectionNetwork,
-    automaton: Automaton,
-) -> NetworkPolicy {
-    if section.mode == Mode::Off {
-        return NetworkPolicy::off();
-    }
-    let rules: Vec<_> = explainer.network_rules_of(section).collect();
-    NetworkPolicy {
-        mode: section.mode,
-        automaton,
-        reaches: rules.iter().any(|bound| bound.rule.opens_sockets()),
-        names: rules.iter().any(|bound| bound.rule.opens_names()),
-        sni: section.sni,
-    }
 }
 
 fn automaton(profile: &str, rules: &[&BoundNetwork]) -> Result<Automaton, Error> {

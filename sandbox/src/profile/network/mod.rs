@@ -34,7 +34,7 @@ pub enum NetworkRight {
 }
 
 /// One rule about the network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NetworkRule {
     /// What it grants or takes.
     pub right: NetworkRight,
@@ -51,7 +51,7 @@ pub struct NetworkRule {
 }
 
 /// What a rule about the network is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum About {
     /// Peers, or addresses of the fence's own.
     Peer(Peer),
