@@ -107,6 +107,16 @@ pub(crate) fn query(bytes: &[u8]) {
     }
 }
 
+/// What a name server answers to somebody else is heard or not: it is about one name at most, and that is one that a host can have.
+pub(crate) fn answer(bytes: &[u8]) {
+    let mut overheard = network::Overheard::new("/nowhere/hosts".into());
+    overheard.hear(bytes);
+    assert!(overheard.asked().len() <= 1);
+    let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let mut asked = overheard.asked().iter();
+    assert!(asked.all(|name| !name.is_empty() && name.bytes().all(is_of_a_name)));
+}
+
 /// A runtime's command line is refused, or means the same whoever reads it again.
 pub(crate) fn call(bytes: &[u8]) {
     let words: Vec<OsString> = bytes

@@ -56,4 +56,4 @@ macro_rules! subjects {
     )*};
 }
 
-subjects!(profile, automaton, trace, event, query, call, state);
+subjects!(profile, automaton, trace, event, query, answer, call, state);

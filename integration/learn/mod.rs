@@ -2,6 +2,7 @@
 
 mod compiled;
 mod gate;
+mod keys;
 mod network;
 mod packages;
 mod page;
@@ -36,6 +37,7 @@ pub(crate) fn register(suite: &mut Suite) {
     compiled::register(suite);
     page::register(suite);
     gate::register(suite);
+    keys::register(suite);
 }
 
 /// A folder to work in, and another for the profile and the home directory.

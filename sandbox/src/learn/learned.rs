@@ -8,6 +8,7 @@ use super::{
     needs::{self, Need},
     peers,
     place::Places,
+    volatile,
 };
 use crate::{
     profile::{NetworkRight, Right, syscall},
@@ -98,9 +99,22 @@ impl Learned {
         learned
     }
 
-    /// Notes a secret that was touched.
-    pub(super) fn ask(&mut self, places: &Places, path: &[u8], need: &Need, because: &str) {
-        let text = places.names(path).text();
+    /// Notes a secret that was touched. A name that came or went will be another one the next time.
+    pub(super) fn ask(
+        &mut self,
+        places: &Places,
+        (path, need): (&[u8], &Need),
+        because: &str,
+        level: Level,
+    ) {
+        let mut names = places.names(path);
+        let changes = need.made && level != Level::Tight;
+        if let Some(last) = names.0.last_mut().filter(|_| changes)
+            && let Some(pattern) = volatile::pattern(last, true)
+        {
+            *last = pattern;
+        }
+        let text = names.text();
         for (bit, right) in [(1, Right::Read), (2, Right::Write), (4, Right::Exec)] {
             let Some(evidence) = need.of(bit) else {
                 continue;

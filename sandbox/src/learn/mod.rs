@@ -98,7 +98,8 @@ pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
         }
         let is_secret = surroundings.secrets.rights(path) & READ != 0;
         if is_secret && !surroundings.accept_secrets {
-            learned.ask(&places, path, &left, &(surroundings.secret)(path));
+            let because = (surroundings.secret)(path);
+            learned.ask(&places, (path, &left), &because, surroundings.level);
         } else {
             open.insert(path, left);
         }

@@ -26,6 +26,9 @@ impl Borrow<[String]> for Names {
 /// Which variables are used, and among equal values which first.
 const VARIABLES: [&str; 5] = ["TMP", "HOME", "CWD", "CACHE", "CONFIG"];
 
+/// Of the hidden directories in a home directory those in which things of many programs lie, and the one that says who may come in.
+const EVERYBODYS: [&[u8]; 4] = [b".cache", b".config", b".local", b".ssh"];
+
 impl Places {
     pub(super) fn new(variables: &BTreeMap<String, Text>) -> Self {
         let value = |name: &str| {
@@ -81,12 +84,15 @@ impl Places {
             return false;
         }
         match in_home {
-            // `~/.cache/x` is one program's, `~/.cache` is not.
+            // `~/.cache/x` is one program's, and so is `~/.gnupg`; `~/.cache` is not.
             Some(home) => {
+                let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+                let is_own = name.starts_with(b".") && !EVERYBODYS.contains(&name);
                 let home = home
                     .split(|&byte| byte == b'/')
                     .filter(|name| !name.is_empty());
-                depth >= home.count() + 2
+                let below = depth - home.count();
+                below >= 2 || (below == 1 && is_own)
             }
             None => depth >= 2,
         }
@@ -176,6 +182,8 @@ mod tests {
             "/home",
             "/home/u",
             "/home/u/.config",
+            "/home/u/.ssh",
+            "/home/u/notes",
             "/tmp",
             "/proc/1",
             "/dev/x",
@@ -185,6 +193,7 @@ mod tests {
         for own in [
             "/home/u/work",
             "/home/u/.cache/pip",
+            "/home/u/.gnupg",
             "/usr/share/git",
             "/etc/ssl",
         ] {

@@ -90,13 +90,15 @@ const CLIENTS: [Need; 5] = [
     need(&["javac"], "default-jdk-headless"),
 ];
 /// Programs that are learned and enforced, and tools that are to take what is made of it; on this host only.
-const LEARNED: [Need; 6] = [
+const LEARNED: [Need; 8] = [
     need(&["apparmor_parser"], "apparmor"),
     need(&["chromium"], "chromium"),
     need(&["nginx"], "nginx-light"),
     need(&["pg_ctlcluster"], "postgresql"),
     need(&["pytest-3"], "python3-pytest"),
     need(&["redis-server"], "redis-server"),
+    need(&["gpg-agent"], "gnupg"),
+    need(&["sshd"], "openssh-server"),
 ];
 /// What the tests of containers take, on this host and in machines, which see its files.
 const CONTAINERS: [Need; 9] = [
