@@ -30,7 +30,7 @@ use super::plan;
 use super::probe::{Namespaces, Probe};
 use super::seccomp::Program;
 use super::standings;
-use crate::policy::{Grade, Policy, Protection, Standing};
+use crate::policy::{Grade, Memory, Policy, Protection, Standing};
 pub use enter::{Namespace, in_network_of};
 pub use place::PLAN;
 use place::Place;
@@ -74,11 +74,16 @@ pub struct Gate {
 }
 
 impl Container {
-    /// Spells the policy out against the container's files as they are now.
+    /// Spells the policy out against the container's files as they are now. What `memory` holds is not compiled again.
     ///
     /// # Errors
     /// If the container cannot be entered, or the engine cannot hold the policy at all.
-    pub fn derive(policy: &Policy, probe: &Probe, around: &Around<'_>) -> Result<Self, Error> {
+    pub fn derive(
+        policy: &Policy,
+        probe: &Probe,
+        around: &Around<'_>,
+        memory: Memory<'_>,
+    ) -> Result<Self, Error> {
         if policy.privilege_gain {
             return Err(Error::PrivilegeGain);
         }
@@ -99,18 +104,28 @@ impl Container {
             policy.kernel = policy.kernel.union(IPC);
         }
         let namespace = Namespace::of(around.pid, around.root)?;
-        // Both take milliseconds, in which a runtime waits.
-        let (filters, derived) = thread::scope(|scope| {
-            let filters = scope.spawn(|| Program::all(wanted, &policy.syscalls));
-            let derived = namespace.before_start(|proc| {
+        let derive = || {
+            namespace.before_start(|proc| {
                 // The launcher in the container knows no rules about ports.
                 fallback::derive_among(&policy, &probe, around.directory, None, || {
                     mountinfo::mounts_of_thread(proc)
                 })
-            });
-            (filters.join(), derived)
-        });
-        let filters = filters.unwrap_or_else(|panic| resume_unwind(panic))?;
+            })
+        };
+        let (filters, derived) = match Program::recall(wanted, &policy.syscalls, memory) {
+            Some(filters) => (filters, derive()),
+            // Both take milliseconds, in which a runtime waits.
+            None => {
+                let (filters, derived) = thread::scope(|scope| {
+                    let filters = scope.spawn(|| Program::all(wanted, &policy.syscalls));
+                    let derived = derive();
+                    (filters.join(), derived)
+                });
+                let filters = filters.unwrap_or_else(|panic| resume_unwind(panic))?;
+                Program::keep(&filters, wanted, &policy.syscalls, memory);
+                (filters, derived)
+            }
+        };
         let derived = derived??;
         let mut standings = standings::of(
             &policy,

@@ -81,20 +81,33 @@ impl Program {
         listed: &Syscalls,
         memory: Memory<'_>,
     ) -> Result<Vec<Self>, Error> {
-        let Some(key) = kept::key(wanted, listed) else {
-            return Self::all(wanted, listed);
-        };
+        if let Some(programs) = Self::recall(wanted, listed, memory) {
+            return Ok(programs);
+        }
+        let programs = Self::all(wanted, listed)?;
+        Self::keep(&programs, wanted, listed, memory);
+        Ok(programs)
+    }
+
+    /// The programs for `wanted` that `memory` holds.
+    pub(super) fn recall(
+        wanted: Wanted,
+        listed: &Syscalls,
+        memory: Memory<'_>,
+    ) -> Option<Vec<Self>> {
+        let key = kept::key(wanted, listed)?;
         let count = match listed {
             Syscalls::Default => 1,
             Syscalls::Listed(_) => 2,
         };
-        let recalled = (memory.recall)(&key).and_then(|bytes| kept::decode(&bytes, count));
-        if let Some(programs) = recalled {
-            return Ok(programs);
+        kept::decode(&(memory.recall)(&key)?, count)
+    }
+
+    /// Has `memory` hold the programs for `wanted`.
+    pub(super) fn keep(programs: &[Self], wanted: Wanted, listed: &Syscalls, memory: Memory<'_>) {
+        if let Some(key) = kept::key(wanted, listed) {
+            (memory.keep)(&key, &kept::encode(programs));
         }
-        let programs = Self::all(wanted, listed)?;
-        (memory.keep)(&key, &kept::encode(&programs));
-        Ok(programs)
     }
 
     /// One that notifies of every connection, and closes nothing.

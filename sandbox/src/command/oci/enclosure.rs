@@ -18,6 +18,7 @@ use crate::{
     command::{
         Failure,
         compiled::Source,
+        memory::Remembered,
         run::{self, Line},
         told::Told,
     },
@@ -71,6 +72,7 @@ struct Prepared {
     choice: Choice,
     policy: Policy,
     source: Source,
+    remembered: Remembered,
 }
 
 impl Enclosure {
@@ -346,13 +348,16 @@ impl Prepared {
         {
             return Err(Failure::Argument(missing));
         }
-        let (policy, source) = prepare::compile(container, &bundle, &process, &choice)?;
+        let remembered = Remembered::open();
+        let (policy, source) =
+            prepare::compile(container, &bundle, &process, &choice, &remembered)?;
         Ok(Self {
             bundle,
             process,
             choice,
             policy,
             source,
+            remembered,
         })
     }
 
@@ -367,18 +372,18 @@ impl Prepared {
             let open = policy.opened();
             return Ok((None, standing::of(policy, open, &self.bundle, probe)?));
         }
-        let container = confine::Container::derive(
-            policy,
-            probe,
-            &Around {
-                pid: request.container.pid,
-                root: &self.bundle.root(),
-                directory: &self.process.directory,
-                uid: self.process.uid,
-                own_ipc: self.bundle.has_own_namespace("ipc"),
-                labelled: self.bundle.is_labelled(),
-            },
-        )?;
+        let root = self.bundle.root();
+        let around = Around {
+            pid: request.container.pid,
+            root: &root,
+            directory: &self.process.directory,
+            uid: self.process.uid,
+            own_ipc: self.bundle.has_own_namespace("ipc"),
+            labelled: self.bundle.is_labelled(),
+        };
+        let container = self
+            .remembered
+            .lend(|memory| confine::Container::derive(policy, probe, &around, memory))?;
         let standings = standing::of_fallback(container.standings(), policy, &self.bundle);
         Ok((Some(container), standings))
     }

@@ -21,6 +21,7 @@ pub(super) fn compile(
     bundle: &Bundle,
     process: &Process,
     choice: &Choice,
+    remembered: &Remembered,
 ) -> Result<(Policy, Source), Failure> {
     let root = Root::of(container.pid, &bundle.root())?;
     let look = |path: &[u8]| entry(root.look(path));
@@ -33,7 +34,7 @@ pub(super) fn compile(
         command_line,
         variables: variables(process),
     };
-    compiled(wanted, &look, &Remembered::open())
+    compiled(wanted, &look, remembered)
 }
 
 /// What a profile opens of the kernel, its programs included: a filter of system calls cannot change at exec.
