@@ -14,6 +14,7 @@ mod exec;
 mod files;
 mod greeting;
 mod identity;
+mod in_place;
 mod interfaces;
 mod ipc;
 mod kernel;
