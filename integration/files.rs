@@ -3,7 +3,9 @@
 //! All tests share one small tree: `read` may be read, `write` and `mixed` may be written, too, but not `mixed/secret`;
 //! `closed` is in no rule; in `tools` everything may be done.
 
-use crate::kit::{DENIED, Fence, Need, OK, Suite, Verdict};
+use std::path::Path;
+
+use crate::kit::{DENIED, Fence, Folder, Need, OK, Suite, Verdict};
 
 const RULES: &str = r#"
 read = ["@/read/**", "@/write/**", "@/mixed/**", "@/tools/**"]
@@ -86,6 +88,11 @@ pub(crate) fn register(suite: &mut Suite) {
         "files::a_pattern_holds_for_names_made_after_the_start",
         &[Need::Root, Need::BpfLsm],
         a_pattern_holds_for_names_made_after_the_start,
+    );
+    suite.test(
+        "files::a_name_counts_whole_however_long_and_deep_it_is",
+        &[Need::Root, Need::BpfLsm],
+        a_name_counts_whole_however_long_and_deep_it_is,
     );
     // Landlock never looks at a path as a string, so nothing is too long for it.
     suite.test(
@@ -289,6 +296,38 @@ fn what_is_denied_cannot_be_made_on_any_way() -> Verdict {
             by_link || !made.exists(),
             &format!("nothing denied, from {there}"),
         )?;
+    }
+    Ok(())
+}
+
+/// On the mount that everything is on, the kernel half matches short names where they lie, and not too many of them; all others
+/// it copies first. Eight bytes are read at a time.
+fn a_name_counts_whole_however_long_and_deep_it_is() -> Verdict {
+    for above in ["/tmp", "/var/tmp"] {
+        let rules = r#"
+            read = ["@/tree/**"]
+            deny = ["@/tree/**/*b"]
+        "#;
+        let fence = Fence::around(Folder::below(Path::new(above))?, rules)?;
+        let mut folder = "tree".to_owned();
+        let mut claims = Vec::new();
+        for depth in 0..8 {
+            for length in [1, 2, 7, 8, 9, 15, 16, 17, 24, 25, 30, 31, 32, 33, 40, 255] {
+                let begin = "n".repeat(length - 1);
+                for (last, end) in [("a", OK), ("b", DENIED)] {
+                    let name = format!("{folder}/{begin}{last}");
+                    fence.folder().file(&name, "content")?;
+                    claims.push((format!("read {name}"), end));
+                }
+            }
+            folder.push('/');
+            folder.push_str(&"d".repeat(depth * 5 + 1));
+        }
+        let claims: Vec<_> = claims
+            .iter()
+            .map(|(act, end)| (act.as_str(), *end))
+            .collect();
+        fence.tries(&claims)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A policy automaton from literal paths and whole trees, for tests: the obvious slow way, without patterns.
 
 use ringfence::policy::Automaton;
-use ringfence_abi::automaton::{DEAD, entry_word, state_word};
+use ringfence_abi::automaton::{DEAD, SINKS, entry_word, sinks, state_word};
 use ringfence_abi::rights::ALL;
 
 /// One rule.
@@ -40,8 +40,6 @@ pub(crate) fn deny(path: impl AsRef<std::path::Path>) -> Rule {
 
 /// Words per state: its own, and an entry for each byte.
 const STRIDE: usize = 257;
-/// States for "anything below a tree", one for each set of rights, after the dead state.
-const LOOPS: usize = 8;
 
 /// Builds the automaton.
 pub(crate) fn automaton(rules: &[Rule]) -> Automaton {
@@ -53,25 +51,18 @@ pub(crate) fn automaton(rules: &[Rule]) -> Automaton {
         }
     }
     let prefixes: Vec<String> = prefixes.into_iter().collect();
-    let index = |position: usize| u32::try_from(STRIDE * (1 + LOOPS + position)).unwrap();
-    let loop_index = |rights: u8| u32::try_from(STRIDE * (1 + usize::from(rights))).unwrap();
-    let mut words = vec![0; STRIDE * (1 + LOOPS + prefixes.len())];
-    words[0] = state_word(0, DEAD, 0);
+    let index = |position: usize| SINKS + u32::try_from(STRIDE * position).unwrap();
+    let mut words = sinks().to_vec();
+    words.resize(index(prefixes.len()) as usize, entry_word(u32::MAX, DEAD));
     let mut classes = [0; 256];
     for (byte, class) in classes.iter_mut().enumerate() {
         *class = u8::try_from(byte).unwrap();
     }
-    for rights in 0..8 {
-        let at = loop_index(rights);
-        words[at as usize] = state_word(at + 1, if rights == 0 { DEAD } else { at }, rights);
-    }
     for (position, prefix) in prefixes.iter().enumerate() {
         let at = index(position);
-        let default = match inside(rules, prefix) {
-            0 => DEAD,
-            rights => loop_index(rights),
-        };
-        words[at as usize] = state_word(at + 1, default, exactly(rules, prefix));
+        // Anything below a tree: the sink of its rights.
+        let default = u32::from(inside(rules, prefix));
+        words[at as usize] = state_word(default, exactly(rules, prefix));
         for byte in 0..=255u8 {
             let mut next = prefix.clone().into_bytes();
             next.push(byte);

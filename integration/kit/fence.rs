@@ -33,7 +33,12 @@ pub(crate) struct Fence {
 impl Fence {
     /// Under these rules of a `[files]` section, in which `@` stands for the folder.
     pub(crate) fn with(rules: &str) -> Result<Self, Failed> {
-        let fence = Self::untrusted()?;
+        Self::around(Folder::new()?, rules)
+    }
+
+    /// The same with a folder that is there.
+    pub(crate) fn around(folder: Folder, rules: &str) -> Result<Self, Failed> {
+        let fence = Self::plain(folder)?;
         let mut options = Vec::new();
         for (name, rules) in [("trial", rules), ("prober", PROBER)] {
             let rules = rules.replace('@', &fence.folder.path().display().to_string());
@@ -47,7 +52,10 @@ impl Fence {
 
     /// Under the profile that applies when none is named.
     pub(crate) fn untrusted() -> Result<Self, Failed> {
-        let folder = Folder::new()?;
+        Self::plain(Folder::new()?)
+    }
+
+    fn plain(folder: Folder) -> Result<Self, Failed> {
         folder.file(PROBE, include_str!("probe.py"))?;
         Ok(Self {
             folder,

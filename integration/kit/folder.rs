@@ -22,9 +22,14 @@ impl Folder {
     pub(crate) fn new() -> Result<Self, Failed> {
         let above = std::env::var_os("RINGFENCE_TEST_DIR")
             .map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+        Self::below(&above)
+    }
+
+    /// A new, empty one in this folder.
+    pub(crate) fn below(above: &Path) -> Result<Self, Failed> {
         let kept = tempfile::Builder::new()
             .prefix("ringfence-test-")
-            .tempdir_in(&above)?;
+            .tempdir_in(above)?;
         let path = kept.path().canonicalize()?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
         Ok(Self { path, _kept: kept })

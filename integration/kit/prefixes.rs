@@ -3,14 +3,17 @@
 use ringfence::policy::Automaton;
 use ringfence_abi::automaton;
 
+/// Words of a state: its own, and an entry for each byte.
+const STRIDE: usize = 257;
+
 /// An automaton in which each prefix gives all that begins with it an accept byte; the longest one decides. Classes are
-/// bytes; state `n` has word `n`, and its entries in the `n`th block of 256 words after the states.
+/// bytes; behind the sinks each state has [`STRIDE`] words.
 pub(crate) fn prefixes<Prefix: AsRef<[u8]>>(rules: &[(Prefix, u8)]) -> Automaton {
-    // A trie: node 0 is dead, 1 the root. A node that ends a prefix, and what hangs below it, accepts.
-    let mut edges: Vec<Vec<(u8, usize)>> = vec![Vec::new(), Vec::new()];
-    let mut accepts: Vec<Option<u8>> = vec![Some(0), None];
+    // A trie, node 0 its root. A node that ends a prefix, and what hangs below it, accepts.
+    let mut edges: Vec<Vec<(u8, usize)>> = vec![Vec::new()];
+    let mut accepts: Vec<Option<u8>> = vec![None];
     for (prefix, accept) in rules {
-        let mut node = 1;
+        let mut node = 0;
         for &byte in prefix.as_ref() {
             node = match edges[node].iter().find(|(label, _)| *label == byte) {
                 Some(&(_, next)) => next,
@@ -25,59 +28,27 @@ pub(crate) fn prefixes<Prefix: AsRef<[u8]>>(rules: &[(Prefix, u8)]) -> Automaton
         }
         accepts[node] = Some(*accept);
     }
-    // One state more for each accept byte: what goes on below a prefix and leaves the trie.
-    let count = edges.len();
-    let mut states = Vec::new();
-    let mut tails: Vec<u8> = Vec::new();
+    lay_out(&edges, &accepts)
+}
+
+fn lay_out(edges: &[Vec<(u8, usize)>], accepts: &[Option<u8>]) -> Automaton {
+    let mut words = automaton::sinks().to_vec();
+    let place = |node: usize| automaton::sinks().len() + node * STRIDE;
+    let number = |node: usize| u32::try_from(place(node)).expect("a small automaton");
+    words.resize(
+        place(edges.len()),
+        automaton::entry_word(u32::MAX, automaton::DEAD),
+    );
     // Parents come before their children, so that what is inherited is known.
-    let mut inherited = vec![0u8; count];
-    for node in 0..count {
+    let mut inherited = vec![0; edges.len()];
+    for (node, edges) in edges.iter().enumerate() {
         let accept = accepts[node].unwrap_or(inherited[node]);
-        for &(_, next) in &edges[node] {
+        // What leaves the trie ends in the sink of what it has come to.
+        words[place(node)] = automaton::state_word(u32::from(accept), accept);
+        for &(byte, next) in edges {
             inherited[next] = accept;
-        }
-        let known = tails.iter().position(|&known| known == accept);
-        let default = match known {
-            _ if accept == 0 => 0,
-            Some(at) => count + at,
-            None => {
-                tails.push(accept);
-                count + tails.len() - 1
-            }
-        };
-        states.push(State {
-            edges: edges[node].clone(),
-            accept,
-            default,
-        });
-    }
-    for (number, &accept) in tails.iter().enumerate() {
-        states.push(State {
-            edges: Vec::new(),
-            accept,
-            default: count + number,
-        });
-    }
-    lay_out(&states)
-}
-
-/// One state: where single bytes lead, where all others do, and what it accepts.
-struct State {
-    edges: Vec<(u8, usize)>,
-    default: usize,
-    accept: u8,
-}
-
-fn lay_out(states: &[State]) -> Automaton {
-    let number = |state: usize| u32::try_from(state).expect("a small automaton");
-    let total = states.len();
-    let nowhere = automaton::entry_word(u32::MAX, automaton::DEAD);
-    let mut words = vec![nowhere; total + total * 256];
-    for (state, found) in states.iter().enumerate() {
-        let base = total + state * 256;
-        words[state] = automaton::state_word(number(base), number(found.default), found.accept);
-        for &(byte, next) in &found.edges {
-            words[base + usize::from(byte)] = automaton::entry_word(number(state), number(next));
+            words[place(node) + 1 + usize::from(byte)] =
+                automaton::entry_word(number(node), number(next));
         }
     }
     let mut classes = [0; 256];
@@ -85,7 +56,7 @@ fn lay_out(states: &[State]) -> Automaton {
         *class = byte;
     }
     Automaton {
-        start: 1,
+        start: number(0),
         classes,
         words,
     }

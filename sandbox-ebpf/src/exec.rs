@@ -11,7 +11,7 @@ use ringfence_abi::{
 
 use crate::{
     identity,
-    kernel::{offset, read},
+    kernel::{Typed, offset, read},
     matching,
     outcome::Outcome,
     report::{self, Finding, Span},
@@ -104,22 +104,37 @@ pub fn check(context: &LsmContext) -> i32 {
     let Some(label) = identity::current() else {
         return ALLOW;
     };
-    let program = context.arg::<u64>(0);
-    let file = read::<u64>(program + offset!(program_file));
+    let program = Typed::argument(context, 0);
+    if is_plainly_allowed(label, program.pointer(offset!(program_file))) {
+        return ALLOW;
+    }
+    let file = read::<u64>(program.address() + offset!(program_file));
     run(Question { label, operation: operation::EXEC, needed: rights::EXEC }, file)
 }
 
 /// `mmap_file`: `prot` is what the mapping gets, personality included; `reqprot` is what was asked for.
 #[inline(always)]
 pub fn map(context: &LsmContext) -> i32 {
-    let file = context.arg::<u64>(0);
-    if file == 0 || context.arg::<u64>(2) & EXECUTABLE == 0 {
+    let file = Typed::argument(context, 0);
+    if file.address() == 0 || context.arg::<u64>(2) & EXECUTABLE == 0 {
         return ALLOW;
     }
     let Some(label) = identity::current() else {
         return ALLOW;
     };
-    run(Question { label, operation: operation::MAP_EXEC, needed: rights::EXEC }, Ok(file))
+    if is_plainly_allowed(label, file) {
+        return ALLOW;
+    }
+    run(Question { label, operation: operation::MAP_EXEC, needed: rights::EXEC }, Ok(file.address()))
+}
+
+/// The same as of an open ([`verdict::is_plainly_allowed`]), of a file that is still in its directory.
+#[inline(always)]
+fn is_plainly_allowed(label: Label, file: Typed) -> bool {
+    let dentry = file.pointer(offset!(file_path) + offset!(path_dentry));
+    let vfsmount = file.pointer(offset!(file_path) + offset!(path_mount));
+    let is_hashed = dentry.member::<u64>(offset!(dentry_hash_pprev)) != 0;
+    is_hashed && verdict::is_plainly_allowed(label, rights::EXEC, dentry, vfsmount)
 }
 
 /// `file_mprotect`: making a mapping of a file executable.

@@ -41,13 +41,10 @@ pub fn open(context: &LsmContext) -> i32 {
     };
     let file = Typed::argument(context, 0);
     let flags = file.member::<u32>(offset!(file_flags));
-    let listed = flags & FOR_EXEC == 0 && kind_of(file) == DIRECTORY;
-    let question = Question {
-        label,
-        operation: if listed { operation::LIST } else { operation::OPEN },
-        needed: needed_by(flags),
-    };
-    verdict::of_file(question, file)
+    verdict::of_file(label, needed_by(flags), file, || {
+        let listed = flags & FOR_EXEC == 0 && kind_of(file) == DIRECTORY;
+        if listed { operation::LIST } else { operation::OPEN }
+    })
 }
 
 /// The rights that open flags ask for.

@@ -1,6 +1,6 @@
 //! Reading the kernel's structures: at offsets that user space found in the running kernel's BTF.
 
-use core::mem::MaybeUninit;
+use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::{
     cty::c_void,
@@ -84,6 +84,19 @@ impl Typed {
     #[inline(always)]
     pub fn address(self) -> u64 {
         self.0
+    }
+
+    /// The address of the member at this offset.
+    ///
+    /// VERIFIER: "R2 tried to subtract pointer from scalar" where LLVM compares a difference in place of this sum.
+    #[inline(always)]
+    pub fn beyond(self, offset: u64) -> u64 {
+        let mut sum = self.0;
+        // SAFETY: two registers, no memory.
+        unsafe {
+            asm!("{0} += {1}", inout(reg) sum, in(reg) offset, options(pure, nomem, nostack));
+        }
+        sum
     }
 
     /// Whether there is a structure.

@@ -15,6 +15,7 @@ mod exec;
 mod files;
 mod greeting;
 mod identity;
+mod in_place;
 mod interfaces;
 mod ipc;
 mod kernel;

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use ringfence_abi::{
-    automaton,
+    automaton::{self, DEAD},
     network::{ADDRESS_QUESTION, Grant, SNI_REQUIRED, STATES},
     policy::{Header, LARGE_WORDS, Label, MEDIUM_WORDS, MODE_ENFORCE, NO_TABLE, SMALL_WORDS, Table},
     rights,
@@ -11,6 +11,8 @@ use ringfence_abi::{
 };
 
 use crate::{
+    in_place,
+    kernel::{Typed, offset},
     maps::{TABLES_LARGE, TABLES_MEDIUM, TABLES_SMALL},
     outcome::Outcome,
     scratch::{PATH_END, Path},
@@ -18,8 +20,8 @@ use crate::{
 };
 
 /// Bytes of one round of the loop: enough for most paths, so that most need one round.
-const BYTES_A_ROUND: usize = 64;
-const ROUNDS: u32 = (PATH_END / BYTES_A_ROUND) as u32;
+const BYTES_A_ROUND: u64 = 64;
+const ROUNDS: u32 = (PATH_END as u64 / BYTES_A_ROUND) as u32;
 
 /// What the automaton says of a path.
 #[derive(Clone, Copy)]
@@ -46,6 +48,85 @@ pub fn rights(path: *mut Path, label: Label) -> Result<Answer, Outcome> {
     }
 }
 
+/// The rights of `dentry` in the mount with the root `root`, whose path is made of the names between them; none where one of
+/// these does not lie in its dentry, or they are more than a few.
+#[inline(always)]
+pub fn in_place(label: Label, dentry: Typed, root: Typed) -> u8 {
+    let table = label.table();
+    // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
+    match label.size_class {
+        0 => names_in::<SMALL_WORDS>(dentry, root, unsafe { TABLES_SMALL.get_value(&table, &only()) }),
+        1 => names_in::<MEDIUM_WORDS>(dentry, root, unsafe { TABLES_MEDIUM.get_value(&table, &only()) }),
+        _ => names_in::<LARGE_WORDS>(dentry, root, unsafe { TABLES_LARGE.get_value(&table, &only()) }),
+    }
+}
+
+#[inline(always)]
+fn names_in<const WORDS: usize>(dentry: Typed, root: Typed, table: Option<&Table<WORDS>>) -> u8 {
+    let Some(table) = table else {
+        return 0;
+    };
+    let table: *const Table<WORDS> = table;
+    // The root itself has no name, and its path is a slash.
+    if dentry.address() == root.address() || root.address() == 0 {
+        return 0;
+    }
+    let state = eight(table, root, dentry);
+    // SAFETY: `table` is a map value.
+    unsafe { accepted(table, Part::FILES, state) & rights::ALL }
+}
+
+/// The state after the path of a dentry that lies so many names below `root` at most; [`DEAD`] where it does not.
+///
+/// VERIFIER: what it knows the type of it knows only in a register, or in a place on the stack that is a constant: so there is no
+/// loop, and each dentry on the way is a variable of its own.
+macro_rules! depth {
+    ($name:ident, $below:ident) => {
+        #[inline(always)]
+        fn $name<const WORDS: usize>(table: *const Table<WORDS>, root: Typed, dentry: Typed) -> u32 {
+            if dentry.address() == root.address() {
+                // SAFETY: `table` is a map value.
+                return unsafe { (*table).header.start };
+            }
+            let before = $below(table, root, dentry.pointer(offset!(dentry_parent)));
+            if automaton::is_sink(before) {
+                return before;
+            }
+            through_name(table, dentry, u64::from(before)) as u32
+        }
+    };
+}
+
+depth!(eight, seven);
+depth!(seven, six);
+depth!(six, five);
+depth!(five, four);
+depth!(four, three);
+depth!(three, two);
+depth!(two, one);
+depth!(one, none);
+
+#[inline(always)]
+fn none<const WORDS: usize>(table: *const Table<WORDS>, root: Typed, dentry: Typed) -> u32 {
+    if dentry.address() != root.address() {
+        return DEAD;
+    }
+    // SAFETY: `table` is a map value.
+    unsafe { (*table).header.start }
+}
+
+/// The state after a slash and the name of `dentry`.
+#[inline(never)]
+extern "C" fn through_name<const WORDS: usize>(
+    table: *const Table<WORDS>,
+    dentry: Typed,
+    state: u64,
+) -> u64 {
+    // SAFETY: `table` is a map value.
+    let step = |state, byte| unsafe { advance(table, Part::FILES, state, byte) };
+    u64::from(in_place::through_name(dentry, state as u32, step))
+}
+
 /// The key of a table's only element. On the stack: a constant could be merged with a global of the same initial value,
 /// and the loader changes globals.
 #[inline(always)]
@@ -62,8 +143,16 @@ struct Part {
     base: u64,
 }
 
-/// The automaton of the files.
-const FILES: Part = Part { classes: 0, base: 0 };
+impl Part {
+    /// The automaton of the files.
+    const FILES: Self = Self { classes: 0, base: 0 };
+
+    /// The automaton of the network, whose words begin at `base`.
+    #[inline(always)]
+    fn network(base: u64) -> Self {
+        Self { classes: 256, base }
+    }
+}
 
 /// The automaton of the network.
 ///
@@ -73,13 +162,13 @@ const FILES: Part = Part { classes: 0, base: 0 };
 unsafe fn network<const WORDS: usize>(table: *const Table<WORDS>) -> Part {
     // SAFETY: by contract.
     let base = unsafe { core::ptr::read_volatile(&raw const (*table).header.network_base) };
-    Part { classes: 256, base: u64::from(base) }
+    Part::network(u64::from(base))
 }
 
 struct Context<const WORDS: usize> {
     path: *mut Path,
     table: *const Table<WORDS>,
-    part: Part,
+    base: u64,
 }
 
 #[inline(always)]
@@ -93,10 +182,10 @@ fn in_table<const WORDS: usize>(
         let position = core::ptr::read_volatile(&raw const (*path).start);
         core::ptr::write_volatile(&raw mut (*path).position, position);
         core::ptr::write_volatile(&raw mut (*path).state, (*table).header.start);
-        let state = to_the_end(path, table, FILES)?;
-        let accept = automaton::rights(word(table, u64::from(state)));
+        let state = to_the_end(path, table, Part::FILES)?;
+        let accept = accepted(table, Part::FILES, state);
         Ok(Answer {
-            below: advance(table, FILES, state, b'/'),
+            below: advance(table, Part::FILES, state, u64::from(b'/')),
             granted: accept & rights::ALL,
             program: rights::program(accept),
             mode: (*table).header.files_mode,
@@ -114,11 +203,11 @@ unsafe fn to_the_end<const WORDS: usize>(
     table: *const Table<WORDS>,
     part: Part,
 ) -> Result<u32, Outcome> {
-    let mut context = Context { path, table, part };
+    let mut context = Context { path, table, base: part.base };
     // The files' part is a constant in a callback of its own: most of what is matched is theirs, and each byte takes fewer instructions.
     let callback = match part.classes {
-        0 => round::<WORDS, true> as *const (),
-        _ => round::<WORDS, false> as *const (),
+        0 => round::<WORDS> as *const (),
+        _ => round_of_network::<WORDS> as *const (),
     };
     // SAFETY: by contract; the callback gets the address of a value on this frame's stack.
     unsafe {
@@ -160,7 +249,7 @@ fn text_in<const WORDS: usize>(
     unsafe {
         let part = network(table);
         let start = core::ptr::read_volatile(&raw const (*table).header.network_start);
-        let state = advance(table, part, start, kind);
+        let state = advance(table, part, start, u64::from(kind));
         let position = core::ptr::read_volatile(&raw const (*path).start);
         core::ptr::write_volatile(&raw mut (*path).position, position);
         core::ptr::write_volatile(&raw mut (*path).state, state);
@@ -267,28 +356,14 @@ unsafe fn through<const WORDS: usize, const BYTES: usize>(
     let mut index = 0;
     while index < BYTES {
         // SAFETY: by contract.
-        state = unsafe { advance(table, part, state, bytes[index]) };
+        state = unsafe { advance(table, part, state, u64::from(bytes[index])) };
         index += 1;
     }
     state
 }
 
-/// What a state of the network's automaton accepts with.
-///
-/// # Safety
-/// `table` is a map value.
-#[inline(always)]
-unsafe fn accepted<const WORDS: usize>(
-    table: *const Table<WORDS>,
-    part: Part,
-    state: u32,
-) -> u8 {
-    // SAFETY: by contract.
-    automaton::rights(unsafe { word(table, part.base + u64::from(state)) })
-}
-
-/// Up to [`BYTES_A_ROUND`] bytes; returns 1 at the end of the path.
-extern "C" fn round<const WORDS: usize, const OF_FILES: bool>(
+/// Up to [`BYTES_A_ROUND`] bytes in the automaton of the files; returns 1 at the end of the path, or in a state that nothing leads out of.
+extern "C" fn round<const WORDS: usize>(
     _index: u64,
     context: *mut Context<WORDS>,
 ) -> i64 {
@@ -296,14 +371,50 @@ extern "C" fn round<const WORDS: usize, const OF_FILES: bool>(
     unsafe {
         let path = (*context).path;
         let table = (*context).table;
-        let part = if OF_FILES { FILES } else { (*context).part };
+        let position = u64::from(core::ptr::read_volatile(&raw const (*path).position));
+        let mut state = core::ptr::read_volatile(&raw const (*path).state);
+        let left = PATH_END as u64 - position;
+        // Opaque, or LLVM asks for both at each byte.
+        let count = bounded!(if left < BYTES_A_ROUND { left } else { BYTES_A_ROUND }, 127);
+        let at = bounded!(position, PATH_END as u64 - 1);
+        let bytes = (&raw const (*path).bytes).cast::<u8>().add(at as usize);
+        let mut index = 0;
+        while index < count {
+            state = advance(table, Part::FILES, state, u64::from(bytes.add(index as usize).read()));
+            if automaton::is_sink(state) {
+                return end(path, state);
+            }
+            index += 1;
+        }
+        if left == count {
+            return end(path, state);
+        }
+        core::ptr::write_volatile(&raw mut (*path).state, state);
+        core::ptr::write_volatile(&raw mut (*path).position, (position + count) as u32);
+        0
+    }
+}
+
+/// The same in the automaton of the network, to the end of the path only.
+///
+/// VERIFIER: "BPF program is too large" on Linux 6.1, where more is asked behind the match than of a file, and the loop ends in several
+/// ways.
+extern "C" fn round_of_network<const WORDS: usize>(
+    _index: u64,
+    context: *mut Context<WORDS>,
+) -> i64 {
+    // SAFETY: as in `round`.
+    unsafe {
+        let path = (*context).path;
+        let table = (*context).table;
+        let part = Part::network((*context).base);
         let mut position = u64::from(core::ptr::read_volatile(&raw const (*path).position));
         let mut state = core::ptr::read_volatile(&raw const (*path).state);
         let mut left = BYTES_A_ROUND;
         while left > 0 && position < PATH_END as u64 {
             let at = bounded!(position, PATH_END as u64 - 1);
             let byte = (&raw const (*path).bytes).cast::<u8>().add(at as usize).read();
-            state = advance(table, part, state, byte);
+            state = advance(table, part, state, u64::from(byte));
             position += 1;
             left -= 1;
         }
@@ -313,7 +424,21 @@ extern "C" fn round<const WORDS: usize, const OF_FILES: bool>(
     }
 }
 
-/// One step.
+/// The path leads to this state, and no byte of it counts any more.
+///
+/// # Safety
+/// `path` is a map value.
+#[inline(always)]
+unsafe fn end(path: *mut Path, state: u32) -> i64 {
+    // SAFETY: by contract.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*path).state, state);
+        core::ptr::write_volatile(&raw mut (*path).position, PATH_END as u32);
+    }
+    1
+}
+
+/// One step: by the lowest byte of `byte`.
 ///
 /// # Safety
 /// `table` is a map value.
@@ -322,38 +447,61 @@ unsafe fn advance<const WORDS: usize>(
     table: *const Table<WORDS>,
     part: Part,
     state: u32,
-    byte: u8,
+    byte: u64,
 ) -> u32 {
-    // The classes of the network lie behind those of the files.
-    let at = bounded!(part.classes + u64::from(byte), 511);
-    // SAFETY: `table` is a map value, and the index is below that of the end of both arrays.
+    let byte = bounded!(byte, 255);
+    // SAFETY: `table` is a map value, and a byte is below the length of either array; the classes of the network lie behind those
+    // of the files.
     let class = unsafe {
         (&raw const (*table).header.classes)
             .cast::<u8>()
-            .add(at as usize)
+            .add(part.classes as usize)
+            .add(byte as usize)
             .read()
     };
+    let name = part.base + u64::from(state);
     // SAFETY: as above.
-    let state_word = unsafe { word(table, part.base + u64::from(state)) };
-    // SAFETY: as above.
-    let entry = unsafe { word(table, part.base + automaton::entry_index(state_word, class)) };
-    automaton::next(state, state_word, entry)
+    let entry = unsafe { halves_at::<WORDS, 1>(table, name + u64::from(class)) };
+    match automaton::entered(state, entry) {
+        Some(next) => next,
+        // SAFETY: as above.
+        None => unsafe { halves_at::<WORDS, 0>(table, name) }.0,
+    }
 }
 
-/// A word of the table. The loader has checked that no index of a valid state leaves it.
+/// What a state of an automaton accepts with.
 ///
 /// # Safety
 /// `table` is a map value.
 #[inline(always)]
-unsafe fn word<const WORDS: usize>(table: *const Table<WORDS>, index: u64) -> u64 {
+unsafe fn accepted<const WORDS: usize>(table: *const Table<WORDS>, part: Part, state: u32) -> u8 {
+    // SAFETY: by contract.
+    let (default, accept) = unsafe { halves_at::<WORDS, 0>(table, part.base + u64::from(state)) };
+    automaton::rights(u64::from(accept) << 32 | u64::from(default))
+}
+
+/// The halves of the word that lies `BEHIND` words, none or one, behind one of the table: as part of the load this takes no
+/// instruction, nor does a half take one to be told from the other. The loader has checked that no index of a valid state leaves the
+/// table.
+///
+/// # Safety
+/// `table` is a map value.
+#[inline(always)]
+unsafe fn halves_at<const WORDS: usize, const BEHIND: usize>(
+    table: *const Table<WORDS>,
+    index: u64,
+) -> (u32, u32) {
+    const { assert!(BEHIND <= 1) };
     let offset = bounded!(index * 8, (WORDS as u64 - 1) * 8);
-    // SAFETY: the offset is a multiple of eight below the array's size.
+    // SAFETY: the offset is a multiple of eight below the array's size, and the array is followed by one word.
     unsafe {
-        (&raw const (*table).words)
+        let word = (&raw const (*table).words)
             .cast::<u8>()
             .add(offset as usize)
             .cast::<u64>()
-            .read()
+            .add(BEHIND)
+            .cast::<u32>();
+        (word.read(), word.add(1).read())
     }
 }
 

@@ -62,19 +62,30 @@ pub fn closed_on(magic: u64, needed: u8, label: Label, dentry: u64) -> Result<Su
     Ok(Surfaces::NONE)
 }
 
+/// Whether nothing on a file system is ever closed to the rights `needed`, whoever asks.
+#[inline(always)]
+pub fn is_never_closed(magic: u64, needed: u8) -> bool {
+    magic != PROC && (needed & rights::WRITE == 0 || needed_to_write(magic) == Surfaces::NONE)
+}
+
 #[inline(always)]
 fn closed_to_writing(magic: u64, label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
-    let needed = match magic {
+    let needed = if magic == PROC { in_proc(label, dentry)? } else { needed_to_write(magic) };
+    // Nothing needed is contained in every set.
+    Ok(if needed == Surfaces::NONE || surface::open(label, needed) { Surfaces::NONE } else { needed })
+}
+
+/// The surface that opens a file system of the kernel's to writing; none for others.
+#[inline(always)]
+fn needed_to_write(magic: u64) -> Surfaces {
+    match magic {
         CGROUP_1 | CGROUP_2 => CGROUP,
-        PROC => in_proc(label, dentry)?,
         BPF | SECURITY | DEBUG | TRACE | SYSFS | EFI_VARIABLES | BINARY_FORMATS | SELINUX | SMACK
         | PERSISTENT_STORE | RESOURCE_CONTROL | CONFIG | APPARMOR | FUSE_CONTROL | NFS_SERVER | XEN => {
             KERNEL_FILES
         }
-        _ => return Ok(Surfaces::NONE),
-    };
-    // Nothing needed is contained in every set.
-    Ok(if surface::open(label, needed) { Surfaces::NONE } else { needed })
+        _ => Surfaces::NONE,
+    }
 }
 
 /// In procfs, a task may write what is its own fence's: but no task's memory, which goes past read-only mappings.

@@ -1,10 +1,9 @@
 //! Objects without a path in the task's mount namespace: which of them may be used all the same.
 
-use aya_ebpf::helpers::bpf_get_current_task;
 use ringfence_abi::{event::cause, rights, surface::IPC};
 
 use crate::{
-    kernel::{offset, read},
+    kernel::{Typed, offset, read},
     outcome::Outcome,
     surface,
     verdict::Question,
@@ -63,6 +62,19 @@ pub fn allowed(
         ))
 }
 
+/// The short way to the second kind: a layer, which is a private clone of a mount, opened on the task's behalf. No is no answer.
+#[inline(always)]
+pub fn serves_a_stack(superblock: Typed, mount: u64) -> bool {
+    let magic = superblock.member::<u64>(offset!(superblock_magic));
+    let flags = superblock.member::<u64>(offset!(superblock_flags));
+    // A load that has faulted gives 0.
+    magic != 0
+        && magic != MESSAGE_QUEUES
+        && flags & KERNEL_MOUNT == 0
+        && walk::is_internal(mount) == Ok(true)
+        && acts_for_another() == Ok(true)
+}
+
 /// Whether an object lies in a layer below a stacked filesystem: a private clone of a mount, and no kernel mount.
 #[inline(always)]
 pub fn is_layer(dentry: u64, mount: u64) -> Result<bool, Outcome> {
@@ -80,9 +92,8 @@ pub fn is_layer(dentry: u64, mount: u64) -> Result<bool, Outcome> {
 /// in the task's own mounts.
 #[inline(always)]
 pub fn acts_for_another() -> Result<bool, Outcome> {
-    // SAFETY: the helper has no precondition.
-    let task = unsafe { bpf_get_current_task() };
-    let subjective = read::<u64>(task + offset!(task_credentials))?;
-    let objective = read::<u64>(task + offset!(task_real_credentials))?;
-    Ok(subjective != objective)
+    let task = Typed::current_task();
+    let subjective = task.pointer(offset!(task_credentials)).known()?;
+    let objective = task.pointer(offset!(task_real_credentials)).known()?;
+    Ok(subjective.address() != objective.address())
 }

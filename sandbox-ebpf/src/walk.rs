@@ -29,7 +29,7 @@ const STEPS_A_ROUND: usize = 16;
 /// Names that are read by plain loads.
 const DIRECT_STEPS: usize = 16;
 /// A name that is shorter than this lies in its dentry on every kernel (include/linux/dcache.h, `DNAME_INLINE_LEN`: 32 or more).
-const INLINE_BYTES: u64 = 31;
+pub const INLINE_BYTES: u64 = 31;
 const ROUNDS: u32 = (limits::WALK_STEPS / STEPS_A_ROUND) as u32;
 /// Of an offset.
 const ABSENT: u64 = layout::ABSENT as u64;

@@ -86,6 +86,7 @@ layout! {
     required task_thread = "task_struct" "pid";
     required task_name = "task_struct" "comm";
     required nsproxy_mount_namespace = "nsproxy" "mnt_ns";
+    optional namespace_root = "mnt_namespace" "root";
     required program_file = "linux_binprm" "file";
     required area_file = "vm_area_struct" "vm_file";
     required attributes_valid = "iattr" "ia_valid";

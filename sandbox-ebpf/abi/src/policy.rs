@@ -63,6 +63,8 @@ pub struct Table<const WORDS: usize> {
     pub header: Header,
     /// The automata, see [`crate::automaton`].
     pub words: [u64; WORDS],
+    /// Zero. An entry's index is masked before the 1 is added that is in it ([`crate::automaton::entry_index`]).
+    pub beyond: u64,
 }
 
 impl Header {
@@ -148,6 +150,6 @@ pub struct Counters {
 }
 
 const _: () = assert!(size_of::<Header>() == 576);
-const _: () = assert!(size_of::<Table<SMALL_WORDS>>() == 576 + 65_536);
+const _: () = assert!(size_of::<Table<SMALL_WORDS>>() == 576 + 65_536 + 8);
 const _: () = assert!(size_of::<Label>() == 8);
 const _: () = assert!(size_of::<Counters>() == 48);

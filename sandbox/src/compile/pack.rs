@@ -1,10 +1,9 @@
 //! Rows to the kernel's table, see [`ringfence_abi::automaton`].
 //!
-//! Words 0 to 255 are the dead state and its entries, then come all other states, then all entries. So no state's base
-//! leads to a state's word, which could be taken for an entry; and as many words follow the last base as there are
-//! classes.
+//! Behind the words of the sinks come all other states, each with its entries, in each other's gaps; and as many words follow the
+//! last as there are classes, so that every state may be followed by every class.
 
-use ringfence_abi::automaton::{DEAD, entry_word, state_word};
+use ringfence_abi::automaton::{DEAD, SINKS, entry_index, entry_word, sinks, state_word};
 use ringfence_abi::policy::LARGE_WORDS;
 
 use super::determinise::{Automaton, Row};
@@ -12,48 +11,53 @@ use crate::policy;
 
 /// An entry of no state.
 const UNUSED: u64 = entry_word(u32::MAX, DEAD);
-/// Words before the first state but the dead one: its entries, none of which is used.
-const FIRST_STATE: usize = 256;
-/// Places that are tried for a state with several entries before it is put at the end.
+/// Places that are tried for a state before it is put at the end.
 const MOST_TRIES: usize = 512;
+/// Where it took more tries than this, the gaps that were tried are left alone by states with as many entries.
+const MANY_TRIES: usize = 32;
 
 /// The table of `automaton`, or the number of words that it would have at least.
 pub(super) fn pack(automaton: &Automaton) -> Result<policy::Automaton, usize> {
     let (classes, lasts) = classes(&automaton.states);
-    let first_entry = FIRST_STATE + automaton.states.len() - 1;
-    if first_entry > LARGE_WORDS {
-        return Err(first_entry);
+    let least = SINKS as usize + automaton.states.len();
+    if least > LARGE_WORDS {
+        return Err(least);
     }
-    let mut plans: Vec<Plan> = automaton
-        .states
-        .iter()
-        .enumerate()
+    let plans = automaton.states.iter().enumerate();
+    let mut plans: Vec<Plan> = plans
         .map(|(state, row)| Plan::new(state, row, &lasts))
         .collect();
     // Rows with many entries find their place more easily while there is room.
     plans.sort_by_key(|plan| std::cmp::Reverse(plan.entries.len()));
 
-    let mut words = vec![UNUSED; first_entry];
-    words[0] = state_word(0, DEAD, 0);
-    let mut entries = Entries::new(first_entry);
-    for plan in plans {
-        // The dead state goes nowhere: no entries, and base 0 by the table's definition.
-        if plan.state == 0 {
-            continue;
-        }
-        let check = word_index(plan.state);
-        let base = entries.place(&plan.entries, check);
+    let mut room = Room::default();
+    let mut names = vec![DEAD; plans.len()];
+    for plan in &plans {
         let accept = automaton.states[plan.state].accept;
-        words[check as usize] = state_word(narrow(base), word_index(plan.default), accept);
+        names[plan.state] = match plan.is_sink() {
+            true => u32::from(accept),
+            false => narrow(SINKS as usize + room.place(&plan.entries)),
+        };
     }
-    words.extend(entries.words);
-    // Every base may be followed by every class.
-    words.extend(std::iter::repeat_n(UNUSED, lasts.len()));
-    if words.len() > LARGE_WORDS {
-        return Err(words.len());
+    let length = SINKS as usize + room.free.len() + lasts.len();
+    if length > LARGE_WORDS {
+        return Err(length);
+    }
+    let mut words = sinks().to_vec();
+    words.resize(length, UNUSED);
+    for plan in plans.iter().filter(|plan| !plan.is_sink()) {
+        let name = names[plan.state];
+        let accept = automaton.states[plan.state].accept;
+        words[name as usize] = state_word(names[plan.default], accept);
+        for &(class, target) in &plan.entries {
+            // What fits the table has room in an index.
+            if let Ok(index) = usize::try_from(entry_index(name, class)) {
+                words[index] = entry_word(name, names[target]);
+            }
+        }
     }
     Ok(policy::Automaton {
-        start: word_index(automaton.start as usize),
+        start: names[automaton.start as usize],
         classes,
         words,
     })
@@ -88,7 +92,7 @@ fn classes(states: &[Row]) -> ([u8; 256], Vec<u8>) {
 struct Plan {
     state: usize,
     default: usize,
-    entries: Vec<(u8, u32)>,
+    entries: Vec<(u8, usize)>,
 }
 
 impl Plan {
@@ -110,9 +114,9 @@ impl Plan {
             .iter()
             .filter(|(target, ..)| *target != default)
             .flat_map(|&(target, from, to)| {
-                (from..to).filter_map(move |class| Some((u8::try_from(class).ok()?, target)))
+                (from..to)
+                    .filter_map(move |class| Some((u8::try_from(class).ok()?, target as usize)))
             })
-            .map(|(class, target)| (class, word_index(target as usize)))
             .collect();
         Self {
             state,
@@ -120,93 +124,76 @@ impl Plan {
             entries,
         }
     }
+
+    /// Whether all bytes lead back to the state.
+    fn is_sink(&self) -> bool {
+        self.entries.is_empty() && self.default == self.state
+    }
 }
 
-/// The entries' words, and which of them are free.
-struct Entries {
-    /// Index of the first in the table.
-    first: usize,
-    words: Vec<u64>,
+/// The words behind the sinks' that are free.
+#[derive(Default)]
+struct Room {
     /// For each word the next that may be free, itself if it is: a forest that shortens as it is asked.
     free: Vec<usize>,
+    /// Where states with `entries` entries are tried first.
+    first: usize,
+    entries: usize,
 }
 
-impl Entries {
-    fn new(first: usize) -> Self {
-        Self {
-            first,
-            words: Vec::new(),
-            free: Vec::new(),
+impl Room {
+    /// The place of a state's word, from which its entries lie as far as their classes say.
+    fn place(&mut self, entries: &[(u8, usize)]) -> usize {
+        if self.entries != entries.len() {
+            self.entries = entries.len();
+            self.first = 0;
         }
-    }
-
-    /// Puts `entries` of the state `check` where they fit, and returns the base.
-    fn place(&mut self, entries: &[(u8, u32)], check: u32) -> usize {
-        let Some(&(first_class, _)) = entries.first() else {
-            return self.first;
-        };
-        let first_class = usize::from(first_class);
-        let mut slot = self.next_free(first_class);
-        for _ in 0..MOST_TRIES {
-            let base = slot - first_class;
-            if entries
-                .iter()
-                .all(|&(class, _)| self.is_free(base + usize::from(class)))
-            {
+        let own = std::iter::once(0);
+        let taken = own.chain(entries.iter().map(|&(class, _)| 1 + usize::from(class)));
+        let mut place = self.next_free(self.first);
+        let mut tries = 1;
+        while !taken.clone().all(|word| self.is_free(place + word)) {
+            if tries == MOST_TRIES {
+                place = self.free.len();
                 break;
             }
-            slot = self.next_free(slot + 1);
+            place = self.next_free(place + 1);
+            tries += 1;
         }
-        let mut base = slot - first_class;
-        if !entries
-            .iter()
-            .all(|&(class, _)| self.is_free(base + usize::from(class)))
-        {
-            base = self.words.len();
+        if tries > MANY_TRIES {
+            self.first = place;
         }
-        for &(class, next) in entries {
-            let slot = base + usize::from(class);
-            self.grow(slot);
-            self.words[slot] = entry_word(check, next);
-            self.free[slot] = slot + 1;
+        for word in taken {
+            self.take(place + word);
         }
-        self.first + base
+        place
     }
 
-    fn is_free(&self, slot: usize) -> bool {
-        self.free.get(slot).is_none_or(|&free| free == slot)
+    fn is_free(&self, word: usize) -> bool {
+        self.free.get(word).is_none_or(|&free| free == word)
     }
 
-    /// The first free word from `slot` on.
-    fn next_free(&mut self, slot: usize) -> usize {
-        let mut found = slot;
+    fn take(&mut self, word: usize) {
+        while self.free.len() <= word {
+            self.free.push(self.free.len());
+        }
+        self.free[word] = word + 1;
+    }
+
+    /// The first free word from `from` on.
+    fn next_free(&mut self, from: usize) -> usize {
+        let mut found = from;
         while let Some(&next) = self.free.get(found) {
             if next == found {
                 break;
             }
             found = next;
         }
-        let mut at = slot;
+        let mut at = from;
         while at < found && at < self.free.len() {
             at = std::mem::replace(&mut self.free[at], found);
         }
         found
-    }
-
-    fn grow(&mut self, slot: usize) {
-        while self.words.len() <= slot {
-            self.free.push(self.words.len());
-            self.words.push(UNUSED);
-        }
-    }
-}
-
-/// Where in the table a state is.
-fn word_index(state: usize) -> u32 {
-    if state == 0 {
-        DEAD
-    } else {
-        narrow(FIRST_STATE + state - 1)
     }
 }
 

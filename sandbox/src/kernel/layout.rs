@@ -83,6 +83,11 @@ fn check(layout: &Layout) -> Result<(), Error> {
             "d_parent beside d_name in struct dentry".to_owned(),
         ));
     }
+    if layout.mount_mountpoint != layout.mount_parent + 8 {
+        return Err(Error::Layout(
+            "mnt_parent beside mnt_mountpoint in struct mount".to_owned(),
+        ));
+    }
     if layout.dentry_inline == ABSENT && layout.dentry_short_name == ABSENT {
         return Err(Error::Layout("short names in struct dentry".to_owned()));
     }

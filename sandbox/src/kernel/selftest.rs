@@ -97,23 +97,26 @@ fn policy() -> Policy {
     }
 }
 
-/// Class 1 is the slash. Word 0 is the dead state, 1 the start, 2 the state after a slash; entries follow.
+/// Class 1 is the slash. Behind the sinks comes the start with its entries, then the state after a slash, which has none.
 fn only_the_root() -> Automaton {
     let mut classes = [0; 256];
     classes[usize::from(b'/')] = 1;
+    let start = automaton::SINKS;
+    let root = start + 3;
     let nowhere = automaton::entry_word(u32::MAX, automaton::DEAD);
+    let mut words = automaton::sinks().to_vec();
+    words.extend([
+        automaton::state_word(automaton::DEAD, 0),
+        nowhere,
+        automaton::entry_word(start, root),
+        automaton::state_word(automaton::DEAD, rights::READ),
+        nowhere,
+        nowhere,
+    ]);
     Automaton {
-        start: 1,
+        start,
         classes,
-        words: vec![
-            automaton::state_word(3, automaton::DEAD, 0),
-            automaton::state_word(5, automaton::DEAD, 0),
-            automaton::state_word(3, automaton::DEAD, rights::READ),
-            nowhere,
-            nowhere,
-            nowhere,
-            automaton::entry_word(1, 2),
-        ],
+        words,
     }
 }
 

@@ -172,7 +172,7 @@ fn check(automaton: &Automaton) -> Result<(), Error> {
         .map_err(|what| Error::Damaged(what.to_owned()))
 }
 
-/// Header, words, and zeros up to the size of the class. The fields of [`Header`] in their order.
+/// Header, words, and zeros up to the size of the class and one word more. The fields of [`Header`] in their order.
 fn encode(
     part: Part<'_>,
     programs: usize,
@@ -231,7 +231,7 @@ const fn sni(sni: Sni) -> u8 {
 
 /// The bytes of a table's value in a size class.
 pub(super) fn value_bytes(words: usize) -> usize {
-    size_of::<Header>() + words * size_of::<u64>()
+    size_of::<Header>() + (words + 1) * size_of::<u64>()
 }
 
 #[cfg(test)]

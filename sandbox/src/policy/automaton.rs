@@ -31,16 +31,20 @@ impl Automaton {
         Self {
             start: automaton::DEAD,
             classes: [0; 256],
-            words: vec![automaton::state_word(0, automaton::DEAD, 0), 0],
+            words: automaton::sinks().to_vec(),
         }
     }
 
-    /// Checks that no step of a state that can be reached leaves the words, and that the dead state gives nothing.
+    /// Checks that no step of a state that can be reached leaves the words, and that sinks are what the kernel half takes
+    /// them for.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), &'static str> {
         let words = &self.words;
+        if !words.starts_with(&automaton::sinks()) {
+            return Err("its sinks are not those of every automaton");
+        }
         let classes = usize::from(self.classes.iter().copied().max().unwrap_or(0));
         let mut found = Found::among(words.len());
         let mut open = Vec::new();
@@ -51,22 +55,23 @@ impl Automaton {
         }
         while let Some(state) = open.pop() {
             let word = words[state as usize];
-            let first = usize::try_from(automaton::entry_index(word, 0)).unwrap_or(usize::MAX);
+            if !automaton::is_state(word) {
+                return Err("an entry is taken for a state");
+            }
+            let first = usize::try_from(automaton::entry_index(state, 0)).unwrap_or(usize::MAX);
             let row = words
                 .get(first..)
                 .and_then(|row| row.get(..=classes))
                 .ok_or("an entry lies outside the table")?;
             for &entry in row {
-                let next = automaton::next(state, word, entry);
+                let next = automaton::entered(state, automaton::halves(entry))
+                    .unwrap_or(automaton::default(word));
                 if found.add(next).ok_or("a state lies outside the table")? {
                     open.push(next);
                 }
             }
         }
-        match automaton::rights_of(words, automaton::DEAD) {
-            0 => Ok(()),
-            _ => Err("the dead state has rights"),
-        }
+        Ok(())
     }
 
     /// The rights of `path`, an absolute path without a trailing slash (`/` itself apart).
@@ -251,13 +256,36 @@ mod tests {
 
     #[test]
     fn one_whose_states_lead_out_of_it_is_refused() {
+        let good = Automaton::deny_all();
+        assert!(good.check().is_ok());
+        let refused = |change: &dyn Fn(&mut Automaton)| {
+            let mut automaton = good.clone();
+            change(&mut automaton);
+            assert!(automaton.check().is_err());
+        };
+        // The last state's entry would be behind the words.
+        refused(&|automaton| automaton.start = 255);
+        refused(&|automaton| automaton.start = 256);
+        refused(&|automaton| {
+            automaton.words.extend([automaton::state_word(258, 0), 0]);
+            automaton.start = 256;
+        });
+    }
+
+    #[test]
+    fn one_whose_sinks_or_states_are_something_else_is_refused() {
+        for word in [automaton::state_word(0, 7), automaton::state_word(5, 0), 0] {
+            let mut automaton = Automaton::deny_all();
+            automaton.words[0] = word;
+            assert!(automaton.check().is_err());
+        }
         let mut automaton = Automaton::deny_all();
+        let entry = automaton::entry_word(256, 0);
+        automaton.start = 256;
+        automaton.words.extend([automaton::state_word(0, 0), entry]);
         assert!(automaton.check().is_ok());
-        automaton.words[0] = automaton::state_word(1, 0, 7);
-        assert!(automaton.check().is_err());
-        automaton.words[0] = automaton::state_word(90, 0, 0);
-        assert!(automaton.check().is_err());
-        automaton.words = vec![automaton::state_word(0, 5, 0), 0];
+        automaton.start = 257;
+        automaton.words.push(0);
         assert!(automaton.check().is_err());
     }
 }

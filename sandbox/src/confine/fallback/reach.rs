@@ -236,18 +236,18 @@ impl<'a> Reach<'a> {
 /// The entries that a state's steps may have.
 struct Row<'a> {
     state: u32,
-    word: u64,
+    default: u32,
     entries: &'a [u64],
 }
 
 impl<'a> Row<'a> {
     fn of(automaton: &'a Automaton, state: u32) -> Self {
         let words = &automaton.words;
-        let word = words.get(state as usize).copied();
-        let first = word.and_then(|word| usize::try_from(abi::entry_index(word, 0)).ok());
+        let word = words.get(state as usize);
+        let first = usize::try_from(abi::entry_index(state, 0)).ok();
         Self {
             state,
-            word: word.unwrap_or(0),
+            default: word.map_or(DEAD, |&word| abi::default(word)),
             entries: first.and_then(|first| words.get(first..)).unwrap_or(&[]),
         }
     }
@@ -258,9 +258,8 @@ impl<'a> Row<'a> {
         let Some(&entry) = self.entries.get(class) else {
             return (DEAD, true);
         };
-        let next = abi::next(self.state, self.word, entry);
-        let other = abi::next(self.state, self.word, abi::entry_word(!self.state, DEAD));
-        (next, next != other)
+        let next = abi::entered(self.state, abi::halves(entry)).unwrap_or(self.default);
+        (next, next != self.default)
     }
 }
 
@@ -314,12 +313,9 @@ mod tests {
         let mut automaton = automaton(&[file("/d/a", READ)]);
         let state = automaton.state(b"/d/");
         // Whatever follows leads back to where it came from.
-        automaton.words[state as usize] = ringfence_abi::automaton::state_word(
-            u32::try_from(automaton.words.len()).unwrap(),
-            state,
-            READ,
-        );
-        automaton.words.extend([0; 256]);
+        let place = state as usize;
+        automaton.words[place] = ringfence_abi::automaton::state_word(state, READ);
+        automaton.words[place + 1..=place + 256].fill(0);
         let reach = Reach::new(&automaton);
         assert_eq!(reach.names(state, |_| true, |_| true), None);
     }

@@ -87,7 +87,7 @@ fn trie(questions: &[Vec<u8>]) -> Automaton {
             .map(|(byte, rests)| (byte, build(&rests, words, known)))
             .collect();
         let state = u32::try_from(words.len()).unwrap();
-        words.push(state_word(state + 1, DEAD, accept));
+        words.push(state_word(DEAD, accept));
         words.extend([entry_word(u32::MAX, DEAD); 256]);
         for (byte, target) in targets {
             words[state as usize + 1 + usize::from(byte)] = entry_word(state, target);
@@ -95,11 +95,7 @@ fn trie(questions: &[Vec<u8>]) -> Automaton {
         known.insert(key, state);
         state
     }
-    let mut words = vec![0; 256];
-    words[0] = ringfence_abi::automaton::state_word(0, DEAD, 0);
-    for word in &mut words[1..] {
-        *word = ringfence_abi::automaton::entry_word(u32::MAX, DEAD);
-    }
+    let mut words = ringfence_abi::automaton::sinks().to_vec();
     let all: Vec<_> = questions.iter().map(Vec::as_slice).collect();
     let start = build(&all, &mut words, &mut BTreeMap::new());
     let mut classes = [0; 256];
