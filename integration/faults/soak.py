@@ -192,7 +192,9 @@ def against_each_other():
                 process.send_signal(random.choice([signal.SIGTERM, signal.SIGKILL]))
                 count("supervisors signalled")
             _, told = process.communicate()
-            claim(process.returncode in (143, 137, -9, -15) or b"unloaded while" in told, f"one to be stopped ended with {process.returncode}: {told}")
+            # Whoever is asked to end before the command has begun has no exit code of the command's.
+            early = process.returncode == 125 and (b"unloaded while" in told or b"before it could start the command" in told)
+            claim(process.returncode in (143, 137, -9, -15) or early, f"one to be stopped ended with {process.returncode}: {told}")
 
     def verbs():
         while time.monotonic() < end:
