@@ -19,7 +19,7 @@ pub(crate) fn register(suite: &mut Suite) {
     );
     suite.test(
         "load::no_fence_is_made_of_programs_that_are_gone",
-        NEEDS,
+        OWN_RUN_ON_HOSTS,
         || script(GONE),
     );
     suite.test(
