@@ -14,9 +14,11 @@ pub(crate) fn register(suite: &mut Suite) {
         OWN_RUN_ON_HOSTS,
         || script(ABANDONED),
     );
-    suite.test("register::what_is_stopped_is_asked_first", OWN_RUN, || {
-        script(ASKED)
-    });
+    suite.test(
+        "register::what_is_stopped_is_asked_first",
+        OWN_RUN_ON_HOSTS,
+        || script(ASKED),
+    );
     suite.test(
         "register::what_does_not_end_is_killed_and_nobody_else",
         OWN_RUN_ON_HOSTS,

@@ -8,6 +8,7 @@ const RESOLVED: &str = include_str!("resolved.py");
 const IN_NETWORK: &[Need] = &[
     Need::Root,
     Need::Cgroup,
+    Need::Processor,
     Need::Program("unshare"),
     Need::Program("python3"),
     Need::Program("ip"),

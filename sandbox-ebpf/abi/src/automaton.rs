@@ -149,7 +149,10 @@ mod tests {
 
     #[test]
     fn nothing_leads_out_of_a_sink() {
-        let classes = core::array::from_fn(|byte| byte as u8);
+        let mut classes = [0; 256];
+        for (class, byte) in classes.iter_mut().zip(0..=u8::MAX) {
+            *class = byte;
+        }
         let mut words = [entry_word(u32::MAX, DEAD); 600];
         words[..256].copy_from_slice(&sinks());
         for state in 0..SINKS {
