@@ -7,6 +7,7 @@
 
 #[path = "../kit/mod.rs"]
 mod kit;
+mod once;
 mod operations;
 mod programs;
 mod scale;

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::kit::contestant::{Contestant, names};
+use crate::kit::contestant::Contestant;
 use crate::kit::rows::{What, rounds};
+use crate::once::names;
 
 /// The argument with which this program does operations.
 pub(crate) const PROBE: &str = "--probe";

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::kit::contestant::{Contestant, names};
+use crate::kit::contestant::Contestant;
 use crate::kit::rows::{What, rounds};
+use crate::once::names;
 
 /// Each with its words; in them `@` is the directory.
 const PROGRAMS: [(&str, &str); 4] = [

@@ -7,9 +7,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use crate::kit::contestant::{Contestant, names};
+use crate::kit::contestant::Contestant;
 use crate::kit::number;
 use crate::kit::rows::{What, rounds, tell};
+use crate::once::names;
 
 /// Start and open under profiles of growing size. The rules name files that are not there.
 pub(crate) fn rules(times: usize, place: &Path) {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::kit::contestant::{Contestant, names};
+use crate::kit::contestant::Contestant;
 use crate::kit::rows::{What, rounds};
+use crate::once::names;
 
 /// The first start, which may load programs, and those after it.
 pub(crate) fn all(times: usize, place: &Path) {
