@@ -13,7 +13,10 @@ use ringfence::{
     profile::{CommandLine, Effective, Right, Rule, Variables, from_text},
     trace::Trace,
 };
-use ringfence_abi::rights;
+use ringfence_abi::{
+    greeting::{self, Extension, found},
+    rights,
+};
 
 /// A profile is refused, or survives being written and read.
 pub(crate) fn profile(bytes: &[u8]) {
@@ -115,6 +118,73 @@ pub(crate) fn answer(bytes: &[u8]) {
     let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let mut asked = overheard.asked().iter();
     assert!(asked.all(|name| !name.is_empty() && name.bytes().all(is_of_a_name)));
+}
+
+/// No server is told another name by what a connection begins with than the fence has read: where rustls reads a greeting, the
+/// fence reads the same, or cannot read it.
+pub(crate) fn greeting(bytes: &[u8]) {
+    let read = Greeting::of(bytes);
+    let mut acceptor = rustls::server::Acceptor::default();
+    let told = acceptor.read_tls(&mut &bytes[..]);
+    let Ok(Some(accepted)) = told.map(|_| acceptor.accept().ok().flatten()) else {
+        return;
+    };
+    let name = accepted.client_hello().server_name().map(str::to_lowercase);
+    match read {
+        Greeting::Name(read) => {
+            let read = String::from_utf8_lossy(&read).to_lowercase();
+            // A server that does not take what is said for a name goes by none.
+            assert!(name.is_none_or(|name| name == read), "{read:?}");
+        }
+        Greeting::Nameless => assert_eq!(name, None),
+        Greeting::Unreadable => {}
+        Greeting::NotTls | Greeting::Part => panic!("a server answers: {name:?}"),
+    }
+}
+
+/// What the fence makes of the first packet of a connection.
+#[derive(Debug)]
+enum Greeting {
+    Name(Vec<u8>),
+    Nameless,
+    NotTls,
+    Unreadable,
+    Part,
+}
+
+impl Greeting {
+    fn of(bytes: &[u8]) -> Self {
+        let packet = Carried(bytes);
+        let end = u32::try_from(bytes.len()).expect("a packet");
+        let found = greeting::head(&packet, 0, end).and_then(|mut extensions| {
+            for _ in 0..greeting::EXTENSIONS {
+                match greeting::extension(&packet, extensions, end)? {
+                    Extension::Other { next } => extensions.at = next,
+                    Extension::Name { at, length } => {
+                        return Ok(at as usize..(at + length) as usize);
+                    }
+                }
+            }
+            Err(found::UNREADABLE)
+        });
+        match found {
+            Ok(name) => Self::Name(bytes[name].to_vec()),
+            Err(found::NAMELESS) => Self::Nameless,
+            Err(found::NOT_TLS) => Self::NotTls,
+            Err(found::UNREADABLE) => Self::Unreadable,
+            Err(found::PART) => Self::Part,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+struct Carried<'a>(&'a [u8]);
+
+impl greeting::Packet for Carried<'_> {
+    fn load<const BYTES: usize>(&self, at: u32) -> Option<[u8; BYTES]> {
+        let bytes = self.0.get(at as usize..)?.first_chunk()?;
+        Some(*bytes)
+    }
 }
 
 /// A runtime's command line is refused, or means the same whoever reads it again.

@@ -56,4 +56,6 @@ macro_rules! subjects {
     )*};
 }
 
-subjects!(profile, automaton, trace, event, query, answer, call, state);
+subjects!(
+    profile, automaton, trace, event, query, answer, greeting, call, state
+);

@@ -108,6 +108,7 @@ fn says_a_name(judge: Judge) -> Verdict {
         // What is urgent is taken out of the stream at the other end.
         ("other.test urgent", "silence"),
         ("allowed.test records", "silence"),
+        ("other.test behind", "silence"),
     ] {
         acts.push((format!("greets {} {port} {how}", ADDRESSES[0]), end));
     }

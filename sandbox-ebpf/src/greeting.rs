@@ -18,6 +18,7 @@ use aya_ebpf::{
 };
 use ringfence_abi::{
     event::{Ancestor, cause, operation},
+    greeting::{self as reader, Extension, Extensions, found},
     network::{
         ALLOW, CONNECT, DENY, NAME, NAME_BYTES, Peer, SNI_IF_PRESENT, SNI_OFF, SNI_REQUIRED,
         TCP, address_question, greeting, port_question, reached,
@@ -211,22 +212,6 @@ pub struct Reading {
     reserved: u32,
 }
 
-/// What a packet begins with.
-mod found {
-    /// A name, at `at`.
-    pub const NAME: u32 = 1;
-    /// A greeting without a name.
-    pub const NAMELESS: u32 = 2;
-    /// No greeting.
-    pub const NOT_TLS: u32 = 3;
-    /// Something that begins as one and does not go on as one.
-    pub const UNREADABLE: u32 = 4;
-    /// Not enough to tell.
-    pub const PART: u32 = 5;
-    /// An extension that is about something else.
-    pub const OTHER: u32 = 6;
-}
-
 /// Whether what a connection carries may leave, or leaves under audit. `data` is where it begins.
 #[inline(always)]
 pub fn passes(
@@ -319,13 +304,20 @@ fn read(skb: *mut __sk_buff, reading: *mut Reading, data: u32, end: u32) {
     // SAFETY: a map value.
     unsafe {
         core::ptr::write_volatile(&raw mut (*reading).end, end);
-        core::ptr::write_volatile(&raw mut (*reading).found, head(skb, reading, data, end));
-        if core::ptr::read_volatile(&raw const (*reading).found) != found::OTHER {
-            return;
+        match reader::head(&Carried(skb), data, end) {
+            Ok(extensions) => {
+                core::ptr::write_volatile(&raw mut (*reading).at, extensions.at);
+                core::ptr::write_volatile(&raw mut (*reading).last, extensions.last);
+                core::ptr::write_volatile(&raw mut (*reading).found, found::OTHER);
+            }
+            Err(found) => {
+                core::ptr::write_volatile(&raw mut (*reading).found, found);
+                return;
+            }
         }
         let mut context = Context { skb, reading };
         bpf_loop(
-            EXTENSIONS,
+            reader::EXTENSIONS,
             extension as *const () as *mut c_void,
             (&raw mut context).cast::<c_void>(),
             0,
@@ -335,71 +327,6 @@ fn read(skb: *mut __sk_buff, reading: *mut Reading, data: u32, end: u32) {
         }
     }
 }
-
-/// Extensions that are looked at. The registry has not many more (IANA, "TLS ExtensionType Values").
-const EXTENSIONS: u32 = 64;
-
-/// `read`, or what was found in its place.
-macro_rules! got {
-    ($read:expr) => {
-        match $read {
-            Some(value) => value,
-            None => return found::PART,
-        }
-    };
-}
-
-/// From the head of the record to the first extension (RFC 8446, sections 4.1.2 and 5.1): [`found::OTHER`] with `at` and
-/// `last` set.
-#[inline(always)]
-fn head(skb: *mut __sk_buff, reading: *mut Reading, data: u32, end: u32) -> u32 {
-    const HANDSHAKE: u8 = 22;
-    const CLIENT_HELLO: u8 = 1;
-    /// Of record, handshake and greeting: what comes before the session's identifier.
-    const FIXED: u32 = 5 + 4 + 2 + 32;
-    let [kind] = got!(load::<1>(skb, data));
-    if kind != HANDSHAKE {
-        return found::NOT_TLS;
-    }
-    let [major] = got!(load::<1>(skb, data + 1));
-    if major != 3 {
-        return found::NOT_TLS;
-    }
-    let head = got!(load::<9>(skb, data));
-    let record = data + 5 + short(head[3], head[4]);
-    let last = data + 9 + (u32::from(head[6]) << 16) + short(head[7], head[8]);
-    // A greeting that is spread over several records is read by servers, and sent by nobody who means well.
-    if head[5] != CLIENT_HELLO || last > record {
-        return found::UNREADABLE;
-    }
-    let mut at = data + FIXED;
-    let [session] = got!(load::<1>(skb, at));
-    at += 1 + u32::from(session);
-    let [a, b] = got!(load::<2>(skb, at));
-    at += 2 + short(a, b);
-    let [methods] = got!(load::<1>(skb, at));
-    at += 1 + u32::from(methods);
-    if at == last {
-        return found::NAMELESS;
-    }
-    if at > last {
-        return found::UNREADABLE;
-    }
-    let [a, b] = got!(load::<2>(skb, at));
-    at += 2;
-    if at + short(a, b) != last || last > end + RECORD {
-        return found::UNREADABLE;
-    }
-    // SAFETY: a map value.
-    unsafe {
-        core::ptr::write_volatile(&raw mut (*reading).at, at);
-        core::ptr::write_volatile(&raw mut (*reading).last, last);
-    }
-    found::OTHER
-}
-
-/// More than a record holds.
-const RECORD: u32 = 1 << 17;
 
 struct Context {
     skb: *mut __sk_buff,
@@ -411,48 +338,26 @@ extern "C" fn extension(_index: u64, context: *mut Context) -> i64 {
     // SAFETY: `context` is the one that `read` passed, and its pointers are the program's context and a map value.
     unsafe {
         let (skb, reading) = ((*context).skb, (*context).reading);
-        let found = next_extension(skb, reading);
+        let extensions = Extensions {
+            at: core::ptr::read_volatile(&raw const (*reading).at),
+            last: core::ptr::read_volatile(&raw const (*reading).last),
+        };
+        let end = core::ptr::read_volatile(&raw const (*reading).end);
+        let found = match reader::extension(&Carried(skb), extensions, end) {
+            Ok(Extension::Other { next }) => {
+                core::ptr::write_volatile(&raw mut (*reading).at, next);
+                return 0;
+            }
+            Ok(Extension::Name { at, length }) => {
+                core::ptr::write_volatile(&raw mut (*reading).at, at);
+                core::ptr::write_volatile(&raw mut (*reading).length, length);
+                found::NAME
+            }
+            Err(found) => found,
+        };
         core::ptr::write_volatile(&raw mut (*reading).found, found);
-        i64::from(found != found::OTHER)
+        1
     }
-}
-
-/// # Safety
-/// `reading` is a map value.
-#[inline(always)]
-unsafe fn next_extension(skb: *mut __sk_buff, reading: *mut Reading) -> u32 {
-    // SAFETY (throughout): by contract.
-    let at = unsafe { core::ptr::read_volatile(&raw const (*reading).at) };
-    let last = unsafe { core::ptr::read_volatile(&raw const (*reading).last) };
-    if at == last {
-        return found::NAMELESS;
-    }
-    let head = got!(load::<4>(skb, at));
-    let length = short(head[2], head[3]);
-    let next = at + 4 + length;
-    if next > last {
-        return found::UNREADABLE;
-    }
-    if head[0] | head[1] != 0 {
-        unsafe { core::ptr::write_volatile(&raw mut (*reading).at, next) };
-        return found::OTHER;
-    }
-    // One list of one name (RFC 6066, section 3).
-    let list = got!(load::<5>(skb, at + 4));
-    let name = short(list[3], list[4]);
-    let is_one_name = list[2] == 0 && short(list[0], list[1]) + 2 == length && name + 5 == length;
-    if !is_one_name || name == 0 || name > NAME_BYTES as u32 {
-        return found::UNREADABLE;
-    }
-    let end = unsafe { core::ptr::read_volatile(&raw const (*reading).end) };
-    if next > end {
-        return found::PART;
-    }
-    unsafe {
-        core::ptr::write_volatile(&raw mut (*reading).at, at + 9);
-        core::ptr::write_volatile(&raw mut (*reading).length, name);
-    }
-    found::NAME
 }
 
 /// Puts the name that was found where it is matched: with what follows it in the question, at the end of `name`.
@@ -577,19 +482,17 @@ fn tell(
     report::send_of(slot, label, finding, user, unsafe { &(*expected).by });
 }
 
-/// A number of two bytes.
-#[inline(always)]
-fn short(high: u8, low: u8) -> u32 {
-    u32::from(high) << 8 | u32::from(low)
-}
+/// A packet that carries what is read.
+struct Carried(*mut __sk_buff);
 
-/// Bytes of a packet; `None` where it ends before.
-#[inline(always)]
-fn load<const BYTES: usize>(skb: *mut __sk_buff, at: u32) -> Option<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    // SAFETY: the program's context, and as many bytes on this frame's stack.
-    let failed = unsafe {
-        bpf_skb_load_bytes(skb.cast(), at, bytes.as_mut_ptr().cast::<c_void>(), BYTES as u32)
-    };
-    (failed == 0).then_some(bytes)
+impl reader::Packet for Carried {
+    #[inline(always)]
+    fn load<const BYTES: usize>(&self, at: u32) -> Option<[u8; BYTES]> {
+        let mut bytes = [0; BYTES];
+        // SAFETY: the program's context, and as many bytes on this frame's stack.
+        let failed = unsafe {
+            bpf_skb_load_bytes(self.0.cast(), at, bytes.as_mut_ptr().cast::<c_void>(), BYTES as u32)
+        };
+        (failed == 0).then_some(bytes)
+    }
 }

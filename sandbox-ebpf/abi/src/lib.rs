@@ -7,6 +7,7 @@
 pub mod automaton;
 pub mod calls;
 pub mod event;
+pub mod greeting;
 pub mod layout;
 pub mod limits;
 pub mod network;
