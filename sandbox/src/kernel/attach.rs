@@ -24,7 +24,7 @@ use super::{
     engine::{Maps, Role},
     pins::{Pins, STATE},
 };
-use crate::policy::{Mode, NetworkPolicy, Policy};
+use crate::policy::{Mode, NetworkPolicy, Policy, Sni};
 
 /// A program of the object, and what on a cgroup it is for.
 pub(super) type OnCgroup = (&'static str, bpf_attach_type);
@@ -33,7 +33,7 @@ pub(super) type OnCgroup = (&'static str, bpf_attach_type);
 pub(super) const FIRST: OnCgroup = ("cgroup_connect4", BPF_CGROUP_INET4_CONNECT);
 
 /// What redirects name queries, and the net below.
-const ALWAYS: [OnCgroup; 11] = [
+const ALWAYS: [OnCgroup; 10] = [
     FIRST,
     ("cgroup_connect6", BPF_CGROUP_INET6_CONNECT),
     ("cgroup_sendmsg4", BPF_CGROUP_UDP4_SENDMSG),
@@ -43,9 +43,10 @@ const ALWAYS: [OnCgroup; 11] = [
     ("cgroup_getpeername4", BPF_CGROUP_INET4_GETPEERNAME),
     ("cgroup_getpeername6", BPF_CGROUP_INET6_GETPEERNAME),
     ("cgroup_egress", BPF_CGROUP_INET_EGRESS),
-    ("cgroup_greeting", BPF_CGROUP_INET_EGRESS),
     ("cgroup_ingress", BPF_CGROUP_INET_INGRESS),
 ];
+/// What looks at how connections begin that a name has opened, behind what judges packets that leave.
+const GREETING: OnCgroup = ("cgroup_greeting", BPF_CGROUP_INET_EGRESS);
 /// What judges in the place of LSM hooks, besides.
 const IN_PLACE_OF_HOOKS: [OnCgroup; 2] = [
     ("cgroup_bind4", BPF_CGROUP_INET4_BIND),
@@ -149,18 +150,25 @@ fn every(role: Role) -> impl Iterator<Item = OnCgroup> {
         Role::Watch => Some(IN_PLACE_OF_HOOKS.into_iter().chain([MAKING]).chain(UNIX)),
     };
     let others = others.into_iter().flatten();
-    ALWAYS.into_iter().chain(others).chain(COUNTING)
+    let judging = ALWAYS.into_iter().chain([GREETING]);
+    judging.chain(others).chain(COUNTING)
 }
 
 /// Those that a policy needs on its fence's cgroup.
-pub(super) fn needed(role: Role, policy: &NetworkPolicy) -> Vec<OnCgroup> {
-    match (policy.mode, policy.reaches, role) {
+pub(super) fn needed(role: Role, policy: &Policy) -> Vec<OnCgroup> {
+    let network = most(role, policy);
+    match (network.mode, network.reaches, role) {
         (Mode::Off, ..) | (Mode::Enforce, false, Role::Judge) => Vec::new(),
         // No socket has anything to redirect or to send.
         (Mode::Enforce, false, Role::Watch) => vec![MAKING],
         (Mode::Enforce | Mode::Audit, ..) => {
             let judges = |one: &OnCgroup| Purpose::of(one.0) == Purpose::Judging;
-            every(role).filter(judges).collect()
+            let greets =
+                restricted(role, policy).any(|network| network.names && network.sni != Sni::Off);
+            every(role)
+                .filter(judges)
+                .filter(|one| *one != GREETING || greets)
+                .collect()
         }
     }
 }
@@ -168,20 +176,23 @@ pub(super) fn needed(role: Role, policy: &NetworkPolicy) -> Vec<OnCgroup> {
 /// The programs hold for all sockets, so the policy that needs most of them says which: one that reaches anybody, else one that is in
 /// audit.
 pub(super) fn most(role: Role, policy: &Policy) -> &NetworkPolicy {
-    let programs = policy.programs.iter().map(|program| &program.network);
-    let programs = programs.filter(|_| role == Role::Judge);
-    let all: Vec<_> = [&policy.network].into_iter().chain(programs).collect();
-    let first = |is: fn(&NetworkPolicy) -> bool| {
-        let mut restricted = all.iter().filter(|network| !network.is_off());
-        restricted.find(|network| is(network)).copied()
-    };
+    let first =
+        |is: fn(&NetworkPolicy) -> bool| restricted(role, policy).find(|network| is(network));
     first(|network| network.reaches)
         .or_else(|| first(|network| network.mode == Mode::Audit))
-        .unwrap_or(all[0])
+        .unwrap_or(&policy.network)
+}
+
+/// The policies that restrict the network, that at large first. Without hooks programs have none of their own.
+fn restricted(role: Role, policy: &Policy) -> impl Iterator<Item = &NetworkPolicy> {
+    let programs = policy.programs.iter().map(|program| &program.network);
+    let programs = programs.filter(move |_| role == Role::Judge);
+    let all = [&policy.network].into_iter().chain(programs);
+    all.filter(|network| !network.is_off())
 }
 
 /// Whether two policies need the same programs on the cgroup.
-pub(super) fn same(role: Role, one: &NetworkPolicy, other: &NetworkPolicy) -> bool {
+pub(super) fn same(role: Role, one: &Policy, other: &Policy) -> bool {
     needed(role, one) == needed(role, other)
 }
 
@@ -305,6 +316,8 @@ fn change(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::selftest;
+    use crate::policy::ProgramPolicy;
 
     #[test]
     fn a_program_that_is_refused_takes_away_what_it_is_for_and_nothing_else() {
@@ -320,6 +333,36 @@ mod tests {
             assert!(!is_whole(role, Purpose::Judging, |_| false));
             assert!(!is_whole(role, Purpose::Counting, |_| false));
         }
+    }
+
+    #[test]
+    fn greetings_are_looked_at_where_a_name_opens_an_address() {
+        let network = |names, sni| NetworkPolicy {
+            reaches: true,
+            names,
+            sni,
+            ..NetworkPolicy::default()
+        };
+        let policy = |network| Policy {
+            network,
+            ..selftest::policy()
+        };
+        let is_read = |role, policy: &Policy| needed(role, policy).contains(&GREETING);
+        for role in [Role::Judge, Role::Watch] {
+            let is_read = |names, sni| is_read(role, &policy(network(names, sni)));
+            assert!(is_read(true, Sni::Required) && is_read(true, Sni::IfPresent));
+            assert!(!is_read(true, Sni::Off) && !is_read(false, Sni::IfPresent));
+        }
+        // A program's name is enough where programs have rules of their own.
+        let mut mixed = policy(network(false, Sni::IfPresent));
+        mixed.programs = vec![ProgramPolicy {
+            path: "/usr/bin/tool".to_owned(),
+            files: mixed.files.clone(),
+            network: network(true, Sni::IfPresent),
+            kernel: mixed.kernel,
+        }];
+        assert!(is_read(Role::Judge, &mixed));
+        assert!(!is_read(Role::Watch, &mixed));
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Fence {
         let most = attach::most(engine.role, policy);
         // As `attach::needed` has it.
         self.redirects = most.mode == Mode::Audit || most.reaches && !most.is_off();
-        self.attached = attach::needed(engine.role, most);
+        self.attached = attach::needed(engine.role, policy);
         let label = self.label();
         attach::attach(
             &engine.pins,

@@ -32,7 +32,7 @@ impl Fence {
             Role::Watch => table::of_the_network_in(policy, &self.classes),
         };
         let (before, after) = (tables(old)?, tables(new)?);
-        if !attach::same(role, attach::most(role, old), attach::most(role, new)) {
+        if !attach::same(role, old, new) {
             return Err(Error::Fixed(
                 "which programs stand on its cgroup was settled when it started",
             ));

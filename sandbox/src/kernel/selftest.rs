@@ -78,7 +78,7 @@ pub(super) fn run(engine: &mut Engine, cgroup: &Cgroup) -> Result<(), Error> {
 }
 
 /// Reading the root directory, and nothing else.
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         profile: "self-test".to_owned(),
         files: FilePolicy {
