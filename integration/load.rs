@@ -23,6 +23,11 @@ pub(crate) fn register(suite: &mut Suite) {
         || script(GONE),
     );
     suite.test(
+        "load::programs_stay_while_a_task_stands_in_a_fence_that_was_left",
+        OWN_RUN_ON_HOSTS,
+        || script(LEFT),
+    );
+    suite.test(
         "load::a_fence_has_nothing_of_the_one_before_it_in_the_same_maps",
         NEEDS,
         || script(AGAIN),
@@ -64,6 +69,16 @@ $R run -- true
 [ "$(on_tracepoints)" = 0 ]
 kill $(cat child)
 $R unload
+"#;
+
+const LEFT: &str = r#"
+$R run -q --read "$PWD" --write "$PWD" -- sh -c 'echo $$ > child; exec sleep 600' & run=$!
+until_ [ -s child ]
+kill -9 $run
+wait $run || true
+if $R unload; then echo 'unloaded under a task' >&2; exit 1; fi
+kill $(cat child)
+until_ $R unload
 "#;
 
 const STAYING: &str = r#"

@@ -109,17 +109,18 @@ pub(super) fn is_held(path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Whether a supervisor of any version holds a record in `folder` or below.
-fn is_any_held(folder: &Path) -> Result<bool, Error> {
+/// Whether a fence that has a record in `folder` or below needs programs: its supervisor lives, or a task stands in its cgroup. One
+/// that has executed nothing yet is not in the programs' own map, and would run without them.
+fn is_any_needed(folder: &Path) -> Result<bool, Error> {
     let unreadable = |error| Error::state(folder, error);
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let held = if path.is_dir() {
-            is_any_held(&path)?
+        let is_needed = if path.is_dir() {
+            is_any_needed(&path)?
         } else {
-            is_held(&path)?
+            is_held(&path)? || read(&path).as_ref().is_some_and(is_populated)
         };
-        if held {
+        if is_needed {
             return Ok(true);
         }
     }
@@ -133,7 +134,7 @@ pub(super) fn unused_versions(pins: &Pins) -> Result<(), Error> {
     // The roles of one version stand side by side.
     others.retain(|version| suffix(version) != suffix(&pins.version) && is_unused(version));
     // A fence stands before its first task is in it, and without its programs it would hold nothing.
-    if others.is_empty() || is_any_held(&Path::new(STATE).join("fences"))? {
+    if others.is_empty() || is_any_needed(&Path::new(STATE).join("fences"))? {
         return Ok(());
     }
     for version in others {
@@ -169,7 +170,7 @@ pub(super) fn every_version() -> Result<Unloaded, Error> {
         return Ok(unloaded);
     }
     let _turn = Pins::turn()?;
-    let is_needed = is_any_held(&Path::new(STATE).join("fences"))?;
+    let is_needed = is_any_needed(&Path::new(STATE).join("fences"))?;
     for version in versions(&filesystem)? {
         if is_needed || !is_idle(&version) {
             unloaded.kept += 1;

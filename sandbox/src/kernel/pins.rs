@@ -138,12 +138,21 @@ pub(super) fn program_at(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()?.strip_prefix(PROGRAM)
 }
 
-/// Removes the pins of one version directory; a missing one is fine.
+/// Removes the pins of one version directory; a missing one is fine. What marks it as complete goes first: whoever comes after one
+/// that was killed half-way must not take what is left for all of it.
 pub(super) fn remove(version: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(version) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::state(version, error)),
-        _ => Ok(()),
+    for gone in [
+        fs::remove_dir(version.join(COMPLETE)),
+        fs::remove_dir_all(version),
+    ] {
+        match gone {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::state(version, error));
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Takes an exclusive lock, waiting for it; it is given back when the value or the process ends.
