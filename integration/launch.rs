@@ -26,6 +26,10 @@ pub(crate) fn register(suite: &mut Suite) {
             what_cannot_be_run_is_126,
         ),
         ("launch::a_signal_is_forwarded", a_signal_is_forwarded),
+        (
+            "launch::signals_are_ignored_as_by_the_caller_and_no_others",
+            signals_are_ignored_as_by_the_caller_and_no_others,
+        ),
         ("launch::pipes_are_exact", pipes_are_exact),
         (
             "launch::a_descriptor_is_inherited_only_if_kept",
@@ -109,6 +113,26 @@ fn a_signal_is_forwarded() -> Verdict {
         if line != "ready\n" || code != Some(9) {
             return Err(format!("{signal}: said {line:?} and ended with {code:?}").into());
         }
+    }
+    Ok(())
+}
+
+fn signals_are_ignored_as_by_the_caller_and_no_others() -> Verdict {
+    const ASKS: &str = "import signal as s; ignored = [int(n) for n in s.valid_signals() if s.getsignal(n) == s.SIG_IGN]; \
+                        print(sorted(ignored), s.pthread_sigmask(s.SIG_BLOCK, []))";
+    let told = |before: &[&str]| -> Result<String, libtest_mimic::Failed> {
+        let out = Command::new("sh")
+            .args(["-c", "trap '' HUP USR1 TTOU; exec \"$@\"", "sh"])
+            .args(before)
+            .args([PYTHON, "-IS", "-c", ASKS])
+            .output()?;
+        Ok(String::from_utf8(out.stdout)?)
+    };
+    let ringfence = binary();
+    let ringfence = ringfence.to_str().ok_or("a path that is not UTF-8")?;
+    let (outside, inside) = (told(&[])?, told(&[ringfence, "run", "-q", "--"])?);
+    if outside.is_empty() || inside != outside {
+        return Err(format!("{outside} outside, and inside {inside}").into());
     }
     Ok(())
 }

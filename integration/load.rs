@@ -28,6 +28,11 @@ pub(crate) fn register(suite: &mut Suite) {
         || script(LEFT),
     );
     suite.test(
+        "load::whoever_loads_the_programs_gives_back_the_memory_that_it_took",
+        OWN_RUN_ON_HOSTS,
+        || script(MEMORY),
+    );
+    suite.test(
         "load::a_fence_has_nothing_of_the_one_before_it_in_the_same_maps",
         NEEDS,
         || script(AGAIN),
@@ -43,6 +48,20 @@ pub(crate) fn register(suite: &mut Suite) {
         || script(CHANGED),
     );
 }
+
+/// To parse the kernel's type information takes a hundred megabytes, and the supervisor stays for as long as its command runs.
+const MEMORY: &str = r#"
+stands() { $R run -q --write "$PWD" -- sh -c ': > ready; exec sleep 600' & until_ [ -e ready ]; rm ready; }
+private() { awk '/^RssAnon:/ { print $2 }' "/proc/$1/status"; }
+[ ! -e /run/ringfence/bpf ]
+stands; first=$!
+stands; second=$!
+echo "$(private $first) KiB of who loaded, $(private $second) KiB of the next"
+[ "$(private $first)" -lt 32768 ]
+[ "$(private $second)" -lt 16384 ]
+kill $first $second
+wait
+"#;
 
 /// What is on tracepoints costs every system call of the host: it must not outlive the recording, and at most until the next run
 /// a recorder that was killed.

@@ -82,14 +82,15 @@ impl Cache {
             path: path.to_owned(),
             source,
         };
-        match fs::DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(unusable(error));
-            }
-            _ => {}
-        }
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let directory = open(path, flags, Mode::empty()).map_err(|errno| unusable(errno.into()))?;
+        let directory = match open(path, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => match fs::DirBuilder::new().mode(0o700).create(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                _ => open(path, flags, Mode::empty()).map_err(io::Error::from),
+            },
+            opened => opened.map_err(io::Error::from),
+        };
+        let directory = directory.map_err(unusable)?;
         let directory = File::from(directory);
         let found = directory.metadata().map_err(unusable)?;
         if found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {

@@ -10,7 +10,7 @@ use std::{
 
 use super::Failure;
 use crate::{
-    confine::{Temporary, User},
+    confine::{Caller, Temporary, User},
     profile::Variables,
 };
 
@@ -45,7 +45,7 @@ impl Place {
         let (home, name, uid) = match &user {
             Some(user) => (user.home.clone(), user.name.clone(), user.uid),
             None => {
-                let caller = User::current();
+                let caller = Caller::find();
                 let home = env::var_os("HOME")
                     .filter(|home| !home.is_empty())
                     .map(PathBuf::from)

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
 use super::seccomp::Program;
+use super::signals;
 use super::step::{Execution, Step, UserMap};
 
 /// A word from the child: `[position, errno, 1 if the launch goes on]`.
@@ -64,7 +65,7 @@ pub(super) fn run(steps: &[Step], go: RawFd, report: RawFd) -> ! {
 pub(super) fn perform(step: &Step) -> Result<(), c_int> {
     match step {
         Step::ProcessGroup { terminal } => process_group(*terminal),
-        Step::Signals { ignored } => signals(*ignored),
+        Step::Signals { ignored } => default_signals(*ignored),
         Step::SessionKeyring => {
             // SAFETY: joins an anonymous keyring: the name is null, no memory is read.
             check(unsafe { libc::syscall(libc::SYS_keyctl, 1, ptr::null::<c_void>()) })
@@ -200,14 +201,13 @@ fn process_group(terminal: Option<RawFd>) -> Result<(), c_int> {
     check(unsafe { libc::tcsetpgrp(terminal, own) }.into())
 }
 
-fn signals(ignored: u64) -> Result<(), c_int> {
-    for signal in 1..=64 {
+fn default_signals(ignored: u64) -> Result<(), c_int> {
+    for signal in signals::changed() {
         let action = if ignored & 1 << (signal - 1) == 0 {
             libc::SIG_DFL
         } else {
             libc::SIG_IGN
         };
-        // KILL, STOP and the C library's own two refuse, and need nothing.
         // SAFETY: sets an action without a handler.
         unsafe { libc::signal(signal, action) };
     }

@@ -65,7 +65,7 @@ pub use running::{Exit, Peak, Running, TIMED_OUT};
 pub use stop::{Foreign, Stopped};
 pub use temporary::Temporary;
 pub use tracer::{Notice, Traced, trace};
-pub use user::User;
+pub use user::{Caller, User};
 
 pub use syscalls::{always_open, closed_calls};
 

@@ -90,6 +90,9 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
 
 /// Space, tab, newline and backslash are written as three octal digits (fs/proc_namespace.c, 6.18: `mangle`).
 fn unescape(field: &[u8]) -> PathBuf {
+    if !field.contains(&b'\\') {
+        return OsString::from_vec(field.to_vec()).into();
+    }
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {

@@ -25,6 +25,12 @@ const FORWARDED: [c_int; 9] = [
 ];
 /// Looked at by the supervisor itself.
 const OWN: [c_int; 2] = [libc::SIGCHLD, libc::SIGCONT];
+/// Ignored by Rust's runtime for itself.
+const OF_THE_RUNTIME: c_int = libc::SIGPIPE;
+/// Caught by Rust's runtime, which tells of a stack that has run over.
+const CRASHES: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+/// Ignored for a moment by who sets the foreground of a terminal.
+const OF_THE_TERMINAL: c_int = libc::SIGTTOU;
 /// `si_code` of a signal that the kernel, here the terminal, sent (include/uapi/asm-generic/siginfo.h).
 const SI_KERNEL: c_int = 0x80;
 
@@ -87,10 +93,17 @@ impl Signals {
     }
 }
 
-/// The signals that the caller ignores, as a mask. SIGPIPE is not one: Rust's runtime ignores it for itself.
+/// Every signal whose action this process changes. All others have the caller's, which the command is to have.
+pub(super) fn changed() -> impl Iterator<Item = c_int> {
+    let ones = [OF_THE_RUNTIME, OF_THE_TERMINAL];
+    let caught = FORWARDED.into_iter().chain(OWN).chain(CRASHES);
+    caught.chain(ones)
+}
+
+/// Those of the [`changed`] ones that the caller ignores, as a mask. SIGPIPE is not one: Rust's runtime ignores it for itself.
 pub(super) fn ignored() -> u64 {
-    (1..=64)
-        .filter(|&signal| signal != libc::SIGPIPE)
+    changed()
+        .filter(|&signal| signal != OF_THE_RUNTIME)
         .filter(|&signal| action(signal) == Some(libc::SIG_IGN))
         .fold(0, |mask, signal| mask | 1 << (signal - 1))
 }
@@ -142,4 +155,22 @@ fn stop(signal: Signal, group: bool) -> Result<(), Error> {
     // SAFETY: puts back the handler that was there.
     unsafe { sigaction(signal, &before) }.map_err(failed)?;
     sent.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_this_process_catches_is_among_what_it_changes() {
+        let _caught = Signals::catch().unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(line.unwrap().trim(), 16).unwrap();
+        let changed = changed().fold(0, |mask, signal| mask | 1 << (signal - 1));
+        // The C library's own two, which it takes for threads.
+        let of_the_library = 1 << 31 | 1 << 32;
+        assert_eq!(caught & !changed & !of_the_library, 0, "{caught:#x}");
+        assert_ne!(caught & changed, 0);
+    }
 }

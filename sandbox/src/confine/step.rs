@@ -17,9 +17,10 @@ pub(super) enum Step {
         /// Descriptor of the controlling terminal.
         terminal: Option<RawFd>,
     },
-    /// Gives every signal its default action but those that the caller ignores, and unblocks all.
+    /// Gives the signals whose actions this process has changed what the caller has for them (an exec does away with handlers, but
+    /// until then they would run), and unblocks all.
     Signals {
-        /// Signals that stay ignored, as a mask with bit `n - 1` for signal `n`.
+        /// Those that the caller ignores, as a mask with bit `n - 1` for signal `n`.
         ignored: u64,
     },
     /// Leaves the caller's session keyring for a new one.

@@ -21,6 +21,31 @@ pub struct User {
     pub home: Option<std::path::PathBuf>,
 }
 
+/// Who calls, and what the user database says of that: nothing of one that it does not know, or where it cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// Login name.
+    pub name: Option<String>,
+    /// Home directory.
+    pub home: Option<std::path::PathBuf>,
+}
+
+impl Caller {
+    /// Asks.
+    #[must_use]
+    pub fn find() -> Self {
+        let uid = nix::unistd::geteuid();
+        let entry = Entry::from_uid(uid).ok().flatten();
+        Self {
+            uid: uid.as_raw(),
+            name: entry.as_ref().map(|entry| entry.name.clone()),
+            home: entry.map(|entry| entry.dir),
+        }
+    }
+}
+
 impl User {
     /// The user that `text` names: a name, `uid`, `uid:gid`, or `name:group`.
     ///
@@ -68,22 +93,6 @@ impl User {
                 Ok(Some(Self::build(uid, Some(gid), entry)?))
             }
             _ => Ok(None),
-        }
-    }
-
-    /// The caller. A caller that the user database does not know, or that it cannot be asked about, has no name and no home.
-    #[must_use]
-    pub fn current() -> Self {
-        let uid = nix::unistd::geteuid();
-        let gid = nix::unistd::getegid().as_raw();
-        let entry = Entry::from_uid(uid).ok().flatten();
-        let groups = nix::unistd::getgroups().unwrap_or_default();
-        Self {
-            uid: uid.as_raw(),
-            gid,
-            groups: groups.into_iter().map(Gid::as_raw).collect(),
-            name: entry.as_ref().map(|entry| entry.name.clone()),
-            home: entry.map(|entry| entry.dir),
         }
     }
 
@@ -179,11 +188,10 @@ mod tests {
 
     #[test]
     fn the_caller_is_found() {
-        let current = User::current();
-        assert_eq!(current.uid, nix::unistd::geteuid().as_raw());
-        assert_eq!(current.gid, nix::unistd::getegid().as_raw());
-        if current.uid == 0 {
-            assert_eq!(current.name.as_deref(), Some("root"));
+        let caller = Caller::find();
+        assert_eq!(caller.uid, nix::unistd::geteuid().as_raw());
+        if caller.uid == 0 {
+            assert_eq!(caller.name.as_deref(), Some("root"));
         }
     }
 

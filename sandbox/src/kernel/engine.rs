@@ -22,7 +22,7 @@ use super::{
     by_hand::{self, ByHand},
     collect, fence, host,
     layout::Kernel,
-    map,
+    map, memory,
     pins::{self, Pins, Turn},
     recorder,
     selftest::{self, Cgroup},
@@ -189,7 +189,7 @@ impl Engine {
             return Self::in_place(role, pins, turn);
         }
         pins::remove(&pins.version)?;
-        if let Err(error) = load(&pins, role) {
+        if let Err(error) = memory::shortly(|| load(&pins, role)) {
             pins::remove(&pins.version)?;
             return Err(error);
         }

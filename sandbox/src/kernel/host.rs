@@ -140,8 +140,13 @@ fn mount_securityfs() -> Option<()> {
 }
 
 /// Whether the effective capabilities hold CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF, in the initial user namespace: in another one
-/// they count for nothing here.
+/// they count for nothing here. Asked once: a process that has given up what it had does not come back to this room.
 pub(super) fn privileged() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(has_privileges)
+}
+
+fn has_privileges() -> bool {
     const NEEDED: [Capability; 3] = [
         Capability::CAP_SYS_ADMIN,
         Capability::CAP_PERFMON,

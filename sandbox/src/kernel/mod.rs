@@ -19,6 +19,7 @@ mod fence;
 mod host;
 mod layout;
 mod map;
+mod memory;
 mod misses;
 mod names;
 mod pins;

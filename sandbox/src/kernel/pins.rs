@@ -170,13 +170,17 @@ fn lock(path: &Path) -> Result<Flock<File>, Error> {
 
 /// A directory that only root may use; one that belongs to somebody else is refused.
 fn private_directory(path: &Path) -> Result<(), Error> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(Error::state(path, error));
+    let look = || fs::symlink_metadata(path);
+    let found = look().or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
         }
-        _ => {}
-    }
-    let found = fs::symlink_metadata(path).map_err(|error| Error::state(path, error))?;
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => look(),
+        }
+    });
+    let found = found.map_err(|error| Error::state(path, error))?;
     if !found.is_dir() || found.uid() != 0 || found.mode() & 0o022 != 0 {
         return Err(Error::state(
             path,

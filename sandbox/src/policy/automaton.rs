@@ -35,7 +35,7 @@ impl Automaton {
         }
     }
 
-    /// Checks that no step of a state that can be reached leaves the words, and that sinks are what the kernel half takes
+    /// Checks that no step of a state, whether a path leads there or not, leaves the words, and that sinks are what the kernel half takes
     /// them for.
     ///
     /// # Errors
@@ -46,32 +46,35 @@ impl Automaton {
             return Err("its sinks are not those of every automaton");
         }
         let classes = usize::from(self.classes.iter().copied().max().unwrap_or(0));
-        let mut found = Found::among(words.len());
-        let mut open = Vec::new();
-        for start in [self.start, automaton::DEAD] {
-            if found.add(start).ok_or("a state lies outside the table")? {
-                open.push(start);
+        // Where each state leads, reached or not: by its default, and by the entries that name it.
+        let mut farthest = 0;
+        let mut leads_to = |state: u32| {
+            let word = words.get(state as usize);
+            let word = *word.ok_or("a state lies outside the table")?;
+            farthest = farthest.max(state as usize);
+            match automaton::is_state(word) {
+                true => Ok(()),
+                false => Err("an entry is taken for a state"),
+            }
+        };
+        leads_to(self.start)?;
+        leads_to(automaton::DEAD)?;
+        // Nothing leads out of a sink but by an entry that names it.
+        for &word in words.iter().skip(automaton::SINKS as usize) {
+            if automaton::is_state(word) {
+                leads_to(automaton::default(word))?;
+                continue;
+            }
+            let (next, state) = automaton::halves(word);
+            let owner = words.get(state as usize);
+            if owner.is_some_and(|&owner| automaton::is_state(owner)) {
+                leads_to(next)?;
             }
         }
-        while let Some(state) = open.pop() {
-            let word = words[state as usize];
-            if !automaton::is_state(word) {
-                return Err("an entry is taken for a state");
-            }
-            let first = usize::try_from(automaton::entry_index(state, 0)).unwrap_or(usize::MAX);
-            let row = words
-                .get(first..)
-                .and_then(|row| row.get(..=classes))
-                .ok_or("an entry lies outside the table")?;
-            for &entry in row {
-                let next = automaton::entered(state, automaton::halves(entry))
-                    .unwrap_or(automaton::default(word));
-                if found.add(next).ok_or("a state lies outside the table")? {
-                    open.push(next);
-                }
-            }
+        match words.len().checked_sub(classes + 1) {
+            Some(last) if farthest < last => Ok(()),
+            _ => Err("an entry lies outside the table"),
         }
-        Ok(())
     }
 
     /// The rights of `path`, an absolute path without a trailing slash (`/` itself apart).

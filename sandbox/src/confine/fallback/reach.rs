@@ -16,34 +16,19 @@ pub(super) struct Reach<'a> {
     automaton: &'a Automaton,
     /// The bytes of each class; NUL is in no path.
     alphabet: Vec<Vec<u8>>,
-    /// By state, its place among `states`; [`UNKNOWN`] if no path leads to it.
-    numbers: Vec<usize>,
-    states: Vec<State>,
-    /// Steps of all states, by [`State::steps`].
+    /// The steps of every state of the automaton, by [`Self::steps`].
     steps: Vec<Step>,
+    /// Where the steps of the state of this number begin, and with the next one's where they end.
+    firsts: Vec<u32>,
+    /// By state; nothing lies ahead of one that no path leads to.
+    aheads: Vec<Ahead>,
 }
 
-const UNKNOWN: usize = usize::MAX;
-
-struct State {
-    /// As the automaton numbers it.
-    state: u32,
-    rights: u8,
-    ahead: Ahead,
-    /// The steps that lead elsewhere than all others, by their classes.
-    steps: Range<usize>,
-    /// The place among the states to which all others lead, if there are any.
-    others: Option<usize>,
-}
-
-/// What follows a state by the bytes of one class.
+/// What follows a state by the bytes of one class, where that is elsewhere than what follows by all others.
 #[derive(Clone, Copy)]
 struct Step {
     /// Its place in the alphabet.
-    class: usize,
-    /// Its place among the states.
-    to: usize,
-    /// The state as the automaton numbers it.
+    class: u8,
     state: u32,
 }
 
@@ -67,12 +52,13 @@ impl<'a> Reach<'a> {
         let mut reach = Self {
             automaton,
             alphabet: alphabet.map(<[u8]>::to_vec).collect(),
-            numbers: vec![UNKNOWN; automaton.words.len()],
-            states: Vec::new(),
             steps: Vec::new(),
+            firsts: Vec::new(),
+            aheads: vec![Ahead::NOTHING; automaton.words.len()],
         };
-        reach.explore();
-        reach.settle();
+        reach.sort();
+        let found = reach.explore();
+        reach.settle(&found);
         reach
     }
 
@@ -88,12 +74,23 @@ impl<'a> Reach<'a> {
 
     /// The rights ahead of `state`, which a path leads to.
     pub(super) fn ahead(&self, state: u32) -> Ahead {
-        self.known(state)
-            .map_or(Ahead { all: 0, any: 0 }, |found| found.ahead)
+        let known = self.aheads.get(state as usize);
+        known.copied().unwrap_or(Ahead::NOTHING)
     }
 
-    fn known(&self, state: u32) -> Option<&State> {
-        self.states.get(*self.numbers.get(state as usize)?)
+    /// The steps from `state` that lead elsewhere than all others, by their classes.
+    fn steps(&self, state: u32) -> &[Step] {
+        let state = state as usize;
+        let bounds = self.firsts.get(state).zip(self.firsts.get(state + 1));
+        bounds.map_or(&[], |(&first, &end)| {
+            &self.steps[first as usize..end as usize]
+        })
+    }
+
+    /// The state to which all others lead, if there are any.
+    fn others(&self, state: u32) -> Option<u32> {
+        let word = *self.automaton.words.get(state as usize)?;
+        (self.steps(state).len() < self.alphabet.len()).then(|| abi::default(word))
     }
 
     /// The names of directory entries after `from` whose state `is_one`; only states that `may_lead` to one are followed.
@@ -137,14 +134,10 @@ impl<'a> Reach<'a> {
                 found += open.len() - before;
                 found <= MOST_STATES
             };
-            let Some(known) = self.known(state) else {
-                continue;
-            };
-            let steps = &self.steps[known.steps.clone()];
+            let steps = self.steps(state);
             // A pattern, which has many bytes in one class, is given up before they are spelled.
-            let others = known.others.map(|others| self.states[others].state);
-            if let Some(next) = others.filter(|&next| may_lead(next)) {
-                let mut own = steps.iter().map(|step| step.class).peekable();
+            if let Some(next) = self.others(state).filter(|&next| may_lead(next)) {
+                let mut own = steps.iter().map(|step| usize::from(step.class)).peekable();
                 for (class, bytes) in self.alphabet.iter().enumerate() {
                     let is_own = own.next_if_eq(&class).is_some();
                     if !is_own && bytes[0] != b'/' && !follow(bytes, next) {
@@ -153,7 +146,7 @@ impl<'a> Reach<'a> {
                 }
             }
             for step in steps {
-                let bytes = &self.alphabet[step.class];
+                let bytes = &self.alphabet[usize::from(step.class)];
                 if bytes[0] != b'/' && may_lead(step.state) && !follow(bytes, step.state) {
                     return None;
                 }
@@ -162,115 +155,127 @@ impl<'a> Reach<'a> {
         Some(names)
     }
 
-    /// Finds every state, in the order in which a depth-first search comes upon them.
-    fn explore(&mut self) {
+    /// Sorts the entries by the states that they are of: each names its own, and stands as far behind it as its class says.
+    fn sort(&mut self) {
         let automaton = self.automaton;
-        let class = |bytes: &Vec<u8>| usize::from(automaton.classes[usize::from(bytes[0])]);
-        let classes: Vec<_> = self.alphabet.iter().map(class).collect();
-        let mut open = vec![self.number(automaton.start)];
-        while let Some(number) = open.pop() {
-            let row = Row::of(automaton, self.states[number].state);
-            let first = self.steps.len();
-            let mut others = None;
-            for (class, &at) in classes.iter().enumerate() {
-                let (state, is_own) = row.step(at);
-                if !is_own && others.is_some() {
-                    continue;
-                }
-                let known = self.states.len();
-                let to = self.number(state);
-                if to == known {
-                    open.push(to);
-                }
-                match is_own {
-                    true => self.steps.push(Step { class, to, state }),
-                    false => others = Some(to),
-                }
-            }
-            self.states[number].steps = first..self.steps.len();
-            self.states[number].others = others;
+        let words = &automaton.words;
+        let places = self.places();
+        let classes = places.len();
+        // What leads where all others do is no step of its own.
+        let entries = words.iter().enumerate().filter_map(|(index, &word)| {
+            let (next, state) = abi::halves(word);
+            let class = index.checked_sub(state as usize + 1)?;
+            let own = words
+                .get(state as usize)
+                .filter(|&&own| abi::is_state(own))?;
+            (class < classes && next != abi::default(*own)).then_some((state, class, next))
+        });
+        // As the walk has it, nothing goes on outside of the words.
+        let last = words.len().saturating_sub(classes)..words.len();
+        let outside = last.flat_map(|state| {
+            let missing = words.len() - state - 1..classes;
+            let is_state = abi::is_state(words[state]);
+            missing.map(move |class| (is_state, state, class))
+        });
+        let outside = outside.filter_map(|(is_state, state, class)| {
+            let state = u32::try_from(state).ok()?;
+            (is_state && abi::default(words[state as usize]) != DEAD)
+                .then_some((state, class, DEAD))
+        });
+        let all = || entries.clone().chain(outside.clone());
+        let mut firsts = vec![0; words.len() + 1];
+        for (state, class, _) in all() {
+            firsts[state as usize + 1] += width(&places[class]);
         }
+        for state in 1..firsts.len() {
+            firsts[state] += firsts[state - 1];
+        }
+        let count = firsts.last().copied().unwrap_or(0) as usize;
+        let mut steps = vec![Step { class: 0, state: 0 }; count];
+        let mut ends = firsts.clone();
+        for (from, class, state) in all() {
+            let end = &mut ends[from as usize];
+            for class in places[class].clone() {
+                steps[*end as usize] = Step { class, state };
+                *end += 1;
+            }
+        }
+        self.steps = steps;
+        self.firsts = firsts;
     }
 
-    fn number(&mut self, state: u32) -> usize {
-        // From a state outside the words nothing goes on, as from the dead one.
-        let index = if (state as usize) < self.numbers.len() {
-            state as usize
-        } else {
-            DEAD as usize
-        };
-        if self.numbers[index] == UNKNOWN {
-            self.numbers[index] = self.states.len();
-            self.states.push(State {
-                state,
-                rights: self.automaton.rights_of(state) & ALL,
-                ahead: Ahead { all: ALL, any: 0 },
-                steps: 0..0,
-                others: None,
-            });
+    /// The places in the alphabet of each class: one, none for NUL's own, three for the slash's where others are in it.
+    fn places(&self) -> Vec<Range<u8>> {
+        let classes = &self.automaton.classes;
+        let most = classes.iter().copied().max().unwrap_or(0);
+        let mut places = vec![0..0; usize::from(most) + 1];
+        for (bytes, place) in self.alphabet.iter().zip(0..) {
+            let class = &mut places[usize::from(classes[usize::from(bytes[0])])];
+            let first = if class.start == class.end {
+                place
+            } else {
+                class.start
+            };
+            *class = first..place + 1;
         }
-        self.numbers[index]
+        places
+    }
+
+    /// Every state that a path leads to, in the order in which a depth-first search comes upon them.
+    fn explore(&mut self) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut open = vec![self.automaton.start];
+        while let Some(state) = open.pop() {
+            let Some(ahead) = self.aheads.get_mut(state as usize) else {
+                continue;
+            };
+            if *ahead == Ahead::NOTHING {
+                // More than can be, until it has settled.
+                *ahead = Ahead { all: ALL, any: 0 };
+                found.push(state);
+                open.extend(self.others(state));
+                open.extend(self.steps(state).iter().map(|step| step.state));
+            }
+        }
+        found
     }
 
     /// Lets rights flow back until nothing changes. Backwards, so that a tree of rules settles in one pass.
-    fn settle(&mut self) {
+    fn settle(&mut self, found: &[u32]) {
         let mut changed = true;
         while changed {
             changed = false;
-            for number in (0..self.states.len()).rev() {
-                let state = &self.states[number];
-                let own = self.steps[state.steps.clone()].iter().map(|step| step.to);
+            for &state in found.iter().rev() {
+                let own = self.steps(state).iter().map(|step| step.state);
                 let mut ahead = Ahead { all: ALL, any: 0 };
-                for next in own.chain(state.others) {
-                    let next = &self.states[next];
-                    ahead.all &= next.rights & next.ahead.all;
-                    ahead.any |= next.rights | next.ahead.any;
+                for next in own.chain(self.others(state)) {
+                    let (rights, beyond) = (self.rights(next), self.ahead(next));
+                    ahead.all &= rights & beyond.all;
+                    ahead.any |= rights | beyond.any;
                 }
-                changed |= ahead != state.ahead;
-                self.states[number].ahead = ahead;
+                changed |= ahead != self.aheads[state as usize];
+                self.aheads[state as usize] = ahead;
             }
         }
     }
 }
 
-/// The entries that a state's steps may have.
-struct Row<'a> {
-    state: u32,
-    default: u32,
-    entries: &'a [u64],
+impl Ahead {
+    const NOTHING: Self = Self { all: 0, any: 0 };
 }
 
-impl<'a> Row<'a> {
-    fn of(automaton: &'a Automaton, state: u32) -> Self {
-        let words = &automaton.words;
-        let word = words.get(state as usize);
-        let first = usize::try_from(abi::entry_index(state, 0)).ok();
-        Self {
-            state,
-            default: word.map_or(DEAD, |&word| abi::default(word)),
-            entries: first.and_then(|first| words.get(first..)).unwrap_or(&[]),
-        }
-    }
-
-    /// The state after a byte of this class, and whether it has an entry of its own: without one all bytes lead to the same.
-    fn step(&self, class: usize) -> (u32, bool) {
-        // As the walk has it, nothing goes on outside of the words.
-        let Some(&entry) = self.entries.get(class) else {
-            return (DEAD, true);
-        };
-        let next = abi::entered(self.state, abi::halves(entry)).unwrap_or(self.default);
-        (next, next != self.default)
-    }
+fn width(places: &Range<u8>) -> u32 {
+    u32::from(places.end - places.start)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
 
-    use ringfence_abi::rights::READ;
+    use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-    use super::super::rules::{automaton, file};
+    use super::super::rules::{automaton, deny, file, tree};
     use super::*;
 
     /// The names after `/d/` that lead to a right.
@@ -290,6 +295,58 @@ mod tests {
     fn paths(names: &[&str]) -> Vec<String> {
         let path = |name: &&str| Path::new("/d").join(name).display().to_string();
         names.iter().map(path).collect()
+    }
+
+    /// What lies ahead of every state that a path leads to, asked byte by byte.
+    fn plainly(automaton: &Automaton) -> BTreeMap<u32, Ahead> {
+        let next = |state| (1..=255).map(move |byte| automaton.step(state, &[byte]));
+        let mut aheads = BTreeMap::new();
+        let mut open = vec![automaton.start];
+        while let Some(state) = open.pop() {
+            if aheads.insert(state, Ahead { all: ALL, any: 0 }).is_none() {
+                open.extend(next(state));
+            }
+        }
+        loop {
+            let before = aheads.clone();
+            for (&state, ahead) in &mut aheads {
+                for next in next(state) {
+                    let rights = automaton.rights_of(next) & ALL;
+                    ahead.all &= rights & before[&next].all;
+                    ahead.any |= rights | before[&next].any;
+                }
+            }
+            if aheads == before {
+                return aheads;
+            }
+        }
+    }
+
+    #[test]
+    fn what_lies_ahead_is_what_every_path_byte_by_byte_comes_to() {
+        let rules = [
+            tree("/usr", READ | EXEC),
+            tree("/usr/local/lib", READ),
+            file("/etc/passwd", READ),
+            deny("/usr/secret"),
+            tree("/home/me", READ | WRITE),
+            deny("/home/me/.ssh/id"),
+        ];
+        let mut automata = vec![Automaton::deny_all(), automaton(&rules), automaton(&[])];
+        // A class of several bytes, the slash among them, and rows that end where the words do.
+        let mut shared = automaton(&rules);
+        shared.classes[usize::from(b'0')] = shared.classes[usize::from(b'/')];
+        shared.classes[usize::from(b'.')] = shared.classes[usize::from(b'/')];
+        automata.push(shared);
+        let mut cut = automaton(&rules);
+        cut.words.truncate(cut.words.len() - 8);
+        automata.push(cut);
+        for automaton in &automata {
+            let reach = Reach::new(automaton);
+            for (state, ahead) in plainly(automaton) {
+                assert_eq!(reach.ahead(state), ahead, "state {state}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! What the walk found, as a Landlock ruleset. Rights by ABI: Documentation/userspace-api/landlock.rst.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -42,7 +41,8 @@ pub(super) fn build(
     own: &[(BorrowedFd<'_>, u8)],
 ) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
-    let mut ruleset = create(version, scopes, AccessFs::from_all(version), ports)?;
+    let ruleset = create(version, scopes, AccessFs::from_all(version), ports)?;
+    let ruleset = descriptor(ruleset)?;
     let mut paths = 0;
     for grant in grants {
         let access = access(grant, version);
@@ -50,12 +50,13 @@ pub(super) fn build(
             continue;
         }
         // Gone since the walk: that denies more, not less.
-        let Some(file) = open(&grant.path)? else {
+        let Some(file) = open(&grant.path, grant.directory)? else {
             continue;
         };
-        ruleset = ruleset
-            .add_rule(PathBeneath::new(file, access))
-            .map_err(|source| Error::Ruleset { source })?;
+        allow(ruleset.as_fd(), file.as_fd(), access).map_err(|source| Error::RulesetPath {
+            path: grant.path.clone(),
+            source,
+        })?;
         paths += 1;
     }
     for (root, rights) in own {
@@ -65,11 +66,51 @@ pub(super) fn build(
             directory: true,
             unmade: Unmade::Nothing,
         };
-        ruleset = ruleset
-            .add_rule(PathBeneath::new(root, access(&grant, version)))
-            .map_err(|source| Error::Ruleset { source })?;
+        let access = access(&grant, version);
+        allow(ruleset.as_fd(), *root, access).map_err(|source| Error::System {
+            what: "allow what is in a file system of the fence's own",
+            source,
+        })?;
     }
-    Ok((descriptor(ruleset)?, paths))
+    Ok((ruleset, paths))
+}
+
+/// `struct landlock_path_beneath_attr` (include/uapi/linux/landlock.h).
+#[repr(C, packed)]
+struct PathBeneathAttribute {
+    allowed_access: u64,
+    parent_fd: RawFd,
+}
+
+/// `LANDLOCK_RULE_PATH_BENEATH`.
+const RULE_PATH_BENEATH: libc::c_int = 1;
+
+/// Adds a rule. The library asks of every file whether it is a directory first, which the walk has found out and the kernel looks
+/// at by itself: it refuses a directory's rights for what is none (security/landlock/fs.c, 6.12: `landlock_append_fs_rule`), and
+/// any right that the ruleset does not handle (security/landlock/syscalls.c: `add_rule_path_beneath`).
+fn allow(
+    ruleset: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    access: BitFlags<AccessFs>,
+) -> io::Result<()> {
+    let attribute = PathBeneathAttribute {
+        allowed_access: access.bits(),
+        parent_fd: file.as_raw_fd(),
+    };
+    // SAFETY: the kernel copies the structure, which outlives the call; the descriptors are open for as long as they are borrowed.
+    let failed = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            RULE_PATH_BENEATH,
+            &raw const attribute,
+            0,
+        )
+    };
+    match failed {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A domain for a policy without file rules: it keeps tasks outside from being traced, and signalled from ABI 6 on.
@@ -81,7 +122,7 @@ pub(super) fn without_files(
     let version = version(abi);
     // A ruleset that handles nothing is refused (ENOMSG), so it handles one right and gives it to all.
     let ruleset = create(version, scopes, AccessFs::Execute.into(), ports)?;
-    let Some(root) = open(Path::new("/"))? else {
+    let Some(root) = open(Path::new("/"), true)? else {
         return Err(Error::NoLandlock);
     };
     let ruleset = ruleset
@@ -210,13 +251,18 @@ fn access(grant: &Grant, version: ABI) -> BitFlags<AccessFs> {
     access
 }
 
-/// A handle for a path without any symbolic link, as the walk saw it; `None` if there is no such file now.
-fn open(path: &Path) -> Result<Option<File>, Error> {
+/// A handle for a path without any symbolic link, as the walk saw it; `None` if there is no such file now, or no directory where one
+/// was.
+fn open(path: &Path, directory: bool) -> Result<Option<OwnedFd>, Error> {
+    let kind = match directory {
+        true => OFlag::O_DIRECTORY,
+        false => OFlag::empty(),
+    };
     let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | kind)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     match openat2(nix::fcntl::AT_FDCWD, path, how) {
-        Ok(descriptor) => Ok(Some(File::from(descriptor))),
+        Ok(descriptor) => Ok(Some(descriptor)),
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
         Err(errno) => Err(Error::RulesetPath {
             path: path.to_path_buf(),

@@ -33,6 +33,7 @@ use crate::kernel::{
     engine::{self, OBJECT, YOUNGER_HOOKS, open},
     fence::absent_is_fine,
     layout::Kernel,
+    memory,
     pins::{self, Pins, STATE},
 };
 
@@ -211,7 +212,7 @@ impl Place {
         let loaded_now = !pins.is_complete();
         if loaded_now {
             pins::remove(&pins.version)?;
-            if let Err(error) = load(&pins, way) {
+            if let Err(error) = memory::shortly(|| load(&pins, way)) {
                 pins::remove(&pins.version)?;
                 return Err(error);
             }
