@@ -1,20 +1,48 @@
-//! What a fence adds to the start of a container: a bundle with busybox, run to its end by the bare runtime and by ringfence in
-//! front of it.
+//! What a fence adds to a container: a bundle with busybox, run by the bare runtime and by ringfence in front of it. Told are the time to
+//! the first word of its command, that to its end, and the processor time of all that ran for it: runtime, command, ringfence's
+//! processes, that which stays until the end among them.
 //!
-//! Rounds are paired: in each one both run once, in turn, and differences and ratios are taken round by round. Run as root by
-//! `cargo bench --bench containers`; in a machine by `cargo xtask vm --kernel 6.12 -- target/release/deps/containers-...`. `RINGFENCE_BIN` is
-//! another build of the program. Where controllers are in hierarchies of version 1, crun takes a mount namespace in which only that of version 2
-//! is there.
+//! Rounds are paired: in each one all run once, in turn, and differences are taken round by round. Run as root by
+//! `cargo bench --bench containers`; in a machine by `cargo xtask vm --kernel 6.12 -- target/release/deps/containers-...`. `ROUNDS` is how
+//! often, `RINGFENCE_BIN` another build of the program, `BEFORE` one that runs in turn with it. Where controllers are in hierarchies of version 1,
+//! crun takes a mount namespace in which only that of version 2 is there.
 
 use std::{
     env, fs,
+    io::Read as _,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
 
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl::set_child_subreaper,
+        resource::{UsageWho, getrusage},
+        wait::wait,
+    },
+};
 use serde_json::json;
+
+/// What stands before a container.
+struct Contestant {
+    name: &'static str,
+    program: PathBuf,
+    took: Vec<Took>,
+}
+
+/// Milliseconds that one container took.
+#[derive(Clone, Copy)]
+struct Took {
+    /// From the start of the runtime to the first word of the command.
+    word: f64,
+    /// From the start of the runtime to its end.
+    end: f64,
+    /// Of processors.
+    processor: f64,
+}
 
 fn main() {
     let rounds = env::var("ROUNDS")
@@ -27,69 +55,117 @@ fn main() {
             .unwrap_or_default()
             .trim()
     );
+    // What stays behind a runtime is waited for here, and so counted.
+    set_child_subreaper(true).expect("to be the reaper");
     for runtime in ["runc", "crun"] {
-        if is_installed(runtime) && is_installed("busybox") {
-            compare(runtime, rounds);
-        } else {
+        if !is_installed(runtime) || !is_installed("busybox") {
             println!("{runtime}: it, or busybox, is not installed");
+        } else if let Err(error) = compare(runtime, rounds) {
+            println!("{runtime}: {error}");
         }
     }
 }
 
-/// Prints medians of the times, of the differences and of the ratios.
-fn compare(runtime: &str, rounds: usize) {
+/// Prints medians of what each takes, and of what it takes more than the bare runtime.
+fn compare(runtime: &str, rounds: usize) -> Result<(), String> {
     let place = tempfile::tempdir_in("/var/tmp").expect("a temporary directory");
-    let link = place.path().join(format!("ringfence-{runtime}"));
-    let binary = env::var_os("RINGFENCE_BIN");
-    let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_ringfence").into());
-    symlink(binary, &link).expect("a link to ringfence");
-    let (mut bare, mut fenced, mut added, mut ratios) = (vec![], vec![], vec![], vec![]);
-    for round in 0..=rounds {
-        let without = run(Path::new(runtime), place.path());
-        let with = run(&link, place.path());
-        match (round, without, with) {
-            (_, Err(error), _) | (_, _, Err(error)) => {
-                println!("{runtime}: {error}");
-                return;
-            }
-            // The first start may load programs.
-            (0, Ok(without), Ok(with)) => {
-                println!("{runtime}: first start {without:.1} ms bare, {with:.1} ms fenced");
-            }
-            (_, Ok(without), Ok(with)) => {
-                bare.push(without);
-                fenced.push(with);
-                added.push(with - without);
-                ratios.push(with / without);
-            }
+    let mut all = vec![Contestant::new("bare", runtime.into())];
+    let own = env::var_os("RINGFENCE_BIN");
+    let own = own.unwrap_or_else(|| env!("CARGO_BIN_EXE_ringfence").into());
+    for (name, binary) in [("before", env::var_os("BEFORE")), ("fenced", Some(own))] {
+        let Some(binary) = binary else { continue };
+        let folder = place.path().join(name);
+        fs::create_dir(&folder).expect("a directory for a link");
+        let link = folder.join(format!("ringfence-{runtime}"));
+        symlink(binary, &link).expect("a link to ringfence");
+        all.push(Contestant::new(name, link));
+    }
+    for one in &all {
+        // The first start may load programs.
+        let first = run(&one.program, place.path())?;
+        println!("{runtime}, {}: first start {:.1} ms", one.name, first.end);
+    }
+    for _ in 0..rounds {
+        for one in &mut all {
+            one.took.push(run(&one.program, place.path())?);
         }
     }
-    println!(
-        "{runtime}: median of {rounds}: {:.1} ms bare, {:.1} ms fenced, {:+.1} ms, {:.2} x",
-        median(bare),
-        median(fenced),
-        median(added),
-        median(ratios)
-    );
+    println!("{runtime}, medians of {rounds} rounds: first word, end, processor time");
+    let (bare, others) = all.split_first().expect("the bare runtime");
+    println!("{runtime}, {}: {}", bare.name, median(&bare.took));
+    for one in others {
+        let pairs = one.took.iter().zip(&bare.took);
+        let added: Vec<_> = pairs.map(|(took, bare)| took.less(bare)).collect();
+        println!("{runtime}, {}: {} more", one.name, median(&added));
+    }
+    Ok(())
 }
 
-/// Milliseconds from the start of the runtime to its end.
-fn run(program: &Path, place: &Path) -> Result<f64, String> {
+impl Contestant {
+    fn new(name: &'static str, program: PathBuf) -> Self {
+        Self {
+            name,
+            program,
+            took: Vec::new(),
+        }
+    }
+}
+
+impl Took {
+    fn less(&self, other: &Self) -> Self {
+        Self {
+            word: self.word - other.word,
+            end: self.end - other.end,
+            processor: self.processor - other.processor,
+        }
+    }
+}
+
+/// Runs a fresh bundle, and waits for all that came of it.
+fn run(program: &Path, place: &Path) -> Result<Took, String> {
+    let said = |error: std::io::Error| error.to_string();
     let id = format!("ringfence-bench-{}", std::process::id());
-    let bundle = bundle(place, &id).map_err(|error| error.to_string())?;
+    let bundle = bundle(place, &id).map_err(said)?;
+    let before = processor_time()?;
     let began = Instant::now();
-    let ended = Command::new(program)
+    let mut running = Command::new(program)
         .args(["run", "--bundle"])
         .arg(&bundle)
         .arg(&id)
         .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
-    let took = began.elapsed().as_secs_f64() * 1e3;
-    if ended.stdout != b"kept\n" {
-        return Err(String::from_utf8_lossy(&ended.stderr).into_owned());
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(said)?;
+    let mut out = running.stdout.take().ok_or("it has no output")?;
+    let mut text = [0; 64];
+    let first = out.read(&mut text).map_err(said)?;
+    let word = began.elapsed();
+    running.wait().map_err(said)?;
+    let end = began.elapsed();
+    if &text[..first] != b"kept\n" {
+        return Err("it did not say what it was to say".to_owned());
     }
-    Ok(took)
+    loop {
+        match wait() {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => break,
+            Err(errno) => return Err(errno.desc().to_owned()),
+        }
+    }
+    Ok(Took {
+        word: word.as_secs_f64() * 1e3,
+        end: end.as_secs_f64() * 1e3,
+        processor: processor_time()? - before,
+    })
+}
+
+/// Milliseconds of all processes that have been waited for.
+fn processor_time() -> Result<f64, String> {
+    let used = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|errno| errno.desc().to_owned())?;
+    let times = [used.user_time(), used.system_time()];
+    let milliseconds =
+        |time: &nix::sys::time::TimeVal| time.tv_sec() as f64 * 1e3 + time.tv_usec() as f64 / 1e3;
+    Ok(times.iter().map(milliseconds).sum())
 }
 
 /// A fresh one, since a fence changes it.
@@ -124,9 +200,18 @@ fn bundle(place: &Path, id: &str) -> std::io::Result<std::path::PathBuf> {
     Ok(bundle)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn median(all: &[Took]) -> String {
+    let middle = |of: fn(&Took) -> f64| {
+        let mut values: Vec<_> = all.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    format!(
+        "{:.1}, {:.1}, {:.1} ms",
+        middle(|took| took.word),
+        middle(|took| took.end),
+        middle(|took| took.processor)
+    )
 }
 
 fn is_installed(program: &str) -> bool {

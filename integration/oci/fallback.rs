@@ -25,6 +25,10 @@ pub(crate) fn register(suite: &mut Suite) {
         ),
         ("oci::fallback::ways_out_are_closed", ways_out),
         (
+            "oci::fallback::system_calls_are_closed_by_the_launchers_filter",
+            filtered,
+        ),
+        (
             "oci::fallback::what_the_runtime_remounts_stays_closed",
             remounts,
         ),
@@ -115,6 +119,31 @@ fn ways_out(runtime: &str) -> Verdict {
     let bare = runtime.trim_start_matches("ringfence-");
     let unfenced = Bundle::of(bare, script)?.with(all)?.call(&["run", "@"])?;
     unfenced.says("")
+}
+
+/// The bundle gets no filter, and keeps the one that it has; so does what `exec` adds.
+fn filtered(runtime: &str) -> Verdict {
+    let script = "grep filters: /proc/self/status; unshare -U true 2>/dev/null || echo unshared";
+    let bundle = Bundle::of(runtime, FOREVER)?;
+    started(&bundle)?;
+    if !bundle.configuration()?["linux"]["seccomp"].is_null() {
+        return Err("the runtime has a filter to compile".into());
+    }
+    let added = bundle.call(&["exec", "@", "sh", "-c", script])?;
+    added.says("Seccomp_filters:\t1\nunshared\n")?;
+    ended(&bundle)?;
+    let own = |value: &mut serde_json::Value| {
+        let rule = json!({ "names": ["swapon"], "action": "SCMP_ACT_ERRNO" });
+        value["linux"]["seccomp"] =
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+    };
+    let fenced = Bundle::of(runtime, script)?
+        .with(own)?
+        .call(&["run", "@"])?;
+    fenced.says("Seccomp_filters:\t2\nunshared\n")?;
+    let bare = runtime.trim_start_matches("ringfence-");
+    let unfenced = Bundle::of(bare, script)?.with(own)?.call(&["run", "@"])?;
+    unfenced.says("Seccomp_filters:\t1\n")
 }
 
 /// A runtime makes the root read-only in the end, which would take flags away that were set before.

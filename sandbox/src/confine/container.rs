@@ -6,7 +6,7 @@
 //!   mount namespace       enforced      and waits               what to do: a domain and filters
 //! ```
 //!
-//! Mounts are laid by a thread of the monitor's that has entered the container's mount namespace, and not before the runtime has
+//! Mounts are laid by the monitor, which enters the container's mount namespace for it, and not before the runtime has
 //! finished: runtimes remount what they made, and would take flags away again. A domain and a filter can only be entered by the
 //! process itself, which is what the launcher is for; `exec` gets it in front as well, and finds the same file.
 
@@ -183,7 +183,7 @@ impl Gate {
     /// If a mount cannot be laid; nothing of the container starts then.
     pub fn open(self) -> Result<(), Error> {
         let mounts = &self.container.mounts;
-        let laid = self.container.namespace.after_start(|| mounts.enter())?;
+        let laid = self.container.namespace.when_started(|| mounts.enter())?;
         laid.map_err(|errno| Error::Container {
             what: "lay the mounts",
             source: io::Error::from_raw_os_error(errno),

@@ -2,8 +2,6 @@
 
 use std::{
     os::fd::{AsFd as _, BorrowedFd},
-    panic::resume_unwind,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -83,13 +81,9 @@ impl Enclosure {
         let mut probe = Probe::without_namespaces()?;
         let first = confine::Process::of(container.pid)?;
         let cgroup = own_cgroup(container, &probe)?;
-        // Both take milliseconds, in which a runtime waits.
-        let (prepared, opened) = thread::scope(|scope| {
-            let opened = scope.spawn(|| opened(request.fallback, &probe));
-            (Prepared::of(request, host), opened.join())
-        });
-        let prepared = prepared?;
-        let (mut engine, blind) = opened.unwrap_or_else(|panic| resume_unwind(panic))?;
+        let prepared = Prepared::of(request, host)?;
+        // Not beside it: where another processor is busy, a thread begins later than both are done one after the other.
+        let (mut engine, blind) = opened(request.fallback, &probe)?;
         probe.cgroup_programs = engine.as_ref().is_some_and(kernel::Engine::has_network);
         probe.unix_programs =
             Err("a container has no supervisor that connects in its place".to_owned());

@@ -130,8 +130,12 @@ fn fence(
     let choice = choice::choose(host, &annotations, &image, given)?;
     let effective = profile::load(&choice.profiles, CommandLine::default())?;
     let launcher = (engine::choose(host)? == Engine::Fallback).then(|| launcher(descriptors));
+    // A launcher enters a filter of its own that closes these and more, which has been compiled before; the runtime would
+    // compile them for each container anew.
+    if launcher.is_none() {
+        bundle.close_calls(&confine::closed_calls(prepare::opened(&effective)));
+    }
     bundle.fence(&fencing(&effective, given, launcher)?);
-    bundle.close_calls(&confine::closed_calls(prepare::opened(&effective)));
     Ok(bundle.write()?)
 }
 
