@@ -140,7 +140,7 @@ pub fn extension(packet: &impl Packet, extensions: Extensions, end: u32) -> Resu
     let list = got!(packet.load::<5>(at + 4));
     let name = short(list[3], list[4]);
     let is_one_name = list[2] == 0 && short(list[0], list[1]) + 2 == length && name + 5 == length;
-    if !is_one_name || name == 0 || name > NAME_BYTES as u32 {
+    if !is_one_name || name == 0 || name as usize > NAME_BYTES {
         return Err(found::UNREADABLE);
     }
     if next > end {
