@@ -1,5 +1,6 @@
 //! What learning costs: the start of a recording, and the time of commands that make many system calls, next to the same
-//! without ringfence and under `strace -f`.
+//! without ringfence and under `strace -f`. A command's own time is taken inside: what is above it comes before and after, and does
+//! not grow with it.
 //!
 //! Rounds are paired: in each one every contestant runs once, in turn, and ratios are taken round by round, so that what
 //! the machine does beside it falls on all alike. Run by `cargo bench --bench learn`, as root.
@@ -11,7 +12,17 @@ use std::{
     time::Instant,
 };
 
+/// Says to this program that it is inside, and what to run there.
+const TIMED: &str = "--timed";
+/// Where it leaves the milliseconds.
+const TOOK: &str = "took";
+
 fn main() {
+    let words: Vec<_> = env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == TIMED) {
+        let took = timed(Command::new(&words[1]).args(&words[2..]));
+        return fs::write(TOOK, took.to_string()).expect("a file can be written");
+    }
     let number = |name: &str, otherwise: usize| {
         let text = env::var(name).ok();
         text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -100,39 +111,50 @@ fn contestants() -> Vec<(&'static str, Vec<String>)> {
 
 fn measure(title: &str, command: &[&str], rounds: usize, place: &Path) {
     let contestants = contestants();
+    let own = env::current_exe().expect("the path of this program");
+    let own = own.to_str().expect("text");
     let mut times = vec![Vec::new(); contestants.len()];
+    let mut inside = times.clone();
     // The first round fills caches and loads programs.
     for round in 0..=rounds {
-        for ((_, prefix), times) in contestants.iter().zip(&mut times) {
+        for (number, (_, prefix)) in contestants.iter().enumerate() {
+            let prefix = prefix.iter().map(String::as_str);
             let words: Vec<&str> = prefix
-                .iter()
-                .map(String::as_str)
+                .chain([own, TIMED])
                 .chain(command.iter().copied())
                 .collect();
-            let began = Instant::now();
-            let status = Command::new(words[0])
-                .args(&words[1..])
-                .current_dir(place)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            let took = began.elapsed().as_secs_f64() * 1e3;
-            assert!(
-                status.is_ok_and(|status| status.success()),
-                "{words:?} succeeds"
-            );
+            let mut all = Command::new(words[0]);
+            let took = timed(all.args(&words[1..]).current_dir(place));
+            let took_inside = fs::read_to_string(place.join(TOOK)).expect("it was timed");
             if round > 0 {
-                times.push(took);
+                times[number].push(took);
+                inside[number].push(took_inside.parse().expect("a number"));
             }
         }
     }
-    for ((name, _), times_here) in contestants.iter().zip(&times) {
+    tell(title, &contestants, &times);
+    tell(&format!("{title}, itself"), &contestants, &inside);
+}
+
+/// Milliseconds of a command that succeeds.
+fn timed(command: &mut Command) -> f64 {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let began = Instant::now();
+    let status = command.status();
+    let took = began.elapsed().as_secs_f64() * 1e3;
+    let is_done = status.is_ok_and(|status| status.success());
+    assert!(is_done, "{command:?} succeeds");
+    took
+}
+
+fn tell(title: &str, contestants: &[(&str, Vec<String>)], times: &[Vec<f64>]) {
+    for ((name, _), times_here) in contestants.iter().zip(times) {
         let ratios = times_here
             .iter()
             .zip(&times[0])
             .map(|(one, native)| one / native);
         println!(
-            "{title:<20} {name:<12} {:>9.2} ms   {:>7.2} x native",
+            "{title:<28} {name:<12} {:>9.2} ms   {:>7.2} x native",
             median(times_here.clone()),
             median(ratios.collect())
         );
