@@ -15,12 +15,9 @@ mod startup;
 
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
 
 use kit::contestant::{LANDLOCK, landlock};
-
-/// Measures so many rounds, in a directory of its own.
-type Section = fn(usize, &Path);
+use kit::sections::{self, Section};
 
 const SECTIONS: [(&str, Section); 5] = [
     ("start", startup::all),
@@ -40,21 +37,7 @@ fn main() {
         }
         _ => {}
     }
-    let wanted = |name: &str| {
-        let mut words = arguments.iter().filter(|word| !is_option(word)).peekable();
-        words.peek().is_none() || words.any(|word| word == name)
-    };
     // Where none of the contestants puts something of its own.
     let place = tempfile::tempdir_in("/opt").expect("a temporary directory");
-    println!("{}", kit::rows::place());
-    for (name, measure) in SECTIONS.iter().filter(|(name, _)| wanted(name)) {
-        let place = place.path().join(name);
-        std::fs::create_dir(&place).expect("a directory");
-        measure(kit::number("ROUNDS", 15), &place);
-    }
-}
-
-/// Cargo hands `--bench` to every bench.
-fn is_option(word: &OsString) -> bool {
-    word.to_string_lossy().starts_with('-')
+    sections::run(&SECTIONS, &arguments, place.path());
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod contestant;
 pub(crate) mod rows;
+pub(crate) mod sections;
 
 use std::env;
 

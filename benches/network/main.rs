@@ -13,18 +13,15 @@ mod web;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use kit::contestant::{LANDLOCK, landlock};
+use kit::sections::{self, Section};
 
 /// Says that this is the network namespace.
 const ALONE: &str = "--alone";
 /// A name that leads to loopback there.
 const NAME: &str = "bench.test";
-
-/// Measures so many rounds, in a directory of its own.
-type Section = fn(usize, &Path);
 
 const SECTIONS: [(&str, Section); 2] = [("sockets", sockets::all), ("web", web::all)];
 
@@ -40,19 +37,7 @@ fn main() {
         _ => return alone(&arguments),
     }
     let place = tempfile::tempdir_in("/var/tmp").expect("a temporary directory");
-    let words = || arguments.iter().skip(1).filter(|word| !is_option(word));
-    let wanted = |name: &str| words().next().is_none() || words().any(|word| word == name);
-    println!("{}", kit::rows::place());
-    for (name, measure) in SECTIONS.iter().filter(|(name, _)| wanted(name)) {
-        let place = place.path().join(name);
-        fs::create_dir(&place).expect("a directory");
-        measure(kit::number("ROUNDS", 15), &place);
-    }
-}
-
-/// Cargo hands `--bench` to every bench.
-fn is_option(word: &OsString) -> bool {
-    word.to_string_lossy().starts_with('-')
+    sections::run(&SECTIONS, &arguments[1..], place.path());
 }
 
 fn own_path() -> OsString {
