@@ -25,9 +25,7 @@ const FIRST: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on the kernel that is named: where a processor is emulated, each takes minutes, and machines that run beside each other
 /// are to end together.
-const ALIKE: [(&str, Release); 33] = [
-    // What Landlock, mounts and filters do on the oldest kernel; this host's is the other end.
-    ("escape::fallback::", Release::V6_1),
+const ALIKE: [(&str, Release); 32] = [
     ("faults::", Release::V6_12),
     ("launch::", Release::V6_12),
     ("learn::a_service_", Release::V6_12),
