@@ -1,4 +1,4 @@
-//! A model of how processes share the programs in the kernel: whatever is interleaved, and whoever is killed at whatever step, a
+//! A model of how processes share the programs in the kernel: whatever is interleaved, and whichever two are killed at whatever steps, a
 //! command runs behind its fence or not at all.
 //!
 //! What is modelled is `sandbox/src/kernel/` (`engine`, `pins`, `fence`, `collect`): one lock that processes take in turn, a
@@ -9,8 +9,8 @@ use stateright::{Checker as _, Model, Property};
 
 /// What must always hold.
 const FENCED: &str = "a command runs behind its fence";
-/// Supervisors, each with a command; more of them find nothing that two do not.
-const SUPERVISORS: usize = 2;
+/// Supervisors, each with a command.
+const SUPERVISORS: usize = 3;
 
 /// The programs of one version in the BPF filesystem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

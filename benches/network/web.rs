@@ -25,7 +25,6 @@ pub(crate) fn all(times: usize, place: &Path) {
     servers.insert(1, Server::start(place, &nginx, 8000, "native"));
     let mut names: Vec<_> = servers.iter().map(|server| server.name).collect();
     names[1] = "native again";
-    let seconds = env::var("SECONDS").unwrap_or("1".to_owned());
     let what = |name| What {
         section: "network",
         name,
@@ -35,7 +34,7 @@ pub(crate) fn all(times: usize, place: &Path) {
     rounds(what("request to nginx"), &names, times, |number| {
         let server = &servers[number];
         let before = server.processor_time();
-        let requests = ask(&wrk, server.port, &seconds)?;
+        let requests = ask(&wrk, server.port)?;
         let spent = (server.processor_time() - before) / requests.count;
         own.borrow_mut()[number].push(spent);
         Ok(1e6 / requests.rate)
@@ -82,11 +81,11 @@ struct Requests {
     rate: f64,
 }
 
-/// Lets wrk ask for some seconds; where there are two processors it has the second for itself.
-fn ask(wrk: &Path, port: u16, seconds: &str) -> Result<Requests, String> {
+/// Lets wrk ask for a second; where there are two processors it has the second for itself.
+fn ask(wrk: &Path, port: u16) -> Result<Requests, String> {
     let mut command = Command::new("taskset");
     command.arg("-c").arg(other_processor()).arg(wrk);
-    command.args(["-t1", "-c16", "-d", seconds]);
+    command.args(["-t1", "-c16", "-d1s"]);
     command.arg(format!("http://127.0.0.1:{port}/file"));
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

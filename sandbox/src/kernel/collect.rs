@@ -92,7 +92,9 @@ pub(super) fn read(record: &Path) -> Option<Cgroup> {
 fn is_populated(cgroup: &Cgroup) -> bool {
     let same = fs::metadata(&cgroup.directory).is_ok_and(|found| found.ino() == cgroup.id);
     let events = fs::read_to_string(cgroup.directory.join("cgroup.events"));
-    same && events.is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
+    let is_empty = |text: &str| text.lines().all(|line| line != "populated 1");
+    // One that cannot be asked may hold some.
+    same && !events.is_ok_and(|text| is_empty(&text))
 }
 
 /// Whether a supervisor holds the lock of this record. One that is gone by now is not held.
