@@ -21,30 +21,19 @@ struct Edge {
     mountpoint: u64,
 }
 
-/// Where a mount is, as far as that is told by one look.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// On the root of the task's mount namespace, as the one is that a system runs from: what is below its root has the path that
-    /// names alone make.
-    Root,
-    /// On no other.
-    Unattached,
-    /// Anywhere.
-    Elsewhere,
-}
-
-/// The rights that the policy in force gives to the path of `dentry` in `vfsmount`, which is in [`Place::Root`]; none where this way
-/// does not lead there.
+/// The rights that the policy in force gives to the path of `dentry` in `vfsmount`, which [`is_the_root`]; none where this way does not
+/// lead there.
 #[inline(always)]
 pub fn rights(label: Label, dentry: Typed, vfsmount: Typed) -> u8 {
     matching::in_place(label, dentry, vfsmount.pointer(offset!(vfsmount_root)))
 }
 
-/// Where a mount is.
+/// Whether a mount stands on the root of the task's mount namespace, as the one does that a system runs from: what is below its root
+/// has the path that names alone make. No is no answer.
 #[inline(always)]
-pub fn place_of(vfsmount: Typed) -> Place {
+pub fn is_the_root(vfsmount: Typed) -> bool {
     if offset!(namespace_root) == u64::from(ABSENT) {
-        return Place::Elsewhere;
+        return false;
     }
     let namespaces = Typed::current_task().pointer(offset!(task_nsproxy));
     let namespace = namespaces.pointer(offset!(nsproxy_mount_namespace));
@@ -52,16 +41,10 @@ pub fn place_of(vfsmount: Typed) -> Place {
     let top = root.member::<u64>(offset!(mount_vfsmount) + offset!(vfsmount_root));
     let mount = walk::mount_of(vfsmount.address());
     let Ok(edge) = read::<Edge>(mount + offset!(mount_parent)) else {
-        return Place::Elsewhere;
+        return false;
     };
-    if edge.parent == mount {
-        return Place::Unattached;
-    }
-    // Where a load has faulted there is a 0, and a mount's parent is none.
-    if edge.parent != 0 && edge.parent == root.address() && edge.mountpoint == top {
-        return Place::Root;
-    }
-    Place::Elsewhere
+    // Where a load has faulted there is a 0, and a mount's parent is none. One that has itself for its parent stands on none.
+    edge.parent != 0 && edge.parent != mount && edge.parent == root.address() && edge.mountpoint == top
 }
 
 /// The state after `/` and the name of `dentry`, from `state`; [`DEAD`] where the name does not lie in the dentry. `advance` goes by the

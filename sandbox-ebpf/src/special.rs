@@ -62,9 +62,10 @@ pub fn allowed(
         ))
 }
 
-/// The short way to the second kind: a layer, which is a private clone of a mount, opened on the task's behalf. No is no answer.
+/// The short way to the second kind, where a task [`acts_for_another`]: whether the object lies in a layer, which is a private clone of
+/// a mount. No is no answer.
 #[inline(always)]
-pub fn serves_a_stack(superblock: Typed, mount: u64) -> bool {
+pub fn is_in_a_stack(superblock: Typed, mount: u64) -> bool {
     let magic = superblock.member::<u64>(offset!(superblock_magic));
     let flags = superblock.member::<u64>(offset!(superblock_flags));
     // A load that has faulted gives 0.
@@ -72,7 +73,6 @@ pub fn serves_a_stack(superblock: Typed, mount: u64) -> bool {
         && magic != MESSAGE_QUEUES
         && flags & KERNEL_MOUNT == 0
         && walk::is_internal(mount) == Ok(true)
-        && acts_for_another() == Ok(true)
 }
 
 /// Whether an object lies in a layer below a stacked filesystem: a private clone of a mount, and no kernel mount.

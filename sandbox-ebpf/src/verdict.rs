@@ -8,7 +8,7 @@ use ringfence_abi::{
 };
 
 use crate::{
-    in_place::{self, Place},
+    in_place,
     kernel::{Typed, offset, read},
     matching::{self, Answer},
     outcome::Outcome,
@@ -101,17 +101,16 @@ pub fn of_file(label: Label, needed: u8, file: Typed, operation: impl FnOnce() -
 #[inline(always)]
 pub fn is_plainly_allowed(label: Label, needed: u8, dentry: Typed, vfsmount: Typed) -> bool {
     let superblock = dentry.pointer(offset!(dentry_superblock));
-    match in_place::place_of(vfsmount) {
-        Place::Root => {
-            let magic = superblock.member::<u64>(offset!(superblock_magic));
-            // A load that has faulted gives 0.
-            magic != 0
-                && pseudo::is_never_closed(magic, needed)
-                && in_place::rights(label, dentry, vfsmount) & needed == needed
-        }
-        Place::Unattached => special::serves_a_stack(superblock, walk::mount_of(vfsmount.address())),
-        Place::Elsewhere => false,
+    // Seldom true of anything else, and quickly found out.
+    if special::acts_for_another() == Ok(true) {
+        return special::is_in_a_stack(superblock, walk::mount_of(vfsmount.address()));
     }
+    let magic = superblock.member::<u64>(offset!(superblock_magic));
+    // A load that has faulted gives 0.
+    magic != 0
+        && pseudo::is_never_closed(magic, needed)
+        && in_place::is_the_root(vfsmount)
+        && in_place::rights(label, dentry, vfsmount) & needed == needed
 }
 
 /// Denies because something could not be found out.
