@@ -102,6 +102,11 @@ impl Bundle {
         &self.id
     }
 
+    /// What is called to run it.
+    pub(crate) fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
     /// The bundle.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()

@@ -36,6 +36,10 @@ const PATIENCE: u64 = 10;
 const STANDARD_INPUT: usize = 0;
 const STANDARD_ERROR: usize = 2;
 
+// include/uapi/asm-generic/socket.h
+const RECEIVING: usize = 20;
+const SENDING: usize = 21;
+
 // include/uapi/asm-generic/errno-base.h
 const ENOENT: i32 = 2;
 const EINTR: i32 = 4;
@@ -135,7 +139,8 @@ impl Words {
                 self.become_program()
             }
         };
-        let said = be_patient(monitor) && write(monitor, END) && shut(monitor);
+        let is_patient = be_patient(monitor, RECEIVING).is_ok();
+        let said = is_patient && write(monitor, END) && shut(monitor);
         if said && hears(monitor, GONE) {
             finish();
         }
@@ -177,10 +182,9 @@ fn connect(path: &[u8]) -> Result<usize, i32> {
     for (to, from) in address.path.iter_mut().zip(path) {
         *to = *from;
     }
-    let socket = answer(call(
-        system::SOCKET,
-        [UNIX, STREAM_CLOSED_ON_EXEC, 0, 0, 0],
-    ))?;
+    let socket = answer(call(system::SOCKET, [UNIX, STREAM_CLOSED_ON_EXEC, 0, 0, 0]))?;
+    // Others may stand in line before it.
+    be_patient(socket, SENDING)?;
     let words = [
         socket,
         &raw const address as usize,
@@ -210,22 +214,16 @@ fn forget(path: &[u8]) {
     let _there_or_not = call(system::UNLINKAT, words);
 }
 
-/// Has reads from the monitor fail after [`PATIENCE`].
-fn be_patient(monitor: usize) -> bool {
+/// Has what waits for the monitor, to be heard or to hear from it, fail after [`PATIENCE`].
+fn be_patient(monitor: usize, option: usize) -> Result<(), i32> {
     const SOCKET_LEVEL: usize = 1;
-    const RECEIVE_TIME: usize = 20;
     let time = Time {
         seconds: PATIENCE,
         microseconds: 0,
     };
-    let words = [
-        monitor,
-        SOCKET_LEVEL,
-        RECEIVE_TIME,
-        &raw const time as usize,
-        size_of::<Time>(),
-    ];
-    answer(call(system::SETSOCKOPT, words)).is_ok()
+    let time = &raw const time as usize;
+    let words = [monitor, SOCKET_LEVEL, option, time, size_of::<Time>()];
+    answer(call(system::SETSOCKOPT, words)).map(|_| ())
 }
 
 /// Says that no more comes.

@@ -64,7 +64,10 @@ impl Meeting {
     /// # Errors
     /// If it cannot be made.
     pub fn arrange() -> Result<Self, Error> {
-        let folder = Path::new(MEETINGS);
+        Self::arrange_in(Path::new(MEETINGS))
+    }
+
+    fn arrange_in(folder: &Path) -> Result<Self, Error> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(Error::file("make", folder))?;
         let listener = tempfile::Builder::new()
@@ -172,5 +175,77 @@ fn failed(source: io::Error) -> Error {
     Error::Monitor {
         what: "wait for the hook",
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{net::Shutdown, thread};
+
+    /// A meeting, and what is readable when the runtime has ended that holds the other end.
+    fn arranged(folder: &tempfile::TempDir) -> (Meeting, UnixStream, UnixStream) {
+        let meeting = Meeting::arrange_in(folder.path()).unwrap();
+        let (runtime, its_end) = UnixStream::pair().unwrap();
+        (meeting, runtime, its_end)
+    }
+
+    fn say(path: &Path, words: &[u8]) -> UnixStream {
+        let mut hook = UnixStream::connect(path).unwrap();
+        hook.write_all(words).unwrap();
+        hook.shutdown(Shutdown::Write).unwrap();
+        hook
+    }
+
+    fn hear(mut hook: UnixStream) -> String {
+        let mut answer = String::new();
+        hook.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn the_first_hook_that_brings_a_state_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (meeting, runtime, _its_end) = arranged(&folder);
+        for nothing in [&b""[..], b"x", b"exx"] {
+            drop(say(meeting.path(), nothing));
+        }
+        let hook = say(meeting.path(), b"b{}");
+        let visit = meeting.wait(runtime.as_fd()).unwrap().unwrap();
+        assert_eq!(visit.state, b"{}");
+        visit.answer("fenced").unwrap();
+        assert_eq!(hear(hook), "fenced");
+    }
+
+    #[test]
+    fn nobody_is_waited_for_when_the_runtime_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (meeting, runtime, its_end) = arranged(&folder);
+        drop(its_end);
+        assert!(meeting.wait(runtime.as_fd()).unwrap().is_none());
+        let name = meeting.path().to_owned();
+        drop(meeting);
+        assert!(!name.exists());
+    }
+
+    #[test]
+    fn one_whose_container_has_gone_before_it_came_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (meeting, runtime, _its_end) = arranged(&folder);
+        let hook = say(meeting.path(), b"e");
+        assert!(meeting.wait(runtime.as_fd()).unwrap().is_none());
+        assert_eq!(hear(hook), "gone");
+    }
+
+    #[test]
+    fn who_waits_for_the_end_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (meeting, _runtime, _its_end) = arranged(&folder);
+        let name = meeting.path().to_owned();
+        let hook = UnixStream::connect(&name).unwrap();
+        let waiting = thread::spawn(|| hear(hook));
+        meeting.end();
+        assert_eq!(waiting.join().unwrap(), "gone");
+        assert!(!name.exists());
     }
 }

@@ -9,7 +9,7 @@ use super::{
     log::{self, Log},
     names::Names,
     prepare,
-    ready::Ready,
+    ready::{Ready, open},
     standing,
 };
 use crate::{
@@ -401,31 +401,6 @@ impl Prepared {
             is_learned: false,
         }
     }
-}
-
-/// What judges or watches in the kernel; where a container can do without, perhaps nothing, and why.
-pub(super) fn opened(
-    fallback: bool,
-    probe: &Probe,
-) -> Result<(Option<kernel::Engine>, Option<String>), Failure> {
-    if !fallback {
-        return Ok((Some(open(probe)?), None));
-    }
-    Ok(match kernel::Engine::open_watch() {
-        Ok(engine) => (Some(engine), None),
-        Err(error) => (None, Some(error.to_string())),
-    })
-}
-
-/// BPF LSM, or why it is not enough to be called by a hook alone.
-fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
-    run::open_engine(probe).map_err(|failure| match failure {
-        Failure::Kernel(error) => Failure::Argument(format!(
-            "{error}; without BPF LSM a container is fenced where `ringfence oci runtime` stands before its runtime, and not by \
-             a hook alone"
-        )),
-        other => other,
-    })
 }
 
 pub(super) fn own_cgroup(container: &Container, probe: &Probe) -> Result<OwnCgroup, Failure> {

@@ -2,12 +2,9 @@
 
 use std::fs;
 
-use super::{
-    choice::{self, Choice},
-    enclosure::opened,
-};
+use super::choice::{self, Choice};
 use crate::{
-    command::{Failure, memory::Remembered},
+    command::{Failure, memory::Remembered, run},
     confine::Probe,
     kernel,
     oci::{Bundle, Container, Host},
@@ -71,4 +68,29 @@ impl Ready {
         self.bundle.annotations() == container.annotations
             && same(self.bundle.directory(), &container.bundle)
     }
+}
+
+/// What judges or watches in the kernel; where a container can do without, perhaps nothing, and why.
+fn opened(
+    fallback: bool,
+    probe: &Probe,
+) -> Result<(Option<kernel::Engine>, Option<String>), Failure> {
+    if !fallback {
+        return Ok((Some(open(probe)?), None));
+    }
+    Ok(match kernel::Engine::open_watch() {
+        Ok(engine) => (Some(engine), None),
+        Err(error) => (None, Some(error.to_string())),
+    })
+}
+
+/// BPF LSM, or why it is not enough to be called by a hook alone.
+pub(super) fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
+    run::open_engine(probe).map_err(|failure| match failure {
+        Failure::Kernel(error) => Failure::Argument(format!(
+            "{error}; without BPF LSM a container is fenced where `ringfence oci runtime` stands before its runtime, and not by \
+             a hook alone"
+        )),
+        other => other,
+    })
 }
