@@ -8,7 +8,9 @@
 //! crun takes a mount namespace in which only that of version 2 is there.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::Read as _,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -74,11 +76,10 @@ fn compare(runtime: &str, rounds: usize) -> Result<(), String> {
     let own = own.unwrap_or_else(|| env!("CARGO_BIN_EXE_ringfence").into());
     for (name, binary) in [("before", env::var_os("BEFORE")), ("fenced", Some(own))] {
         let Some(binary) = binary else { continue };
-        let folder = place.path().join(name);
-        fs::create_dir(&folder).expect("a directory for a link");
-        let link = folder.join(format!("ringfence-{runtime}"));
-        symlink(binary, &link).expect("a link to ringfence");
-        all.push(Contestant::new(name, link));
+        all.push(Contestant::new(
+            name,
+            link(&place.path().join(name), &binary, runtime)?,
+        ));
     }
     for one in &all {
         // The first start may load programs.
@@ -119,6 +120,25 @@ impl Took {
             processor: self.processor - other.processor,
         }
     }
+}
+
+/// A link to the program that stands for this runtime, as `ringfence oci install` makes that for runc, and beside what it puts there.
+fn link(root: &Path, program: &OsStr, runtime: &str) -> Result<PathBuf, String> {
+    let mut install = Command::new(program);
+    install
+        .args(["oci", "install", "podman", "--root"])
+        .arg(root);
+    let done = install.output().map_err(|error| error.to_string())?;
+    if !done.status.success() {
+        return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+    }
+    let link = root
+        .join("usr/local/bin")
+        .join(format!("ringfence-{runtime}"));
+    if !link.is_symlink() {
+        symlink(program, &link).map_err(|error| error.to_string())?;
+    }
+    Ok(link)
 }
 
 /// Runs a fresh bundle, and waits for all that came of it.

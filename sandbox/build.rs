@@ -1,8 +1,9 @@
-//! What the program embeds: the eBPF object, as `$OUT_DIR/ringfence.bpf.o`, and the launcher of containers, as `$OUT_DIR/launch`.
+//! What the program embeds: the eBPF object, as `$OUT_DIR/ringfence.bpf.o`, the launcher of containers, as `$OUT_DIR/launch`, and their
+//! hook, as `$OUT_DIR/hook`.
 //!
 //! The object is the one that is checked in beside the kernel room, unless `RINGFENCE_BPF_OBJECT` names another one: that is how
 //! `cargo xtask test` tries what it has just built from source. It is not compiled here, so that a plain `cargo build` needs a
-//! stable compiler only. The launcher is: the same compiler makes it, for the same machine, without a C library.
+//! stable compiler only. The other two are: the same compiler makes them, for the same machine, without a C library.
 //!
 //! What tells objects apart at run time, `$RINGFENCE_OBJECT_DIGEST`, is computed here as well: every run asks for it. So is what tells
 //! compilers of profiles apart, `$RINGFENCE_COMPILER_DIGEST`: what one has compiled, another does not take for its own.
@@ -31,14 +32,14 @@ const COMPILER: [&str; 8] = [
 /// libraries. A package of a registry has one version of all of it.
 const BESIDES: [&str; 3] = ["../sandbox-ebpf/abi/src", "../profiles", "../Cargo.lock"];
 
-/// The launcher's sources.
-const LAUNCHER: &str = "launcher";
+/// Programs of their own, by what they are called and where their sources are.
+const PROGRAMS: [(&str, &str); 2] = [("launch", "launcher"), ("hook", "hook")];
 
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     choose_object()?;
     name_compiler()?;
-    compile_launcher()
+    PROGRAMS.into_iter().try_for_each(compile_program)
 }
 
 fn name_compiler() -> Result<(), String> {
@@ -81,22 +82,22 @@ fn files_below(path: &Path, into: &mut Vec<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
-/// A program of its own for whatever image a container has: static, and a few kilobytes.
-fn compile_launcher() -> Result<(), String> {
-    println!("cargo::rerun-if-changed={LAUNCHER}");
+/// A program of its own, for whatever image a container has or to be executed at once: static, and a few kilobytes.
+fn compile_program((name, sources): (&str, &str)) -> Result<(), String> {
+    println!("cargo::rerun-if-changed={sources}");
     let mut compiler = Command::new(variable("RUSTC")?);
     compiler
-        .args(["--edition=2024", "--crate-name=launch", "--crate-type=bin"])
+        .args(["--edition=2024", "--crate-name", name, "--crate-type=bin"])
         .args(["-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols"])
         .args(["-Crelocation-model=static", "-Clink-arg=-static"])
         .args(["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib"])
         .arg("--target")
         .arg(variable("TARGET")?)
         .arg("-o")
-        .arg(variable("OUT_DIR")?.join("launch"))
+        .arg(variable("OUT_DIR")?.join(name))
         .arg(
             variable("CARGO_MANIFEST_DIR")?
-                .join(LAUNCHER)
+                .join(sources)
                 .join("main.rs"),
         );
     if let Some(linker) = env::var_os("RUSTC_LINKER") {
@@ -110,7 +111,7 @@ fn compile_launcher() -> Result<(), String> {
     match status.success() {
         true => Ok(()),
         false => Err(format!(
-            "the launcher of containers does not compile: {compiler:?}"
+            "the program of containers `{name}` does not compile: {compiler:?}"
         )),
     }
 }

@@ -45,11 +45,7 @@ impl Bundle {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("rf-{}-{number}", std::process::id());
         let program = match runtime.strip_prefix("ringfence-") {
-            Some(_) => {
-                let link = folder.at(runtime);
-                symlink(binary(), &link)?;
-                link
-            }
+            Some(_) => installed(&folder, runtime)?,
             None => PathBuf::from(runtime),
         };
         let bare = runtime.trim_start_matches("ringfence-").to_owned();
@@ -104,6 +100,11 @@ impl Bundle {
     /// The container's name.
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// What is called to run it.
+    pub(crate) fn runtime(&self) -> &Path {
+        &self.runtime
     }
 
     /// The bundle.
@@ -277,6 +278,24 @@ impl Ended {
         )
         .into())
     }
+}
+
+/// The link that is called `runtime`, beside what `ringfence oci install` puts beside its own.
+fn installed(folder: &Folder, runtime: &str) -> Result<PathBuf, Failed> {
+    let root = folder.at("host");
+    let mut install = Command::new(binary());
+    install
+        .args(["oci", "install", "podman", "--root"])
+        .arg(&root);
+    let done = install.output()?;
+    if !done.status.success() {
+        return Err(format!("{install:?}: {}", String::from_utf8_lossy(&done.stderr)).into());
+    }
+    let link = root.join("usr/local/bin").join(runtime);
+    if !link.is_symlink() {
+        symlink(binary(), &link)?;
+    }
+    Ok(link)
 }
 
 /// A script that was just written may still be open for writing in a process that another test's thread has forked and that has not

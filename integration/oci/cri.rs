@@ -32,7 +32,7 @@ pub(crate) fn register(suite: &mut Suite) {
 /// not made. What runs in it has the profile that the host has for its image, and what holds the namespaces has none.
 fn pod() -> Verdict {
     let podman = Podman::new()?;
-    let runtime = podman.at("ringfence-runc");
+    let runtime = podman.runtime();
     let configuration = format!(
         "[plugins.\"io.containerd.grpc.v1.cri\"]\n\
          sandbox_image = \"{IMAGE}\"\nrestrict_oom_score_adj = true\ndisable_apparmor = true\ndisable_tcp_service = true\n\

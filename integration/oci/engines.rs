@@ -102,6 +102,11 @@ impl Podman {
         self.bundle.path().join(name)
     }
 
+    /// The runtime that stands before runc.
+    pub(super) fn runtime(&self) -> &Path {
+        self.bundle.runtime()
+    }
+
     /// The image in a file.
     pub(super) fn archive(&self) -> Result<PathBuf, Failed> {
         let archive = self.at("image.tar");
@@ -130,7 +135,7 @@ impl Podman {
                 "file",
                 "--runtime",
             ])
-            .arg(self.at("ringfence-runc"))
+            .arg(self.runtime())
             .args(words)
             .stdin(Stdio::null());
         let output = command.output()?;
@@ -351,7 +356,7 @@ fn containerd() -> Verdict {
     let containerd = Containerd::start(&podman, without)?;
     let ctr = |given: &[&str]| containerd.ctr(given);
     let done = |given: &[&str]| containerd.done(given);
-    let link = podman.at("ringfence-runc").to_string_lossy().into_owned();
+    let link = podman.runtime().to_string_lossy().into_owned();
     let archive = archive.to_string_lossy().into_owned();
     done(&["image", "import", &archive])?;
     let run = [

@@ -29,6 +29,7 @@ pub(crate) fn register(suite: &mut Suite) {
 /// for the next fence of a number are not counted one by one: which number it has depends on how soon the kernel forgets the last.
 const ROW: &str = r#"
 cp "$R" own; ln -s own ringfence-runc
+./own oci install podman --root host >/dev/null; cp host/usr/local/bin/ringfence-hook .
 present() {
     find /run/ringfence /run/runc -mindepth 1 ! -path '/run/ringfence/log/*' ! -name 'kept_*' | sort
     cut -d' ' -f5- /proc/self/mountinfo | sort

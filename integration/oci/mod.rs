@@ -1,5 +1,6 @@
 //! Containers: the distribution's runtimes and engines with the fence put in, against what they do without it.
 
+mod ahead;
 mod attacks;
 mod bundle;
 mod checkpoint;
@@ -31,6 +32,7 @@ pub(crate) fn register(suite: &mut Suite) {
     limits::register(suite);
     names::register(suite);
     recorded::register(suite);
+    ahead::register(suite);
     attacks::register(suite);
     checkpoint::register(suite);
     contest::register(suite);

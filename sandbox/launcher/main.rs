@@ -12,6 +12,7 @@
 #![no_main]
 
 mod plan;
+#[allow(dead_code, reason = "each program has needs of its own")]
 mod system;
 
 use core::panic::PanicInfo;

@@ -19,6 +19,10 @@ mod numbers {
     pub const CLOSE: usize = 3;
     pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
+    pub const SOCKET: usize = 41;
+    pub const CONNECT: usize = 42;
+    pub const SHUTDOWN: usize = 48;
+    pub const SETSOCKOPT: usize = 54;
     pub const EXECVE: usize = 59;
     pub const FLOCK: usize = 73;
     pub const GETCWD: usize = 79;
@@ -26,6 +30,7 @@ mod numbers {
     pub const PRCTL: usize = 157;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
+    pub const UNLINKAT: usize = 263;
     pub const SECCOMP: usize = 317;
     pub const NO_FOLLOW: usize = 0o400_000;
 }
@@ -34,6 +39,7 @@ mod numbers {
 mod numbers {
     pub const GETCWD: usize = 17;
     pub const FLOCK: usize = 32;
+    pub const UNLINKAT: usize = 35;
     pub const CHDIR: usize = 49;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
@@ -42,6 +48,10 @@ mod numbers {
     pub const WRITE: usize = 64;
     pub const EXIT_GROUP: usize = 94;
     pub const PRCTL: usize = 167;
+    pub const SOCKET: usize = 198;
+    pub const CONNECT: usize = 203;
+    pub const SETSOCKOPT: usize = 208;
+    pub const SHUTDOWN: usize = 210;
     pub const EXECVE: usize = 221;
     pub const MMAP: usize = 222;
     pub const SECCOMP: usize = 277;

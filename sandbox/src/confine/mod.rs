@@ -43,7 +43,7 @@ mod terminal;
 mod tracer;
 mod user;
 
-pub use branch::{Branch, branch};
+pub use branch::{Between, Branch, branch, branch_off};
 pub use cgroup::{Cgroup, CgroupPlace, own_cgroup};
 pub use connector::Connector;
 pub use container::{

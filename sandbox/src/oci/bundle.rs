@@ -72,6 +72,25 @@ impl Bundle {
         })
     }
 
+    /// The same bundle as it is now that it was changed.
+    ///
+    /// # Errors
+    /// If it is no configuration any more.
+    pub fn changed(&self) -> Result<Self, Error> {
+        let spec = Spec::deserialize_from(&self.value)
+            .map_err(|error| Error::content(&self.file, &error))?;
+        Ok(Self {
+            spec,
+            ..self.clone()
+        })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Its annotations.
     #[must_use]
     pub fn annotations(&self) -> HashMap<String, String> {

@@ -6,17 +6,16 @@ use std::{
 };
 
 use super::{
-    choice::{self, Choice},
     log::{self, Log},
-    monitor::Request,
     names::Names,
-    prepare, standing,
+    prepare,
+    ready::{Ready, open},
+    standing,
 };
 use crate::{
     command::{
         Failure,
         compiled::Source,
-        memory::Remembered,
         run::{self, Line},
         told::Told,
     },
@@ -24,7 +23,7 @@ use crate::{
     confine::{self, Around, Engine, Gate, Probe},
     event::Event,
     kernel::{self, Events, Fence, Subject, Totals},
-    oci::{Bundle, Container, Held, Host, Launcher, Left, OwnCgroup, Process, Record, Root},
+    oci::{Container, Held, Launcher, Left, Meeting, OwnCgroup, Process, Record, Root},
     policy::{Policy, Standing},
 };
 
@@ -53,6 +52,8 @@ pub(super) struct Enclosure {
     source: Source,
     log: Log,
     held: Held,
+    /// Where the hook of a container that has gone waits, if it knows where.
+    meeting: Option<Meeting>,
 }
 
 /// The programs of one fence.
@@ -65,51 +66,48 @@ struct Judge {
 
 /// A container with all that is known before anything is changed for it.
 struct Prepared {
-    bundle: Bundle,
+    ready: Ready,
     process: Process,
-    choice: Choice,
     policy: Policy,
     source: Source,
-    remembered: Remembered,
 }
 
 impl Enclosure {
     /// `None` if the fence stands already: the same hook can be in the bundle and in the engine's folder of hooks.
-    pub(super) fn around(request: &Request, host: &Host) -> Result<Option<Self>, Failure> {
-        let container = &request.container;
-        // Its mounts are laid from outside.
-        let mut probe = Probe::without_namespaces()?;
+    pub(super) fn around(
+        container: &Container,
+        ready: Ready,
+        meeting: Option<Meeting>,
+    ) -> Result<Option<Self>, Failure> {
         let first = confine::Process::of(container.pid)?;
-        let cgroup = own_cgroup(container, &probe)?;
-        let prepared = Prepared::of(request, host)?;
-        // Not beside it: where another processor is busy, a thread begins later than both are done one after the other.
-        let (mut engine, blind) = opened(request.fallback, &probe)?;
-        probe.cgroup_programs = engine.as_ref().is_some_and(kernel::Engine::has_network);
-        probe.unix_programs =
-            Err("a container has no supervisor that connects in its place".to_owned());
-        let (contained, standings) = prepared.stand(request, &probe)?;
+        let cgroup = own_cgroup(container, &ready.probe)?;
+        let mut prepared = Prepared::of(container, ready)?;
+        let (contained, standings) = prepared.stand(container)?;
         let refused = prepared.policy.degradation.refused(&standings);
         if !refused.is_empty() {
             return Err(Failure::Refused(refused.into_iter().cloned().collect()));
         }
-        let record = prepared.record(request, &cgroup);
+        let record = prepared.record(container, &cgroup);
         let Some(held) = Held::keep(cgroup.id(), &record)? else {
             return Ok(None);
         };
-        let log = Log::begin(&record, cgroup.id(), &standings, blind.as_deref())?;
+        let blind = prepared.ready.blind.as_deref();
+        let log = Log::begin(&record, cgroup.id(), &standings, blind)?;
         let gate = contained.map(confine::Container::place).transpose()?;
-        let judge =
-            engine
-                .take()
-                .map(|engine| {
-                    Judge::install(engine, &prepared.policy, &cgroup, &container.id, || {
-                        match request.fallback {
-                            false => open(&probe),
-                            true => Ok(kernel::Engine::open_watch()?),
-                        }
-                    })
-                })
-                .transpose()?;
+        let engine = prepared.ready.engine.take();
+        let Ready {
+            ref probe,
+            ref bundle,
+            fallback,
+            ..
+        } = prepared.ready;
+        let again = || match fallback {
+            false => open(probe),
+            true => Ok(kernel::Engine::open_watch()?),
+        };
+        let judge = engine
+            .map(|engine| Judge::install(engine, &prepared.policy, &cgroup, &container.id, again));
+        let judge = judge.transpose()?;
         let mut enclosure = Self {
             judge,
             gate,
@@ -124,16 +122,17 @@ impl Enclosure {
             source: prepared.source,
             log,
             held,
+            meeting,
         };
         let judge = enclosure.judge.as_mut();
         let names = judge.map(|judge| {
-            let engine = match request.fallback {
+            let engine = match fallback {
                 true => Engine::Fallback,
                 false => Engine::BpfLsm,
             };
             Names::start(
                 container.pid,
-                &prepared.bundle,
+                bundle,
                 &enclosure.source,
                 &prepared.policy,
                 engine,
@@ -272,6 +271,9 @@ impl Enclosure {
             judge.fence.remove(&mut judge.engine)
         });
         drop(self.held);
+        if let Some(meeting) = self.meeting.take() {
+            meeting.end();
+        }
         // From here on nobody waits.
         log::prune();
         Ok(removed.transpose().map(|_| ())?)
@@ -329,99 +331,76 @@ impl Judge {
 }
 
 impl Prepared {
-    fn of(request: &Request, host: &Host) -> Result<Self, Failure> {
-        let container = &request.container;
-        let bundle = Bundle::read(&container.bundle)?;
-        let (annotations, given) = (&container.annotations, request.profile.as_deref());
-        let image = host.image_of(&container.bundle, annotations);
-        let choice = choice::choose(host, annotations, &image, given)?;
+    fn of(container: &Container, ready: Ready) -> Result<Self, Failure> {
+        let bundle = &ready.bundle;
         let mut process = bundle.process();
         process.arguments = Launcher::own_words(confine::LAUNCHER, process.arguments);
-        if request.fallback
-            && let Some(missing) = prepare::missing(container, &bundle, &process)
+        if ready.fallback
+            && let Some(missing) = prepare::missing(container, bundle, &process)
         {
             return Err(Failure::Argument(missing));
         }
-        let remembered = Remembered::open();
-        let (policy, source) =
-            prepare::compile(container, &bundle, &process, &choice, &remembered)?;
-        Ok(Self {
+        let (policy, source) = prepare::compile(
+            container,
             bundle,
+            &process,
+            &ready.choice,
+            &ready.remembered,
+        )?;
+        Ok(Self {
+            ready,
             process,
-            choice,
             policy,
             source,
-            remembered,
         })
     }
 
     /// What would be enforced, and for the fallback engine what does it.
     fn stand(
         &self,
-        request: &Request,
-        probe: &Probe,
+        container: &Container,
     ) -> Result<(Option<confine::Container>, Vec<Standing>), Failure> {
         let policy = &self.policy;
-        if !request.fallback {
+        let Ready {
+            probe,
+            bundle,
+            remembered,
+            ..
+        } = &self.ready;
+        if !self.ready.fallback {
             let open = policy.opened();
-            return Ok((None, standing::of(policy, open, &self.bundle, probe)?));
+            return Ok((None, standing::of(policy, open, bundle, probe)?));
         }
-        let root = self.bundle.root();
+        let root = bundle.root();
         let around = Around {
-            pid: request.container.pid,
+            pid: container.pid,
             root: &root,
             directory: &self.process.directory,
             uid: self.process.uid,
-            own_ipc: self.bundle.has_own_namespace("ipc"),
-            labelled: self.bundle.is_labelled(),
+            own_ipc: bundle.has_own_namespace("ipc"),
+            labelled: bundle.is_labelled(),
         };
-        let container = self
-            .remembered
-            .lend(|memory| confine::Container::derive(policy, probe, &around, memory))?;
-        let standings = standing::of_fallback(container.standings(), policy, &self.bundle);
+        let container =
+            remembered.lend(|memory| confine::Container::derive(policy, probe, &around, memory))?;
+        let standings = standing::of_fallback(container.standings(), policy, bundle);
         Ok((Some(container), standings))
     }
 
-    fn record(&self, request: &Request, cgroup: &OwnCgroup) -> Record {
+    fn record(&self, container: &Container, cgroup: &OwnCgroup) -> Record {
         Record {
-            id: request.container.id.clone(),
-            bundle: request.container.bundle.clone(),
+            id: container.id.clone(),
+            bundle: container.bundle.clone(),
             cgroup: cgroup.directory().to_owned(),
-            profile: self.choice.name.clone(),
+            profile: self.ready.choice.name.clone(),
             left: Left::by(
                 &self.policy.capabilities,
                 self.policy.privilege_gain,
                 &self.policy.limits,
             ),
-            launcher: request.fallback,
+            launcher: self.ready.fallback,
             is_learned: false,
         }
     }
-}
-
-/// What judges or watches in the kernel; where a container can do without, perhaps nothing, and why.
-fn opened(
-    fallback: bool,
-    probe: &Probe,
-) -> Result<(Option<kernel::Engine>, Option<String>), Failure> {
-    if !fallback {
-        return Ok((Some(open(probe)?), None));
-    }
-    Ok(match kernel::Engine::open_watch() {
-        Ok(engine) => (Some(engine), None),
-        Err(error) => (None, Some(error.to_string())),
-    })
-}
-
-/// BPF LSM, or why it is not enough to be called by a hook alone.
-fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
-    run::open_engine(probe).map_err(|failure| match failure {
-        Failure::Kernel(error) => Failure::Argument(format!(
-            "{error}; without BPF LSM a container is fenced where `ringfence oci runtime` stands before its runtime, and not by \
-             a hook alone"
-        )),
-        other => other,
-    })
 }
 
 pub(super) fn own_cgroup(container: &Container, probe: &Probe) -> Result<OwnCgroup, Failure> {

@@ -18,6 +18,7 @@ mod log;
 mod monitor;
 mod names;
 mod prepare;
+mod ready;
 mod runtime;
 mod standing;
 mod witness;

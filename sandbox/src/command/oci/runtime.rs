@@ -8,11 +8,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{choice, engine, prepare};
+use super::{
+    choice, engine,
+    monitor::{self, Expected},
+    prepare,
+};
 use crate::{
     command::Failure,
-    confine::{self, Engine},
-    oci::{self, Act, Bundle, Call, Complaint, Fencing, Host, Launcher, Left, Runtime},
+    confine::{self, Between, Engine},
+    oci::{
+        self, Act, Bundle, Call, Complaint, Fencing, Host, Launcher, Left, Meeting, Messenger,
+        Runtime,
+    },
     profile::{self, CommandLine, Effective},
 };
 
@@ -135,8 +142,27 @@ fn fence(
     if launcher.is_none() {
         bundle.close_calls(&confine::closed_calls(prepare::opened(&effective)));
     }
-    bundle.fence(&fencing(&effective, given, launcher)?);
-    Ok(bundle.write()?)
+    let fallback = launcher.is_some();
+    let hook = Hook::arrange(given, fallback)?;
+    bundle.fence(&Fencing {
+        launcher,
+        program: hook.program,
+        hooks: hook.words,
+        left: left(&effective),
+        limits: effective.limits,
+    });
+    let send_ahead = |meeting| {
+        let expected = Expected {
+            bundle: bundle.clone(),
+            choice,
+            given: given.map(str::to_owned),
+            fallback,
+        };
+        monitor::send_ahead(meeting, &expected)
+    };
+    let ahead = hook.meeting.map(send_ahead).transpose()?;
+    bundle.write()?;
+    Ok(ahead.map_or(Ok(()), Between::wait)?)
 }
 
 /// The hook runs elsewhere.
@@ -147,25 +173,41 @@ fn absolute(file: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-fn fencing(
-    effective: &Effective,
-    given: Option<&str>,
-    launcher: Option<Launcher>,
-) -> Result<Fencing, Failure> {
-    let mut words = HOOK.map(str::to_owned).to_vec();
-    if let Some(given) = given {
-        words.extend(["--profile".to_owned(), given.to_owned()]);
+/// What the runtime is to call.
+struct Hook {
+    program: PathBuf,
+    /// Its words when a container comes to be, and when it has gone.
+    words: [Vec<String>; 2],
+    /// Where it finds a monitor that is sent ahead.
+    meeting: Option<Meeting>,
+}
+
+impl Hook {
+    /// The small program, if it is there to be called; else this one, which starts a monitor then.
+    fn arrange(given: Option<&str>, fallback: bool) -> Result<Self, Failure> {
+        let mut words = HOOK.map(str::to_owned).to_vec();
+        if let Some(given) = given {
+            words.extend(["--profile".to_owned(), given.to_owned()]);
+        }
+        if fallback {
+            words.push(FALLBACK.to_owned());
+        }
+        let program = own_program()?;
+        let called = env::args_os().next().unwrap_or_default();
+        let (Some(messenger), Some(own)) = (Messenger::beside(&called), program.to_str()) else {
+            return Ok(Self {
+                program,
+                words: [words.clone(), words],
+                meeting: None,
+            });
+        };
+        let meeting = Meeting::arrange()?;
+        Ok(Self {
+            words: Messenger::hooks(&meeting.path().to_string_lossy(), own, &words),
+            program: messenger.program,
+            meeting: Some(meeting),
+        })
     }
-    if launcher.is_some() {
-        words.push(FALLBACK.to_owned());
-    }
-    Ok(Fencing {
-        launcher,
-        program: own_program()?,
-        hooks: [words.clone(), words],
-        left: left(effective),
-        limits: effective.limits,
-    })
 }
 
 /// What the profile leaves to each process.

@@ -16,6 +16,8 @@ pub enum Change {
     Link(PathBuf, PathBuf),
     /// The file is written, as a whole and at once.
     Write(PathBuf, String),
+    /// The program is put there, likewise.
+    Program(PathBuf, &'static [u8]),
     /// It is removed.
     Remove(PathBuf),
 }
@@ -26,7 +28,13 @@ impl Change {
             Self::Link(path, to) => folder_of(path)
                 .and_then(|_| symlink(to, path))
                 .map_err(Error::file("make the link", path)),
-            Self::Write(path, text) => write(path, text).map_err(Error::file("write", path)),
+            Self::Write(path, text) => {
+                let mode = fs::metadata(path).map_or(0o644, |old| old.permissions().mode() & 0o777);
+                write(path, text.as_bytes(), mode).map_err(Error::file("write", path))
+            }
+            Self::Program(path, bytes) => {
+                write(path, bytes, 0o755).map_err(Error::file("write", path))
+            }
             Self::Remove(path) => fs::remove_file(path).map_err(Error::file("remove", path)),
         }
     }
@@ -39,6 +47,14 @@ impl fmt::Display for Change {
                 writeln!(to, "link {} -> {}", path.display(), leads.display())
             }
             Self::Remove(path) => writeln!(to, "remove {}", path.display()),
+            Self::Program(path, bytes) => {
+                writeln!(
+                    to,
+                    "write {} (a program of {} bytes)",
+                    path.display(),
+                    bytes.len()
+                )
+            }
             Self::Write(path, text) => {
                 writeln!(to, "write {}", path.display())?;
                 text.lines().try_for_each(|line| writeln!(to, "    {line}"))
@@ -55,10 +71,9 @@ fn folder_of(path: &Path) -> io::Result<&Path> {
 }
 
 /// An engine that reads the file meanwhile sees the old text or the new one.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mode = fs::metadata(path).map_or(0o644, |old| old.permissions().mode() & 0o777);
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder_of(path)?)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
@@ -76,6 +91,19 @@ pub(super) fn link(path: &Path) -> Result<Option<PathBuf>, Error> {
             &"it is there and is no link".to_owned(),
         )),
         Err(error) => Err(Error::file("read the link", path)(error)),
+    }
+}
+
+/// What a program consists of; `None` if it is not there.
+pub(super) fn program(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => fs::read(path).map(Some).map_err(Error::file("read", path)),
+        Ok(_) => Err(Error::content(
+            path,
+            &"it is there and is no file".to_owned(),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("look at", path)(error)),
     }
 }
 

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 
 pub use change::Change;
 
-use super::Error;
+use super::{Error, messenger};
 
 /// The link that engines call: its name says which runtime it stands for.
 const LINK: &str = "usr/local/bin/ringfence-runc";
+/// What the runtime calls as hook.
+const HOOK: &str = "usr/local/bin/ringfence-hook";
 /// What is called a runtime by this name in an engine.
 pub const RUNTIME: &str = "ringfence";
 /// What a file of ours begins with.
@@ -104,6 +106,11 @@ pub fn install(engine: ContainerEngine, root: &Path, program: &Path) -> Result<V
         }
         None => changes.push(Change::Link(link, program.to_owned())),
     }
+    let hook = root.join(HOOK);
+    // One of an earlier version, which this one does not call, is ours as well.
+    if change::program(&hook)?.as_deref() != Some(messenger::PROGRAM) {
+        changes.push(Change::Program(hook, messenger::PROGRAM));
+    }
     let path = root.join(engine.file());
     let now = change::text(&path)?;
     let is_others = engine != ContainerEngine::Containerd
@@ -142,6 +149,10 @@ pub fn uninstall(engine: ContainerEngine, root: &Path) -> Result<Vec<Change>, Er
     let link = root.join(LINK);
     if !is_needed && change::link(&link)?.is_some_and(|leads| is_ringfence(&leads)) {
         changes.push(Change::Remove(link));
+        let hook = root.join(HOOK);
+        if change::program(&hook)?.is_some() {
+            changes.push(Change::Remove(hook));
+        }
     }
     Ok(changes)
 }
@@ -184,10 +195,14 @@ mod tests {
     fn what_is_installed_twice_changes_nothing_the_second_time() {
         for engine in ContainerEngine::ALL {
             let root = tempfile::tempdir().unwrap();
-            assert_eq!(installed(engine, root.path()).unwrap().len(), 2);
+            assert_eq!(installed(engine, root.path()).unwrap().len(), 3);
             assert_eq!(installed(engine, root.path()).unwrap(), []);
             let link = fs::read_link(root.path().join(LINK)).unwrap();
             assert_eq!(link, Path::new(PROGRAM));
+            let hook = root.path().join(HOOK);
+            assert_eq!(fs::read(&hook).unwrap(), messenger::PROGRAM);
+            fs::write(&hook, "of another version").unwrap();
+            assert_eq!(installed(engine, root.path()).unwrap().len(), 1);
         }
     }
 
@@ -203,6 +218,7 @@ mod tests {
             assert!(!root.path().join(engine.file()).exists(), "{engine:?}");
         }
         assert!(!root.path().join(LINK).is_symlink());
+        assert!(!root.path().join(HOOK).exists());
     }
 
     #[test]
