@@ -1,9 +1,12 @@
 //! What learning costs: the start of a recording, and the time of commands that make many system calls, next to the same
 //! without ringfence and under `strace -f`. A command's own time is taken inside: what is above it comes before and after, and does
-//! not grow with it.
+//! not grow with it. So is the time that it is given a processor, on which what the machine does beside it tells less.
 //!
-//! Rounds are paired: in each one every contestant runs once, in turn, and ratios are taken round by round, so that what
-//! the machine does beside it falls on all alike. Run by `cargo bench --bench learn`, as root.
+//! What runs natively is there twice: the second says how much is noise. Run by `cargo bench --bench learn`, as root; `ROUNDS` is how
+//! often, `TREE` what is packed, and `OTHER` another build of ringfence to compare with.
+
+#[path = "kit/rows.rs"]
+mod rows;
 
 use std::{
     env, fs,
@@ -12,16 +15,25 @@ use std::{
     time::Instant,
 };
 
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike as _,
+};
+use rows::What;
+
 /// Says to this program that it is inside, and what to run there.
 const TIMED: &str = "--timed";
-/// Where it leaves the milliseconds.
+/// Where it leaves the milliseconds, by the clock and on a processor.
 const TOOK: &str = "took";
 
 fn main() {
     let words: Vec<_> = env::args_os().skip(1).collect();
     if words.first().is_some_and(|word| word == TIMED) {
         let took = timed(Command::new(&words[1]).args(&words[2..]));
-        return fs::write(TOOK, took.to_string()).expect("a file can be written");
+        let used = getrusage(UsageWho::RUSAGE_CHILDREN).expect("what children used is counted");
+        let used = used.user_time() + used.system_time();
+        let text = format!("{took} {}", used.num_microseconds() as f64 / 1e3);
+        return fs::write(TOOK, text).expect("a file can be written");
     }
     let number = |name: &str, otherwise: usize| {
         let text = env::var(name).ok();
@@ -30,12 +42,7 @@ fn main() {
     let rounds = number("ROUNDS", 9);
     let place = tempfile::tempdir_in("/var/tmp").expect("a temporary directory");
     prepare(place.path());
-    println!(
-        "kernel {}",
-        fs::read_to_string("/proc/sys/kernel/osrelease")
-            .unwrap_or_default()
-            .trim()
-    );
+    println!("{}", rows::place());
     measure("start of /bin/true", &["/bin/true"], rounds, place.path());
     let tree = env::var("TREE").unwrap_or_else(|_| "/usr/share/perl".to_owned());
     measure(
@@ -92,6 +99,7 @@ fn contestants() -> Vec<(&'static str, Vec<String>)> {
     let own = env!("CARGO_BIN_EXE_ringfence");
     let mut all = vec![
         ("native", Vec::new()),
+        ("native again", Vec::new()),
         (
             "ringfence",
             words(&format!("{own} learn -o learned.toml --")),
@@ -113,27 +121,28 @@ fn measure(title: &str, command: &[&str], rounds: usize, place: &Path) {
     let contestants = contestants();
     let own = env::current_exe().expect("the path of this program");
     let own = own.to_str().expect("text");
-    let mut times = vec![Vec::new(); contestants.len()];
-    let mut inside = times.clone();
-    // The first round fills caches and loads programs.
-    for round in 0..=rounds {
-        for (number, (_, prefix)) in contestants.iter().enumerate() {
-            let prefix = prefix.iter().map(String::as_str);
-            let words: Vec<&str> = prefix
-                .chain([own, TIMED])
-                .chain(command.iter().copied())
-                .collect();
-            let mut all = Command::new(words[0]);
-            let took = timed(all.args(&words[1..]).current_dir(place));
-            let took_inside = fs::read_to_string(place.join(TOOK)).expect("it was timed");
-            if round > 0 {
-                times[number].push(took);
-                inside[number].push(took_inside.parse().expect("a number"));
-            }
-        }
-    }
-    tell(title, &contestants, &times);
-    tell(&format!("{title}, itself"), &contestants, &inside);
+    let [itself, on_a_processor] =
+        [", itself", ", its processor time"].map(|part| format!("{title}{part}"));
+    let whats = [title, &itself, &on_a_processor].map(|name| What {
+        section: "learn",
+        name,
+        unit: "ms",
+    });
+    let names: Vec<&str> = contestants.iter().map(|(name, _)| *name).collect();
+    rows::rounds_of(whats, &names, rounds, |number| {
+        let prefix = contestants[number].1.iter().map(String::as_str);
+        let words: Vec<&str> = prefix
+            .chain([own, TIMED])
+            .chain(command.iter().copied())
+            .collect();
+        let took = timed(Command::new(words[0]).args(&words[1..]).current_dir(place));
+        let inside = fs::read_to_string(place.join(TOOK)).map_err(|error| error.to_string())?;
+        let mut inside = inside
+            .split(' ')
+            .map(|part| part.parse().expect("a number"));
+        let mut next = || inside.next().expect("two numbers");
+        Ok([took, next(), next()])
+    });
 }
 
 /// Milliseconds of a command that succeeds.
@@ -145,23 +154,4 @@ fn timed(command: &mut Command) -> f64 {
     let is_done = status.is_ok_and(|status| status.success());
     assert!(is_done, "{command:?} succeeds");
     took
-}
-
-fn tell(title: &str, contestants: &[(&str, Vec<String>)], times: &[Vec<f64>]) {
-    for ((name, _), times_here) in contestants.iter().zip(times) {
-        let ratios = times_here
-            .iter()
-            .zip(&times[0])
-            .map(|(one, native)| one / native);
-        println!(
-            "{title:<28} {name:<12} {:>9.2} ms   {:>7.2} x native",
-            median(times_here.clone()),
-            median(ratios.collect())
-        );
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::kit::contestant::Contestant;
-use crate::kit::rows::{What, rounds};
+use crate::kit::{rounds, rows::What};
 use crate::once::names;
 
 /// The argument with which this program does operations.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::kit::contestant::Contestant;
-use crate::kit::rows::{What, rounds};
+use crate::kit::{rounds, rows::What};
 use crate::once::names;
 
 /// Each with its words; in them `@` is the directory.

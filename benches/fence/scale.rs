@@ -9,7 +9,10 @@ use std::process::{Child, Stdio};
 
 use crate::kit::contestant::Contestant;
 use crate::kit::number;
-use crate::kit::rows::{What, rounds, tell};
+use crate::kit::{
+    rounds,
+    rows::{What, tell},
+};
 use crate::once::names;
 
 /// Start and open under profiles of growing size. The rules name files that are not there.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::kit::contestant::Contestant;
-use crate::kit::rows::{What, rounds};
+use crate::kit::{rounds, rows::What};
 use crate::once::names;
 
 /// The first start, which may load programs, and those after it.

@@ -11,3 +11,15 @@ pub(crate) fn number(variable: &str, default: usize) -> usize {
     let given = env::var(variable).ok();
     given.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
+
+/// As [`rows::rounds_of`], where a run gives one value.
+pub(crate) fn rounds(
+    what: rows::What<'_>,
+    names: &[&str],
+    times: usize,
+    mut measure: impl FnMut(usize) -> Result<f64, String>,
+) {
+    rows::rounds_of([what], names, times, |number| {
+        measure(number).map(|value| [value])
+    });
+}

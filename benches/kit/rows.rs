@@ -39,12 +39,12 @@ pub(crate) fn place() -> String {
     )
 }
 
-/// Runs every contestant once a round, and tells of each: `measure` gives a value, or why there is none.
-pub(crate) fn rounds(
-    what: What<'_>,
+/// Runs every contestant once a round, and tells of each: `measure` gives values, one for each of `whats`, or why there are none.
+pub(crate) fn rounds_of<const N: usize>(
+    whats: [What<'_>; N],
     names: &[&str],
     rounds: usize,
-    mut measure: impl FnMut(usize) -> Result<f64, String>,
+    mut measure: impl FnMut(usize) -> Result<[f64; N], String>,
 ) {
     let mut values = vec![Ok(Vec::new()); names.len()];
     // The first round may load programs and fill caches.
@@ -58,15 +58,21 @@ pub(crate) fn rounds(
             }
         }
     }
-    for (name, own) in names.iter().zip(&values) {
-        let row = match (own, &values[0]) {
-            (Ok(own), Ok(native)) => {
-                let ratios = own.iter().zip(native).map(|(one, native)| one / native);
-                Ok((median(own.clone()), median(ratios.collect())))
-            }
-            (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
-        };
-        tell(what, name, &row);
+    for (index, what) in whats.into_iter().enumerate() {
+        for (name, own) in names.iter().zip(&values) {
+            let row = match (own, &values[0]) {
+                (Ok(own), Ok(native)) => {
+                    let here = own.iter().map(|values| values[index]);
+                    let ratios = here
+                        .clone()
+                        .zip(native)
+                        .map(|(one, native)| one / native[index]);
+                    Ok((median(here.collect()), median(ratios.collect())))
+                }
+                (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
+            };
+            tell(what, name, &row);
+        }
     }
 }
 

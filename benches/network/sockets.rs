@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use crate::kit::rows::{What, rounds};
+use crate::kit::{rounds, rows::What};
 use crate::{NAME, own_path};
 
 /// Says to this program that it is inside, and what to do there.

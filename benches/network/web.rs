@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::{env, fs, thread};
 
 use crate::kit::contestant::Contestant;
-use crate::kit::rows::{What, rounds};
+use crate::kit::{rounds, rows::What};
 
 /// Microseconds of a request by wrk's clock, and of the server's processor time.
 pub(crate) fn all(times: usize, place: &Path) {

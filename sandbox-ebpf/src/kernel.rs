@@ -4,7 +4,7 @@ use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::{
     cty::c_void,
-    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel},
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
     programs::LsmContext,
 };
 use ringfence_abi::layout::Layout;
@@ -65,6 +65,13 @@ impl Typed {
     pub fn current_task() -> Self {
         // SAFETY: the helper has no precondition.
         Self(unsafe { bpf_get_current_task_btf() } as u64)
+    }
+
+    /// What the current task's registers were as it entered the kernel (`struct pt_regs`).
+    #[inline(always)]
+    pub fn registers() -> Self {
+        // SAFETY: the helper takes the current task, which has some.
+        Self(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64)
     }
 
     /// The member of type `T` at an offset that the verifier knows.

@@ -9,7 +9,7 @@ use ringfence_abi::{
     limits,
     network::{Flow, Grant, GrantKey, Peer, Resolver, Traffic, TrafficKey},
     policy::{Counters, LARGE_WORDS, Label, MEDIUM_WORDS, SMALL_WORDS, Table},
-    record::{Recording, Seen},
+    record::{Known, Recording, Seen},
 };
 
 use crate::{
@@ -131,10 +131,9 @@ pub static SCRATCH: Array<Slot, { SLOTS as usize }> = Array::new();
 #[btf_map]
 pub static RECORDINGS: Array<Recording, { limits::RECORDINGS as usize }> = Array::new();
 
-/// How the recordings that stand know their tasks, [`ringfence_abi::record::BY_CGROUP`] and its like together; 0 where none
-/// stands.
+/// How the recordings that stand know their tasks.
 #[btf_map]
-pub static RECORDED_BY: Array<u32, 1> = Array::new();
+pub static RECORDED_BY: Array<Known, 1> = Array::new();
 
 /// Cgroups that are recorded, by cgroup id; the value is the recording, with [`ringfence_abi::record::AT_EXEC`] where their tasks are taken
 /// in one by one.

@@ -13,16 +13,17 @@ use aya_ebpf::{
         bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task,
         generated::{
             bpf_dynptr_write, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
-            bpf_probe_read_user_str, bpf_ringbuf_discard_dynptr, bpf_ringbuf_reserve_dynptr,
-            bpf_ringbuf_submit_dynptr,
+            bpf_probe_read_user_str, bpf_ringbuf_discard_dynptr, bpf_ringbuf_query,
+            bpf_ringbuf_reserve_dynptr, bpf_ringbuf_submit_dynptr,
         },
     },
 };
 use ringfence_abi::{
-    event::cause,
+    event::{cause, operation},
     limits,
     record::{
-        AT_EXEC, Act, BY_CGROUP, BY_EXEC, BY_TASK, NAMELESS, PASSED, PROGRAM, Recording, Seen, Tally,
+        AT_EXEC, Act, BY_CGROUP, BY_EXEC, BY_ONE, BY_TASK, Known, NAMELESS, PASSED, PROGRAM, Recording, Seen,
+        Tally,
     },
     rights,
 };
@@ -30,10 +31,10 @@ use ringfence_abi::{
 use crate::{
     abstract_name::{self, BEFORE_NAME, Memory},
     atomic,
-    kernel::{offset, read},
+    kernel::{Typed, offset},
     maps::{EXECUTING, RECORDED, RECORDED_BY, RECORDED_TASKS, RECORDINGS, RECORDS, SEEN},
     outcome::Outcome,
-    scratch::{self, PATH_END, Path, Slot},
+    scratch::{self, KEPT_WORDS, PATH_END, Path, Slot},
     siphash,
     verdict::Object,
     walk::{self, bounded},
@@ -41,13 +42,17 @@ use crate::{
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
+/// `BPF_RB_NO_WAKEUP`, `BPF_RB_FORCE_WAKEUP` and `BPF_RB_AVAIL_DATA`, likewise.
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+const AVAILABLE_DATA: u64 = 0;
 /// `-EEXIST`.
 const EXISTS: i32 = -17;
 /// Room for a name that was passed: behind the slash at [`PATH_END`], to the end of the buffer.
 const NAME_ROOM: u32 = PATH_END as u32 - 1;
 
 /// The acts that one recording has told.
-type Known = HashMap<Seen, u64, { limits::SEEN as usize }>;
+type Told = HashMap<Seen, u64, { limits::SEEN as usize }>;
 
 /// Bytes of a path's buffer: up to [`PATH_END`] what the kernel named, then what the program passed.
 #[derive(Clone, Copy)]
@@ -84,15 +89,24 @@ pub fn current() -> Option<*mut Recording> {
 /// The same, whether it has begun or not. Where nothing is recorded, the first look answers.
 #[inline(always)]
 pub fn recording() -> Option<*mut Recording> {
-    let by = known_by();
+    let known = RECORDED_BY.get_ptr_mut(only())?;
+    let (by, number) = how(known);
     if by == 0 {
         return None;
     }
     let mut found = None;
-    if by & BY_CGROUP != 0 {
-        // SAFETY: the helper has no precondition, and an entry is written once, by user space.
-        found = unsafe { RECORDED.get(bpf_get_current_cgroup_id()) }.copied();
-        found = found.filter(|number| number & AT_EXEC == 0);
+    if by & (BY_ONE | BY_CGROUP) != 0 {
+        // SAFETY: the helper has no precondition, and a map value lives as long as the program runs.
+        let (own, one) = unsafe {
+            (bpf_get_current_cgroup_id(), core::ptr::read_volatile(&raw const (*known).cgroup))
+        };
+        if by & BY_ONE != 0 && own == one {
+            found = Some(number);
+        } else if by & BY_CGROUP != 0 {
+            // SAFETY: an entry is written once, by user space.
+            found = unsafe { RECORDED.get(own) }.copied();
+            found = found.filter(|number| number & AT_EXEC == 0);
+        }
     }
     if found.is_none() && by & BY_TASK != 0 {
         found = number_of_thread(thread());
@@ -110,16 +124,15 @@ pub fn number_of_thread(thread: u32) -> Option<u32> {
 /// Whether tasks are taken in at their exec.
 #[inline(always)]
 pub fn takes_in() -> bool {
-    known_by() & BY_EXEC != 0
+    RECORDED_BY.get_ptr_mut(only()).is_some_and(|known| how(known).0 & BY_EXEC != 0)
 }
 
+/// How tasks are known, and the recording of the one cgroup: by one load, so that they belong together.
 #[inline(always)]
-fn known_by() -> u32 {
-    match RECORDED_BY.get_ptr_mut(only()) {
-        // SAFETY: a map value lives as long as the program runs.
-        Some(by) => unsafe { core::ptr::read_volatile(by) },
-        None => 0,
-    }
+fn how(known: *mut Known) -> (u32, u32) {
+    // SAFETY: a map value lives as long as the program runs, and is aligned to eight bytes.
+    let both = unsafe { core::ptr::read_volatile(known.cast::<u64>()) };
+    (both as u32, (both >> 32) as u32)
 }
 
 /// The current thread, as the initial pid namespace numbers it.
@@ -168,7 +181,10 @@ pub fn with_program(
         return;
     };
     // SAFETY: both are map values.
-    unsafe { (*slot).recording = u64::from((*recording).number) };
+    unsafe {
+        (*slot).recording = u64::from((*recording).number);
+        (*slot).token = (*recording).token;
+    }
     let done = match program(slot) {
         Ok(program) => work(slot, program),
         Err(outcome) => Err(outcome),
@@ -182,28 +198,100 @@ pub fn with_program(
 /// The hash of the path of the program that the current task executes; told the first time. Uses the slot's `other`.
 #[inline(always)]
 fn program(slot: *mut Slot) -> Result<u64, Outcome> {
-    // SAFETY: the helper has no precondition.
-    let task = unsafe { bpf_get_current_task() };
-    let memory = read::<u64>(task + offset!(task_memory))?;
-    if memory == 0 {
+    let file = Typed::current_task().pointer(offset!(task_memory)).pointer(offset!(memory_program));
+    let Ok(file) = file.known() else {
         return Ok(0);
-    }
-    let file = read::<u64>(memory + offset!(memory_program))?;
-    if file == 0 {
+    };
+    let place = offset!(file_path);
+    let dentry = file.pointer(place + offset!(path_dentry)).known()?;
+    let vfsmount = file.pointer(place + offset!(path_mount)).known()?;
+    // SAFETY: `slot` is a map value.
+    let other = unsafe { &raw mut (*slot).other };
+    let found = built_by_loads(other, dentry, vfsmount);
+    if found == 0 {
         return Ok(0);
     }
     // SAFETY: `slot` is a map value.
-    let other = unsafe { &raw mut (*slot).other };
-    let object = Object::of_file(file)?;
-    let found = built(other, object.dentry, object.vfsmount);
-    if found == 0 {
-        return Ok(0);
+    if unsafe { is_last(slot, found) } {
+        // SAFETY: likewise.
+        return Ok(unsafe { (*slot).last.hash });
     }
     let extent = Extent { start: found, end: PATH_END as u32 };
     let program = hash(other, extent)?;
     let seen = Seen { program, operation: PROGRAM, ..Seen::default() };
-    submit(slot, seen, Extent::NONE, extent);
+    if submit(slot, seen, Extent::NONE, extent) {
+        // SAFETY: likewise.
+        unsafe { keep(slot, found, program) };
+    }
     Ok(program)
+}
+
+/// The word that ends so many words before the end of a path.
+///
+/// # Safety
+/// `path` is in a map value, and `back` is 1 to [`KEPT_WORDS`].
+#[inline(always)]
+unsafe fn word_of(path: *const Path, back: usize) -> u64 {
+    // SAFETY: by contract; the buffer is aligned to eight bytes, and so is where paths end in it.
+    unsafe { (&raw const (*path).bytes).cast::<u64>().add(PATH_END / 8 - back).read_volatile() }
+}
+
+/// Whether the path in the slot's `other`, from `start` on, is that of the program that was told last, to the same recording.
+///
+/// # Safety
+/// `slot` is a map value.
+#[inline(always)]
+unsafe fn is_last(slot: *mut Slot, start: u32) -> bool {
+    // SAFETY: by contract.
+    let (last, other) = unsafe { (&raw const (*slot).last, &raw const (*slot).other) };
+    // SAFETY: likewise.
+    let is_alike = unsafe { (*last).token == (*slot).token && (*last).start == u64::from(start) };
+    if !is_alike {
+        return false;
+    }
+    let mut back = 1;
+    let mut left = PATH_END as u32 - start;
+    while back <= KEPT_WORDS {
+        // SAFETY: by contract, and the loop's bounds are those of the words.
+        let mut differs = unsafe { word_of(other, back) ^ (*last).words[back - 1] };
+        if left < 8 {
+            // What lies before the path begins does not count.
+            differs >>= 64 - 8 * u64::from(left & 7);
+        }
+        if differs != 0 {
+            return false;
+        }
+        if left <= 8 {
+            return true;
+        }
+        left -= 8;
+        back += 1;
+    }
+    false
+}
+
+/// Keeps who was told, where all of the path can be kept.
+///
+/// # Safety
+/// `slot` is a map value.
+#[inline(always)]
+unsafe fn keep(slot: *mut Slot, start: u32, hash: u64) {
+    if PATH_END as u32 - start > 8 * KEPT_WORDS as u32 {
+        return;
+    }
+    // SAFETY: by contract; the loop's bounds are those of the words.
+    unsafe {
+        let last = &raw mut (*slot).last;
+        let other = &raw const (*slot).other;
+        let mut back = 1;
+        while back <= KEPT_WORDS {
+            (*last).words[back - 1] = word_of(other, back);
+            back += 1;
+        }
+        (*last).token = (*slot).token;
+        (*last).start = u64::from(start);
+        (*last).hash = hash;
+    }
 }
 
 /// Walks an object's path; where it begins, or 0 if it has none in this namespace. A function of its own, so that the
@@ -211,6 +299,16 @@ fn program(slot: *mut Slot) -> Result<u64, Outcome> {
 #[inline(never)]
 fn built(path: *mut Path, dentry: u64, vfsmount: u64) -> u32 {
     match walk::absolute(path, dentry, walk::mount_of(vfsmount)) {
+        // SAFETY: `path` is in a map value.
+        Ok(()) => unsafe { core::ptr::read_volatile(&raw const (*path).start) },
+        Err(_) => 0,
+    }
+}
+
+/// The same for an object whose types the verifier knows.
+#[inline(never)]
+fn built_by_loads(path: *mut Path, dentry: Typed, vfsmount: Typed) -> u32 {
+    match walk::absolute_typed(path, dentry, vfsmount) {
         // SAFETY: `path` is in a map value.
         Ok(()) => unsafe { core::ptr::read_volatile(&raw const (*path).start) },
         Err(_) => 0,
@@ -346,12 +444,12 @@ fn hashed(path: *mut Path, start: u32, end: u32) -> u64 {
     siphash::of(path, start, end).unwrap_or(0)
 }
 
-/// Tells what has not been told, counts what has. A path is in the slot's `path`, another in its `other`.
+/// Tells what has not been told, counts what has; whether it has been told. A path is in the slot's `path`, another in its `other`.
 #[inline(always)]
-fn submit(slot: *mut Slot, seen: Seen, path: Extent, other: Extent) {
+fn submit(slot: *mut Slot, seen: Seen, path: Extent, other: Extent) -> bool {
     // SAFETY: `slot` is a map value.
     unsafe { (*slot).act.seen = seen };
-    told(slot, path.start, path.end, other.start, other.end);
+    told(slot, path.start, path.end, other.start, other.end) != 0
 }
 
 /// See [`submit`]. A function of its own, so that the programs hold it once.
@@ -363,19 +461,19 @@ fn told(slot: *mut Slot, start: u32, end: u32, other_start: u32, other_end: u32)
         return 0;
     };
     // SAFETY: an inner map is removed as a whole and freed after a grace period.
-    let Some(known) = (unsafe { SEEN.get(&number) }) else {
+    let Some(all) = (unsafe { SEEN.get(&number) }) else {
         count(recording, offset_of!(Tally, lost));
         return 0;
     };
-    if counted(known, &seen) {
-        return 0;
+    if counted(all, &seen) {
+        return 1;
     }
-    match known.insert(&seen, 1, NO_EXIST) {
+    match all.insert(&seen, 1, NO_EXIST) {
         Ok(()) => {}
         // Another processor was faster.
         Err(EXISTS) => {
-            counted(known, &seen);
-            return 0;
+            counted(all, &seen);
+            return 1;
         }
         Err(_) => count(recording, offset_of!(Tally, again)),
     }
@@ -385,14 +483,15 @@ fn told(slot: *mut Slot, start: u32, end: u32, other_start: u32, other_end: u32)
     if !unsafe { write(slot, number, path, other) } {
         count(recording, offset_of!(Tally, lost));
         // The next time it is told, if there is one.
-        let _may_be_absent = known.remove(&seen);
+        let _may_be_absent = all.remove(&seen);
+        return 0;
     }
-    0
+    1
 }
 
 #[inline(always)]
-fn counted(known: &Known, seen: &Seen) -> bool {
-    let Some(times) = known.get_ptr_mut(seen) else {
+fn counted(told: &Told, seen: &Seen) -> bool {
+    let Some(times) = told.get_ptr_mut(seen) else {
         return false;
     };
     // SAFETY: a map value lives as long as the program runs.
@@ -433,9 +532,22 @@ unsafe fn write(slot: *mut Slot, number: u32, path: Extent, other: Extent) -> bo
             bpf_ringbuf_discard_dynptr(&raw mut record, 0);
             return false;
         }
-        bpf_ringbuf_submit_dynptr(&raw mut record, 0);
+        bpf_ringbuf_submit_dynptr(&raw mut record, when(ring, &(*act).seen));
     }
     true
+}
+
+/// Whether the reader is woken. To wake it takes half as long as all else that is done for an act, so it looks by itself now and then. Woken
+/// it is where what it makes of an act depends on when it does so, which is that of names that were passed and of containers that begin,
+/// and before the buffer is full.
+#[inline(always)]
+fn when(ring: *mut c_void, seen: &Seen) -> u64 {
+    if seen.flags & PASSED != 0 || matches!(seen.operation, operation::EXEC | operation::RENAME) {
+        return FORCE_WAKEUP;
+    }
+    // SAFETY: `ring` is a ring buffer.
+    let waiting = unsafe { bpf_ringbuf_query(ring, AVAILABLE_DATA) };
+    if waiting >= u64::from(limits::RECORD_RING_BYTES / 8) { FORCE_WAKEUP } else { NO_WAKEUP }
 }
 
 /// Both halves of a path: what the kernel named, and what was passed.

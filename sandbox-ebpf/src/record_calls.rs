@@ -26,7 +26,7 @@ use ringfence_abi::{
 use crate::{
     abstract_name::{BEFORE_NAME, LONGEST_ADDRESS, Memory},
     exec, files,
-    kernel::{offset, read},
+    kernel::{Typed, offset, read},
     outcome::Outcome,
     record::{self, Name, Thing},
     record_network, record_tasks,
@@ -34,7 +34,7 @@ use crate::{
     sockets,
     verdict::Object,
     walk::bounded,
-    watch::{argument, context_argument, opened},
+    watch::{argument, context_argument},
 };
 
 /// `AT_FDCWD`.
@@ -106,12 +106,9 @@ pub fn exit(context: &RawTracePointContext) {
     let Some(recording) = record::current() else {
         return;
     };
-    let registers = context_argument(context, 0);
+    let registers = Typed::registers();
     let answer = context_argument(context, 1).cast_signed();
-    let Ok(number) = read::<u64>(registers + offset!(registers_number)) else {
-        record::count(recording, offset_of!(Tally, unread));
-        return;
-    };
+    let number = registers.member::<u64>(offset!(registers_number));
     if (MOST_ERRORS..0).contains(&answer) {
         if number == EXECUTE || number == EXECUTE_AT {
             let _failed = record::was_executing();
@@ -126,7 +123,7 @@ pub fn exit(context: &RawTracePointContext) {
         return;
     }
     mark(recording, number, offset_of!(Tally, succeeded));
-    if !is_of_interest(number) {
+    if !is_of_interest(number) || (number == MAP && !maps_code(registers)) {
         return;
     }
     record::with_program(recording, |slot, program| {
@@ -151,17 +148,18 @@ pub fn succeeded(context: &RawTracePointContext) {
     if is_foreign() {
         return;
     }
-    let registers = context_argument(context, 0);
-    let Ok(number) = read::<u64>(registers + offset!(registers_number)) else {
+    if offset!(registers_number) == u64::from(ABSENT) {
         record::count(recording, offset_of!(Tally, unread));
         return;
-    };
+    }
+    let registers = Typed::registers();
+    let number = registers.member::<u64>(offset!(registers_number));
     mark(recording, number, offset_of!(Tally, succeeded));
     if !matches!(number, CLONE | UNSHARE | CLONE_3) || (is_clone(number) && answer == 0) {
         return;
     }
     record::with_program(recording, |slot, program| {
-        namespaces(slot, Seen { program, ..Seen::default() }, number, registers)
+        namespaces(slot, Seen { program, ..Seen::default() }, number, registers.address())
     });
 }
 
@@ -171,9 +169,7 @@ fn is_foreign() -> bool {
     if status == u64::from(ABSENT) {
         return false;
     }
-    // SAFETY: the helper has no precondition.
-    let task = unsafe { bpf_get_current_task() };
-    read::<u32>(task + status).is_ok_and(|status| status & COMPATIBLE != 0)
+    Typed::current_task().member::<u32>(status) & COMPATIBLE != 0
 }
 
 #[inline(always)]
@@ -181,20 +177,22 @@ fn tell(
     slot: *mut Slot,
     seen: Seen,
     number: u64,
-    registers: u64,
+    registers: Typed,
     answer: u32,
 ) -> Result<(), Outcome> {
+    let (typed, registers) = (registers, registers.address());
     match number {
         OPEN | CREATE | OPEN_AT | OPEN_AT_2 | OPEN_BY_HANDLE => {
+            let third = typed.member::<u64>(offset!(registers_third));
             let flags = match number {
-                OPEN => argument(registers, 1)?,
+                OPEN => typed.member::<u64>(offset!(registers_second)),
                 CREATE => 0o1101,
-                OPEN_AT_2 => read_user::<u64>(argument(registers, 2)?)?,
-                _ => argument(registers, 2)?,
+                OPEN_AT_2 => read_user::<u64>(third)?,
+                _ => third,
             };
             open(slot, seen, answer, flags)
         }
-        MAP => map(slot, seen, registers),
+        MAP => map(slot, seen, typed),
         CONTROL => control(slot, seen, registers, answer),
         SOCKET => {
             let family = argument(registers, 0)? as u32;
@@ -280,15 +278,20 @@ fn open(slot: *mut Slot, seen: Seen, descriptor: u32, flags: u64) -> Result<(), 
     record::act(slot, seen, Thing { object, name: Name::None }, None)
 }
 
-/// A file that has been mapped as code.
+/// Whether mmap(2) was asked for code out of a file.
 #[inline(always)]
-fn map(slot: *mut Slot, seen: Seen, registers: u64) -> Result<(), Outcome> {
+fn maps_code(registers: Typed) -> bool {
     const EXECUTABLE: u64 = 4;
     const WITHOUT_FILE: u64 = 0x20;
-    if argument(registers, 2)? & EXECUTABLE == 0 || argument(registers, 3)? & WITHOUT_FILE != 0 {
-        return Ok(());
-    }
-    let object = Object::of_file(opened(argument(registers, 4)? as u32)?)?;
+    registers.member::<u64>(offset!(registers_third)) & EXECUTABLE != 0
+        && registers.member::<u64>(offset!(registers_fourth)) & WITHOUT_FILE == 0
+}
+
+/// A file that has been mapped as code.
+#[inline(always)]
+fn map(slot: *mut Slot, seen: Seen, registers: Typed) -> Result<(), Outcome> {
+    let descriptor = registers.member::<u64>(offset!(registers_fifth));
+    let object = Object::of_file(opened(descriptor as u32)?)?;
     let seen = Seen { operation: operation::MAP_EXEC, needed: EXEC, ..seen };
     record::act(slot, seen, Thing { object, name: Name::None }, None)
 }
@@ -385,6 +388,21 @@ fn base(absolute: bool, descriptor: i32) -> Result<Object, Outcome> {
     let filesystem = read::<u64>(task + offset!(task_filesystem))?;
     let place = if absolute { offset!(filesystem_root) } else { offset!(filesystem_directory) };
     Object::of_path(filesystem + place)
+}
+
+/// The `struct file` behind an open descriptor of the current task.
+#[inline(always)]
+fn opened(descriptor: u32) -> Result<u64, Outcome> {
+    let table = Typed::current_task().pointer(offset!(task_files)).pointer(offset!(files_table)).known()?;
+    let open = table.member::<u64>(offset!(table_files));
+    if descriptor >= table.member::<u32>(offset!(table_size)) {
+        return Err(Outcome::INTERNAL);
+    }
+    match read::<u64>(open + u64::from(descriptor) * 8)? {
+        // Another thread has closed it.
+        0 => Err(Outcome::INTERNAL),
+        file => Ok(file),
+    }
 }
 
 #[inline(always)]

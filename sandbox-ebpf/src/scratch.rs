@@ -44,6 +44,22 @@ pub struct Path {
     pub bytes: [u8; PATH_BUFFER],
 }
 
+/// Words of a program's path that are kept.
+pub const KEPT_WORDS: usize = 16;
+
+/// The program that was told last by way of a slot. Processors take slots in turn, and programs do many things one after the other.
+#[repr(C)]
+pub struct LastProgram {
+    /// The token of the recording that it was told to; 0 if none was.
+    pub token: u64,
+    /// The hash of its path.
+    pub hash: u64,
+    /// Where its path began, as [`Path::start`].
+    pub start: u64,
+    /// The end of its path, as the last words before [`PATH_END`].
+    pub words: [u64; KEPT_WORDS],
+}
+
 /// One slot.
 #[repr(C)]
 pub struct Slot {
@@ -60,6 +76,10 @@ pub struct Slot {
     pub act: record::Act,
     /// The recording that it belongs to, by its number.
     pub recording: u64,
+    /// And by its token.
+    pub token: u64,
+    /// Who acted before.
+    pub last: LastProgram,
 }
 
 /// Takes a slot; [`release`] must follow.

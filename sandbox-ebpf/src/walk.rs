@@ -46,6 +46,15 @@ struct Link {
     name: u64,
 }
 
+/// [`Link`], and what lies behind it in a dentry: `d_inode`, and the name itself where it is short.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Near {
+    link: Link,
+    inode: u64,
+    bytes: [u64; 4],
+}
+
 /// The `struct mount` around a `struct vfsmount`.
 #[inline(always)]
 pub fn mount_of(vfsmount: u64) -> u64 {
@@ -138,10 +147,7 @@ fn begin(path: *mut Path, dentry: u64, mount: u64, mount_root: u64) {
 /// behind for each round that the loop may have taken.
 #[inline(never)]
 extern "C" fn directly(path: *mut Path, dentry: Typed) -> u64 {
-    let inline = match offset!(dentry_inline) {
-        ABSENT => offset!(dentry_short_name),
-        found => found,
-    };
+    let inline = inline_name();
     let mut dentry = dentry;
     let mut start = PATH_END as u64;
     let mut steps = 0;
@@ -166,25 +172,14 @@ extern "C" fn directly(path: *mut Path, dentry: Typed) -> u64 {
         {
             return 0;
         }
-        let at = bounded!(start - length, PATH_END as u64 - 1);
-        let slash_at = bounded!(start - length - 1, PATH_END as u64 - 1);
-        let end = bounded!(start, 2 * PATH_END as u64 - 1);
-        // SAFETY: all offsets are those of 32 bytes in the buffer, which is twice as long as a path may be.
-        unsafe {
-            let all = (&raw mut (*path).bytes).cast::<u8>();
-            let (to, behind) = (all.add(at as usize), all.add(end as usize));
-            // All that a short name can take is copied, and what that covers of the names behind is put back.
-            let kept = [load::<0>(behind), load::<8>(behind), load::<16>(behind), load::<24>(behind)];
-            store::<0>(to, dentry.member(inline));
-            store::<8>(to, dentry.member(inline + 8));
-            store::<16>(to, dentry.member(inline + 16));
-            store::<24>(to, dentry.member(inline + 24));
-            store::<0>(behind, kept[0]);
-            store::<8>(behind, kept[1]);
-            store::<16>(behind, kept[2]);
-            store::<24>(behind, kept[3]);
-            all.add(slash_at as usize).write_volatile(b'/');
-        }
+        let name = [
+            dentry.member(inline),
+            dentry.member(inline + 8),
+            dentry.member(inline + 16),
+            dentry.member(inline + 24),
+        ];
+        // SAFETY: `path` is a map value.
+        let slash_at = unsafe { put_short(path, start, length, name) };
         start = slash_at;
         dentry = parent;
         steps += 1;
@@ -235,7 +230,7 @@ extern "C" fn round(_index: u64, context: *mut Context) -> i64 {
     let path = unsafe { (*context).path };
     let mut steps = 0;
     while steps < STEPS_A_ROUND {
-        if let Err(outcome) = step(path) {
+        if let Err(outcome) = step_at_once(path) {
             // SAFETY: `path` is a map value.
             unsafe { core::ptr::write_volatile(&raw mut (*path).outcome, outcome) };
             return 1;
@@ -243,6 +238,79 @@ extern "C" fn round(_index: u64, context: *mut Context) -> i64 {
         steps += 1;
     }
     0
+}
+
+/// As [`step`]: a short name is read at once with what leads to it. All else is left to [`step`].
+#[inline(always)]
+fn step_at_once(path: *mut Path) -> Result<(), u32> {
+    let inline = inline_name();
+    // SAFETY: `path` is a map value.
+    let (dentry, mount_root, start) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*path).dentry),
+            core::ptr::read_volatile(&raw const (*path).mount_root),
+            u64::from(core::ptr::read_volatile(&raw const (*path).start)),
+        )
+    };
+    if dentry == mount_root || inline != offset!(dentry_parent) + size_of::<Link>() as u64 + 8 {
+        return step(path);
+    }
+    let Ok(near) = read::<Near>(dentry + offset!(dentry_parent)) else {
+        return step(path);
+    };
+    let length = u64::from(near.link.length);
+    if near.link.parent == dentry
+        || near.link.name != dentry.wrapping_add(inline)
+        || length.wrapping_sub(1) >= INLINE_BYTES
+        || start <= length + 1
+    {
+        return step(path);
+    }
+    // SAFETY: `path` is a map value.
+    let slash_at = unsafe { put_short(path, start, length, near.bytes) };
+    // SAFETY: as above.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*path).start, slash_at as u32);
+        core::ptr::write_volatile(&raw mut (*path).dentry, near.link.parent);
+    }
+    Ok(())
+}
+
+/// Where names that lie in their dentry begin in it.
+#[inline(always)]
+fn inline_name() -> u64 {
+    match offset!(dentry_inline) {
+        ABSENT => offset!(dentry_short_name),
+        found => found,
+    }
+}
+
+/// Puts `/` and a name that is shorter than [`INLINE_BYTES`] before what is there. Where the slash is.
+///
+/// # Safety
+/// `path` is a map value.
+#[inline(always)]
+unsafe fn put_short(path: *mut Path, start: u64, length: u64, name: [u64; 4]) -> u64 {
+    let at = bounded!(start - length, PATH_END as u64 - 1);
+    let slash_at = bounded!(start - length - 1, PATH_END as u64 - 1);
+    let end = bounded!(start, 2 * PATH_END as u64 - 1);
+    // SAFETY: all offsets are those of 32 bytes in the buffer, which is twice as long as a path may be.
+    unsafe {
+        let all = (&raw mut (*path).bytes).cast::<u8>();
+        let (to, behind) = (all.add(at as usize), all.add(end as usize));
+        // All that a short name can take is copied, and what that covers of the names behind is put back.
+        let kept = [load::<0>(behind), load::<8>(behind), load::<16>(behind), load::<24>(behind)];
+        store::<0>(to, name[0]);
+        store::<8>(to, name[1]);
+        store::<16>(to, name[2]);
+        store::<24>(to, name[3]);
+        store::<0>(behind, kept[0]);
+        store::<8>(behind, kept[1]);
+        store::<16>(behind, kept[2]);
+        store::<24>(behind, kept[3]);
+        all.add(slash_at as usize).write_volatile(b'/');
+    }
+    slash_at
 }
 
 /// One step towards the root: over a mount's edge, or one name. `Err` holds how the walk ended.

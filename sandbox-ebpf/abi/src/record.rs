@@ -88,23 +88,42 @@ pub struct Recording {
     pub begun: u32,
     /// Where its name queries go; port 0 if they are left alone.
     pub resolver: Resolver,
+    /// A number that no other recording has had, and not 0.
+    pub token: u64,
     /// What is only counted.
     pub tally: Tally,
 }
 
-/// Some recording knows its tasks by their cgroup.
+/// How the recordings that stand know their tasks.
+///
+/// The user half writes it, under its lock. A program reads the first eight bytes at once, then `cgroup`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// [`BY_ONE`] and its like together; 0 where none stands.
+    pub by: u32,
+    /// The recording of `cgroup`.
+    pub number: u32,
+    /// The cgroup that is not looked up, by its id.
+    pub cgroup: u64,
+}
+
+/// Some recording knows its tasks by their cgroup, which has to be looked up.
 pub const BY_CGROUP: u32 = 1;
 /// Some recording knows its tasks one by one.
 pub const BY_TASK: u32 = 2;
 /// Some recording takes tasks of a cgroup in, one by one, each at its exec.
 pub const BY_EXEC: u32 = 4;
+/// A recording, the first that came, knows its tasks by the cgroup that [`Known::cgroup`] says.
+pub const BY_ONE: u32 = 8;
 
 /// Beside the number of a recording in the map of cgroups: its tasks are taken in at their exec. In the map of tasks: this one is, by an
 /// exec that has not succeeded yet.
 pub const AT_EXEC: u32 = 1 << 31;
 
 const _: () = assert!(RECORDINGS < AT_EXEC);
+const _: () = assert!(size_of::<Known>() == 16);
 const _: () = assert!(size_of::<Seen>() == 32);
 const _: () = assert!(size_of::<Act>() == 48);
 const _: () = assert!(size_of::<Tally>() == 48 + 2 * SYSTEM_CALLS / 8);
-const _: () = assert!(size_of::<Recording>() == 32 + size_of::<Tally>());
+const _: () = assert!(size_of::<Recording>() == 40 + size_of::<Tally>());

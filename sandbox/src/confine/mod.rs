@@ -20,6 +20,7 @@ mod connector;
 mod container;
 mod error;
 mod fallback;
+mod give_way;
 mod launch;
 mod leftovers;
 mod mountinfo;
@@ -51,6 +52,7 @@ pub use container::{
 };
 pub use error::Error;
 pub use fallback::{Act, Kept, NOT_STOPPED as NOT_STOPPED_BY_FALLBACK};
+pub use give_way::give_way;
 pub use launch::Launched;
 pub use one_way::in_the_way;
 pub use onlooker::{Onlooker, Process, Watched, cgroups_of};

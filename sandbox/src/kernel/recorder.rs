@@ -1,12 +1,15 @@
 //! Recording what a command does, for `learn`: programs that all recordings share, and maps that are each one's own.
 
 mod network;
+mod own;
+mod pace;
 mod pinned;
 mod read;
 mod tasks;
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
 };
 
@@ -14,11 +17,12 @@ use aya::{
     maps::{Map, MapData, RingBuf},
     programs::CgroupSockAddr,
 };
-use ringfence_abi::{limits::SYSTEM_CALLS, record::BY_CGROUP, record::Seen};
+use ringfence_abi::{limits::SYSTEM_CALLS, record::Seen};
 
 use self::{
+    pace::Pace,
     pinned::{Place, Way},
-    read::{BEFORE_TALLY, Told, WORDS, decode, numbers, seen_of},
+    read::{BEFORE_TALLY, TOKEN, Told, WORDS, decode, numbers, seen_of},
 };
 use super::{
     Error, Host, engine, misses,
@@ -27,7 +31,8 @@ use super::{
 };
 use crate::trace::{Act, Tally};
 
-pub(super) use pinned::{collect, ring, seen};
+pub(super) use own::{ring, seen};
+pub(super) use pinned::collect;
 
 /// What the names of the programs that record begin with.
 pub(super) const PREFIX: &str = "record_";
@@ -44,6 +49,7 @@ pub struct Recorder {
     /// The entry of this recording as it was before it began.
     entry: [u64; WORDS],
     ring: RingBuf<MapData>,
+    pace: Pace,
     told: Told,
     sees_capabilities: bool,
     refusal: Option<String>,
@@ -106,15 +112,20 @@ impl Recorder {
         let opened = |name, error: aya::maps::MapError| Error::map("open", name, error);
         let ring =
             RingBuf::try_from(Map::RingBuf(own.ring)).map_err(|error| opened("RECORDS", error))?;
+        // SAFETY: the ring buffer owns the descriptor and outlives the borrow.
+        let stream = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+        let pace = Pace::of(stream).map_err(|error| Error::map("wait for", "RECORDS", error))?;
         let told = Told::try_from(Map::HashMap(own.seen)).map_err(|error| opened("SEEN", error))?;
         let mut entry = [0; WORDS];
         entry[0] = u64::from(place.number);
+        entry[TOKEN] = RandomState::new().hash_one(place.number) | 1;
         let mut recorder = Self {
             way,
             on_cgroups: Vec::new(),
             place,
             entry,
             ring,
+            pace,
             told,
             sees_capabilities: missing.is_empty(),
             refusal: None,
@@ -167,12 +178,7 @@ impl Recorder {
     /// If the map cannot be written.
     pub fn begin(&mut self, cgroup: u64) -> Result<(), Error> {
         let _turn = Pins::turn()?;
-        self.place.known_by(BY_CGROUP)?;
-        self.place
-            .shared
-            .recorded
-            .insert(cgroup, self.place.number, 0)
-            .map_err(|error| Error::map("write", "RECORDED", engine::spell(&error)))
+        self.place.known_by_cgroup(cgroup)
     }
 
     /// Ends the recording: nothing is told after that.
@@ -190,6 +196,12 @@ impl Recorder {
         let words = self.place.shared.recordings.get(&self.place.number, 0);
         let words = words.ok()?;
         Some(words[BEFORE_TALLY] + words[BEFORE_TALLY + 2])
+    }
+
+    /// The reader looks at what has been told: only what is told after this makes the descriptor readable again. It is readable now and then,
+    /// and at once after acts that have to be made sense of right away.
+    pub fn look(&self) {
+        self.pace.look();
     }
 
     /// The next act, if there is one. `Err` is a record that does not make sense, with its length.
@@ -273,8 +285,7 @@ impl Recorder {
 
 impl AsFd for Recorder {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring buffer owns the descriptor and lives as long as the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+        self.pace.as_fd()
     }
 }
 

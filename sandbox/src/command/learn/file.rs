@@ -37,7 +37,7 @@ pub fn read_profile(path: &Path) -> Result<Learned, Failure> {
     })
 }
 
-/// Puts a profile in place of what is there, as a whole or not at all.
+/// Puts a profile in place of a file, as a whole or not at all; what is no file, as a device or a pipe, is written to and stays.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -47,6 +47,10 @@ pub fn write_profile(path: &Path, text: &str) -> Result<(), Failure> {
         path: path.to_owned(),
         source,
     };
+    // Root could put a file in the place of `/dev/null`.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return fs::write(path, text).map_err(failed);
+    }
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -59,4 +63,35 @@ pub fn write_profile(path: &Path, text: &str) -> Result<(), Failure> {
         .map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::FileTypeExt as _, process::Command, thread};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_written_to_and_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let pipe = place.path().join("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let reader = thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        write_profile(&pipe, "version = 1\n").unwrap();
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        assert_eq!(reader.join().unwrap(), "version = 1\n");
+    }
+
+    #[test]
+    fn a_file_is_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("profile.toml");
+        fs::write(&file, "something longer than what comes\n").unwrap();
+        write_profile(&file, "version = 1\n").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "version = 1\n");
+    }
 }

@@ -129,6 +129,8 @@ fn command(
     stderr: &mut dyn Write,
 ) -> Result<Observation, Failure> {
     let place = Place::find(user)?;
+    // The kernel takes its time for a start: that is used.
+    let known = Ahead::of(&place.variables());
     // No mounts: it runs without a fence.
     let probe = Probe::without_namespaces()?;
     let mut recording = Recording::start()?;
@@ -144,9 +146,9 @@ fn command(
     recording.recorder.begin_network(cgroup.directory())?;
     recording.recorder.begin(cgroup.id())?;
     recording.say(stderr, "the command runs without a fence");
-    let running = launched.release()?.sampled();
-    let known = Ahead::of(&place.variables());
+    known.give_way();
     let (stream, bell) = recording.descriptors()?;
+    let running = launched.release()?.sampled();
     let exit = running.wait(&[stream.as_fd(), bell.as_fd()], |_| {
         recording.take();
         true
@@ -245,6 +247,7 @@ fn process(pid: i32, seconds: Option<u64>, stderr: &mut dyn Write) -> Result<Obs
     let began = SystemTime::now();
     let words = arguments_of(pid);
     let known = Ahead::of(&place.variables());
+    known.give_way();
     let processes = recording.recorder.follow(pid.cast_unsigned())?;
     for directory in confine::cgroups_of(processes)? {
         recording.recorder.begin_network(&directory)?;

@@ -4,6 +4,7 @@ use std::{
     io::Write,
     iter,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    panic::resume_unwind,
     thread::{self, JoinHandle},
 };
 
@@ -42,8 +43,14 @@ pub(super) struct Recording {
 impl Recording {
     /// Of this mount namespace.
     pub(super) fn start() -> Result<Self, Failure> {
-        let mut recorder = Recorder::open()?;
-        let lookup = Lookup::start()?;
+        // The kernel takes its time for the one: that is used for the other.
+        let (recorder, lookup) = thread::scope(|scope| {
+            let lookup = scope.spawn(Lookup::start);
+            let recorder = Recorder::open();
+            let lookup = lookup.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (recorder, lookup)
+        });
+        let (mut recorder, lookup) = (recorder?, lookup?);
         recorder.resolve_by(&lookup.place())?;
         Ok(Self::of(recorder, lookup))
     }
@@ -98,6 +105,7 @@ impl Recording {
 
     /// Takes in what has been told.
     pub(super) fn take(&mut self) {
+        self.recorder.look();
         self.drain();
         self.lookup.take();
         let lost = self.recorder.lost();

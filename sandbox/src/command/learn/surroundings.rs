@@ -9,6 +9,7 @@ use std::{
 use crate::{
     command::{Failure, look::look},
     compile::{self, Explainer},
+    confine,
     policy::Automaton,
     profile::{self, CommandLine, Effective, Right, Variables, shipped},
 };
@@ -47,7 +48,7 @@ pub fn known(variables: &Variables) -> Result<Known, Failure> {
     })
 }
 
-/// The same, found out while the command runs.
+/// The same, found out meanwhile.
 pub(super) struct Ahead(JoinHandle<Result<Known, Failure>>);
 
 impl Ahead {
@@ -56,7 +57,15 @@ impl Ahead {
         Self(thread::spawn(move || known(&variables)))
     }
 
+    /// From now on it is found out where a processor has nothing else to do: what is recorded has a right to its own time.
+    pub(super) fn give_way(&self) {
+        // Where it does not, it only takes some.
+        confine::give_way(&self.0, true).ok();
+    }
+
     pub(super) fn get(self) -> Result<Known, Failure> {
+        // One that has ended cannot be told any more.
+        confine::give_way(&self.0, false).ok();
         self.0.join().unwrap_or_else(|panic| resume_unwind(panic))
     }
 }

@@ -96,6 +96,7 @@ impl Learning {
         loop {
             // Asked before acts are read: those of the last task are read, too.
             let empty = self.cgroup.is_empty();
+            self.recorder.look();
             self.drain();
             self.lookup.take();
             if empty {

@@ -14,20 +14,24 @@ use std::{
 
 use aya::{
     Btf, EbpfLoader,
-    maps::{self, MapData, MapError},
+    maps::{self, MapData},
     programs::{
         Program, RawTracePoint,
         links::{FdLink, PinnedLink},
     },
 };
-use aya_obj::generated::bpf_map_type;
 use nix::fcntl::{Flock, FlockArg};
 use ringfence_abi::{
-    limits::{RECORD_RING_BYTES, RECORDINGS, SEEN},
-    record::AT_EXEC,
+    limits::RECORDINGS,
+    record::{AT_EXEC, BY_CGROUP, BY_ONE, Known},
 };
 
-use super::{PREFIX, read::SEEN_BYTES, read::WORDS, refused};
+use super::{
+    PREFIX,
+    own::{Own, Standing},
+    read::WORDS,
+    refused,
+};
 use crate::kernel::{
     Error, collect as collecting,
     engine::{self, OBJECT, YOUNGER_HOOKS, open},
@@ -146,6 +150,7 @@ pub(super) struct Place {
     /// Whether the programs were not there.
     pub(super) loaded_now: bool,
     record: PathBuf,
+    standing: Standing,
     /// Says that the recorder is alive.
     _alive: Flock<File>,
 }
@@ -154,7 +159,7 @@ pub(super) struct Place {
 pub(super) struct Shared {
     pub(super) recordings: maps::Array<MapData, [u64; WORDS]>,
     pub(super) recorded: maps::HashMap<MapData, u64, u32>,
-    pub(super) by: maps::Array<MapData, u32>,
+    by: maps::Array<MapData, [u64; 2]>,
     pub(super) tasks: maps::HashMap<MapData, u32, u32>,
     seen: maps::HashOfMaps<MapData, u32>,
     records: maps::HashOfMaps<MapData, u32>,
@@ -172,8 +177,35 @@ impl Shared {
         })
     }
 
+    /// How the recordings that stand know their tasks.
+    fn known(&self) -> Result<Known, Error> {
+        let [first, cgroup] = self
+            .by
+            .get(&0, 0)
+            .map_err(|error| Error::map("read", "RECORDED_BY", error))?;
+        let [by, number] = halves(first);
+        Ok(Known { by, number, cgroup })
+    }
+
+    /// The caller has its turn.
+    fn set_known(&mut self, known: Known) -> Result<(), Error> {
+        let first = of_halves([known.by, known.number]);
+        self.by
+            .set(0, [first, known.cgroup], 0)
+            .map_err(|error| Error::map("write", "RECORDED_BY", error))
+    }
+
     /// Lets go of the tasks of a recording.
     pub(super) fn stop(&mut self, number: u32) -> Result<(), Error> {
+        let known = self.known()?;
+        if known.by & BY_ONE != 0 && known.number == number {
+            // The number stays: who has read the word before takes nothing for another's.
+            self.set_known(Known {
+                by: known.by & !BY_ONE,
+                cgroup: 0,
+                ..known
+            })?;
+        }
         let cgroups: Vec<u64> = of(&self.recorded, number);
         for cgroup in cgroups {
             absent_is_fine("RECORDED", self.recorded.remove(&cgroup))?;
@@ -193,6 +225,20 @@ impl Shared {
         absent_is_fine("SEEN", seen)?;
         absent_is_fine("RECORDS", records)
     }
+}
+
+/// The two halves of a word as it lies in memory.
+fn halves(word: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+    ]
+}
+
+fn of_halves([first, second]: [u32; 2]) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The keys of this recording.
@@ -229,16 +275,23 @@ impl Place {
             shared,
             loaded_now,
             record,
+            standing: Standing::default(),
             _alive: alive,
         };
-        let made = Own::create(&mut place).and_then(|own| Ok((own, place.attach(way, false)?)));
-        match made {
+        match place.furnish(way) {
             Ok((own, missing)) => Ok((place, own, missing)),
             Err(error) => {
                 place.give_back()?;
                 Err(error)
             }
         }
+    }
+
+    /// Makes the maps of this recording, and attaches what it needs.
+    fn furnish(&mut self, way: Way) -> Result<(Own, Vec<&'static str>), Error> {
+        let own = Own::create()?;
+        self.standing = Standing::of(&self.pins, self.number, &own)?;
+        Ok((own, self.attach(way, false)?))
     }
 
     /// Attaches what is on tracepoints, unless another recording has: what every recording needs, or what follows tasks. The caller
@@ -258,47 +311,46 @@ impl Place {
 
     /// Says that a recording knows its tasks in this way. The caller has its turn.
     pub(super) fn known_by(&mut self, bit: u32) -> Result<(), Error> {
-        let failed = |error| Error::map("write", "RECORDED_BY", error);
-        let by = self.shared.by.get(&0, 0).map_err(failed)?;
-        self.shared.by.set(0, by | bit, 0).map_err(failed)
+        let known = self.shared.known()?;
+        self.shared.set_known(Known {
+            by: known.by | bit,
+            ..known
+        })
+    }
+
+    /// Records the tasks of this cgroup: the first recording that does is not looked up. The caller has its turn.
+    pub(super) fn known_by_cgroup(&mut self, cgroup: u64) -> Result<(), Error> {
+        let known = self.shared.known()?;
+        let known = if known.by & BY_ONE == 0 {
+            Known {
+                by: known.by | BY_ONE,
+                number: self.number,
+                cgroup,
+            }
+        } else {
+            Known {
+                by: known.by | BY_CGROUP,
+                ..known
+            }
+        };
+        self.shared
+            .recorded
+            .insert(cgroup, self.number, 0)
+            .map_err(|error| Error::map("write", "RECORDED", engine::spell(&error)))?;
+        self.shared.set_known(known)
     }
 
     /// Forgets the recording. The caller has its turn.
     pub(super) fn give_back(&mut self) -> Result<(), Error> {
+        self.standing.end();
         self.shared.forget(self.number)?;
         fs::remove_file(&self.record).map_err(|error| Error::state(&self.record, error))?;
         rest(&self.pins, &mut self.shared)
     }
 }
 
-/// The maps of one recording.
-pub(super) struct Own {
-    pub(super) ring: MapData,
-    pub(super) seen: MapData,
-}
-
-impl Own {
-    fn create(place: &mut Place) -> Result<Self, Error> {
-        let failed = |map, error: MapError| Error::map("create", map, engine::spell(&error));
-        let (ring, seen) = both(|| ring(RECORD_RING_BYTES), || seen(SEEN));
-        let own = Self {
-            ring: ring.map_err(|error| failed("RECORDS", error))?,
-            seen: seen.map_err(|error| failed("SEEN", error))?,
-        };
-        let number = place.number;
-        let (all_seen, all_records) = (&mut place.shared.seen, &mut place.shared.records);
-        let (seen, records) = both(
-            || all_seen.insert(number, &own.seen, 0),
-            || all_records.insert(number, &own.ring, 0),
-        );
-        seen.map_err(|error| failed("SEEN", error))?;
-        records.map_err(|error| failed("RECORDS", error))?;
-        Ok(own)
-    }
-}
-
 /// Both at once: the kernel takes its time to make a large map, and waits for a grace period whenever a map of maps changes.
-fn both<One: Send, Other: Send>(
+pub(super) fn both<One: Send, Other: Send>(
     one: impl FnOnce() -> One + Send,
     other: impl FnOnce() -> Other,
 ) -> (One, Other) {
@@ -310,21 +362,6 @@ fn both<One: Send, Other: Send>(
             other,
         )
     })
-}
-
-/// What one recording has told: a map without type information, as [`crate::kernel::map::hash_of_maps`] asks for.
-pub(in crate::kernel) fn seen(entries: u32) -> Result<MapData, MapError> {
-    let bytes = u32::try_from(SEEN_BYTES).unwrap_or(u32::MAX);
-    let kind = bpf_map_type::BPF_MAP_TYPE_HASH as u32;
-    let definition = aya_obj::Map::new_from_params(kind, bytes, 8, entries, 0);
-    MapData::create(definition, "ringfence_seen", None)
-}
-
-/// The stream of one recording.
-pub(in crate::kernel) fn ring(bytes: u32) -> Result<MapData, MapError> {
-    let kind = bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
-    let definition = aya_obj::Map::new_from_params(kind, 0, 0, bytes, 0);
-    MapData::create(definition, "ringfence_acts", None)
 }
 
 fn reserve(pins: &Pins) -> Result<(u32, PathBuf, Flock<File>), Error> {
@@ -385,10 +422,11 @@ fn rest(pins: &Pins, shared: &mut Shared) -> Result<(), Error> {
     if standing.next().is_some() {
         return Ok(());
     }
-    shared
-        .by
-        .set(0, 0, 0)
-        .map_err(|error| Error::map("write", "RECORDED_BY", error))?;
+    let number = shared.known()?.number;
+    shared.set_known(Known {
+        number,
+        ..Known::default()
+    })?;
     for one in Way::ALL.iter().flat_map(|way| way.tracepoints()) {
         let link = pins.link(one.name);
         match fs::remove_file(&link) {

@@ -13,7 +13,9 @@ pub(super) const SEEN_BYTES: usize = size_of::<Seen>();
 /// Words of a recording's entry.
 pub(super) const WORDS: usize = size_of::<Recording>() / size_of::<u64>();
 /// Those before its tally.
-pub(super) const BEFORE_TALLY: usize = 4;
+pub(super) const BEFORE_TALLY: usize = 5;
+/// The one that says its token.
+pub(super) const TOKEN: usize = 4;
 
 /// The acts that one recording has told.
 pub(super) type Told = maps::HashMap<MapData, [u8; SEEN_BYTES], u64>;
