@@ -14,9 +14,9 @@ use ringfence_abi::{
 use crate::{
     identity,
     kernel::{offset, read},
-    matching,
     outcome::Outcome,
     surface::{self, NOT_PERMITTED},
+    table,
     verdict::ALLOW,
 };
 
@@ -43,7 +43,7 @@ pub fn use_of(context: &LsmContext) -> i32 {
 /// Whether the capability may be used.
 #[inline(always)]
 fn may(label: Label, credentials: u64, namespace: u64, capability: u32) -> Result<bool, Outcome> {
-    if capability < u64::BITS && matching::capabilities(label) >> capability & 1 != 0 {
+    if capability < u64::BITS && table::capabilities(label) >> capability & 1 != 0 {
         return Ok(true);
     }
     // SAFETY: the helper has no precondition.

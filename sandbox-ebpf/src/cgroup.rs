@@ -19,12 +19,11 @@ use ringfence_abi::{
 use crate::{
     context::{load, load_four, store},
     maps::{FENCE, REDIRECTED},
-    matching,
     outcome::Answer,
     peers,
     report::{self, Finding},
     sockets::{self, DATAGRAM, STREAM},
-    verdict,
+    table, verdict,
 };
 
 /// Where the address of IPv6 stands.
@@ -132,10 +131,10 @@ pub fn create(context: &SockContext) -> i32 {
     } else {
         kind == DATAGRAM && protocol != peers::UNKNOWN
     };
-    if is_judged && matching::reaches(label) {
+    if is_judged && table::reaches(label) {
         return GO_ON;
     }
-    if matching::network_mode(label) != MODE_AUDIT {
+    if table::network_mode(label) != MODE_AUDIT {
         return REFUSE;
     }
     let family = unsafe { load::<{ offset_of!(bpf_sock, family) }, _>(context.sock) };

@@ -16,7 +16,7 @@ use crate::{
     outcome::Outcome,
     report::{self, Finding, Span},
     scratch::Slot,
-    special, surface,
+    special, surface, table,
     verdict::{self, ALLOW, DENY, Object, Question},
     walk,
 };
@@ -72,7 +72,7 @@ fn successor(slot: *mut Slot, label: Label, program: u64) -> Result<(u8, u8), Ou
     if next == 0 || next == label.program {
         return Ok(same);
     }
-    let size_class = matching::size_class_of(label, next);
+    let size_class = table::size_class_of(label, next);
     if size_class == NO_TABLE {
         return Err(Outcome::INTERNAL);
     }

@@ -33,7 +33,7 @@ use crate::{
     matching, peers,
     report::{self, Finding, Span},
     scratch::{PATH_END, Path, Slot},
-    verdict,
+    table, verdict,
     walk::bounded,
 };
 
@@ -66,7 +66,7 @@ pub fn expect(label: Label, peer: &Peer, sock: *mut bpf_sock, sequence: u32) -> 
     for_each_policy(openness, (&raw mut search).cast::<c_void>());
     let is_expected = search.sni == u32::from(SNI_REQUIRED) || search.sni == u32::from(SNI_IF_PRESENT);
     // Whose it is has to be known when this packet is sent again.
-    let is_kept = is_expected || matching::program_count(label) != 0;
+    let is_kept = is_expected || table::program_count(label) != 0;
     let flags = if is_kept { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
     let expected = storage(sock, flags);
     if expected.is_null() {
@@ -143,7 +143,7 @@ fn policy(label: Label, number: u64) -> Label {
     if program == 0 {
         return label;
     }
-    let size_class = matching::size_class_of(label, program);
+    let size_class = table::size_class_of(label, program);
     let fence = if size_class == NO_TABLE { 0 } else { label.fence };
     Label { fence, program, size_class, ..label }
 }
@@ -180,14 +180,14 @@ extern "C" fn openness(number: u64, search: *mut Search) -> i64 {
     }
     let peer = &search.peer;
     let mut sni = u32::from(SNI_OFF);
-    if matching::network_mode(label) != MODE_OFF {
+    if table::network_mode(label) != MODE_OFF {
         let question = address_question(CONNECT, reached(peer.address), peer.protocol, peer.port);
         let accept = matching::address(label, &question);
         if accept != u32::from(ALLOW) {
             if accept != 0 || !peers::by_name(label, peer) {
                 return 0;
             }
-            sni = u32::from(matching::sni(label));
+            sni = u32::from(table::sni(label));
         }
     }
     if search.sni == NOT_OPENED || sni > search.sni {
@@ -234,7 +234,7 @@ pub fn passes(
     if state == u32::from(SNI_OFF) || data >= end {
         return true;
     }
-    let is_audited = matching::network_mode(label_of(label, whose)) == MODE_AUDIT;
+    let is_audited = table::network_mode(label_of(label, whose)) == MODE_AUDIT;
     if state == STOPPED || is_urgent {
         return is_audited;
     }
@@ -437,7 +437,7 @@ extern "C" fn allows(number: u64, asked: *mut Asked) -> i64 {
     if label.fence == 0 {
         return 1;
     }
-    if matching::network_mode(label) == MODE_OFF {
+    if table::network_mode(label) == MODE_OFF {
         return 0;
     }
     // What cannot be asked allows nothing.

@@ -40,6 +40,7 @@ mod siphash;
 mod sockets;
 mod special;
 mod surface;
+mod table;
 mod tasks;
 mod traffic;
 mod unix;

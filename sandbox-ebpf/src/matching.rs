@@ -4,18 +4,17 @@
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use ringfence_abi::{
     automaton::{self, DEAD},
-    network::{ADDRESS_QUESTION, Grant, SNI_REQUIRED, STATES},
-    policy::{Header, LARGE_WORDS, Label, MEDIUM_WORDS, MODE_ENFORCE, NO_TABLE, SMALL_WORDS, Table},
+    network::{ADDRESS_QUESTION, Grant, STATES},
+    policy::{Label, Table},
     rights,
-    surface::Surfaces,
 };
 
 use crate::{
     in_place,
     kernel::{Typed, offset},
-    maps::{TABLES_LARGE, TABLES_MEDIUM, TABLES_SMALL},
     outcome::Outcome,
     scratch::{PATH_END, Path},
+    table::by_size,
     walk::bounded,
 };
 
@@ -39,26 +38,14 @@ pub struct Answer {
 /// Matches a path that [`crate::walk`] has built against the policy of a fence.
 #[inline(always)]
 pub fn rights(path: *mut Path, label: Label) -> Result<Answer, Outcome> {
-    let table = label.table();
-    // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    match label.size_class {
-        0 => in_table::<SMALL_WORDS>(path, unsafe { TABLES_SMALL.get_value(&table, &only()) }),
-        1 => in_table::<MEDIUM_WORDS>(path, unsafe { TABLES_MEDIUM.get_value(&table, &only()) }),
-        _ => in_table::<LARGE_WORDS>(path, unsafe { TABLES_LARGE.get_value(&table, &only()) }),
-    }
+    by_size!(label, in_table(path))
 }
 
 /// The rights of `dentry` in the mount with the root `root`, whose path is made of the names between them; none where one of
 /// these does not lie in its dentry, or they are more than a few.
 #[inline(always)]
 pub fn in_place(label: Label, dentry: Typed, root: Typed) -> u8 {
-    let table = label.table();
-    // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    match label.size_class {
-        0 => names_in::<SMALL_WORDS>(dentry, root, unsafe { TABLES_SMALL.get_value(&table, &only()) }),
-        1 => names_in::<MEDIUM_WORDS>(dentry, root, unsafe { TABLES_MEDIUM.get_value(&table, &only()) }),
-        _ => names_in::<LARGE_WORDS>(dentry, root, unsafe { TABLES_LARGE.get_value(&table, &only()) }),
-    }
+    by_size!(label, names_in(dentry, root))
 }
 
 #[inline(always)]
@@ -125,13 +112,6 @@ extern "C" fn through_name<const WORDS: usize>(
     // SAFETY: `table` is a map value.
     let step = |state, byte| unsafe { advance(table, Part::FILES, state, byte) };
     u64::from(in_place::through_name(dentry, state as u32, step))
-}
-
-/// The key of a table's only element. On the stack: a constant could be merged with a global of the same initial value,
-/// and the loader changes globals.
-#[inline(always)]
-fn only() -> u32 {
-    core::hint::black_box(0)
 }
 
 /// Which of the two automata, and where it is.
@@ -229,13 +209,7 @@ unsafe fn to_the_end<const WORDS: usize>(
 /// of the question.
 #[inline(always)]
 pub fn text(path: *mut Path, label: Label, kind: u8) -> Result<u8, Outcome> {
-    let table = label.table();
-    // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    match label.size_class {
-        0 => text_in::<SMALL_WORDS>(path, kind, unsafe { TABLES_SMALL.get_value(&table, &only()) }),
-        1 => text_in::<MEDIUM_WORDS>(path, kind, unsafe { TABLES_MEDIUM.get_value(&table, &only()) }),
-        _ => text_in::<LARGE_WORDS>(path, kind, unsafe { TABLES_LARGE.get_value(&table, &only()) }),
-    }
+    by_size!(label, text_in(path, kind))
 }
 
 #[inline(always)]
@@ -266,13 +240,7 @@ pub const FAILED: u32 = 1 << 8;
 /// What the network's automaton says of an address: accepted with what of `ringfence_abi::network`, or [`FAILED`].
 #[inline(always)]
 pub fn address(label: Label, question: &[u8; ADDRESS_QUESTION]) -> u32 {
-    let table = label.table();
-    // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    match label.size_class {
-        0 => address_in::<SMALL_WORDS>(question, unsafe { TABLES_SMALL.get_value(&table, &only()) }),
-        1 => address_in::<MEDIUM_WORDS>(question, unsafe { TABLES_MEDIUM.get_value(&table, &only()) }),
-        _ => address_in::<LARGE_WORDS>(question, unsafe { TABLES_LARGE.get_value(&table, &only()) }),
-    }
+    by_size!(label, address_in(question))
 }
 
 #[inline(always)]
@@ -297,19 +265,7 @@ fn address_in<const WORDS: usize>(
 /// found.
 #[inline(always)]
 pub fn granted(label: Label, grant: *const Grant, question: &[u8; 3]) -> bool {
-    let table = label.table();
-    // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    match label.size_class {
-        0 => granted_in::<SMALL_WORDS>(grant, question, unsafe {
-            TABLES_SMALL.get_value(&table, &only())
-        }),
-        1 => granted_in::<MEDIUM_WORDS>(grant, question, unsafe {
-            TABLES_MEDIUM.get_value(&table, &only())
-        }),
-        _ => granted_in::<LARGE_WORDS>(grant, question, unsafe {
-            TABLES_LARGE.get_value(&table, &only())
-        }),
-    }
+    by_size!(label, granted_in(grant, question))
 }
 
 #[inline(always)]
@@ -502,81 +458,5 @@ unsafe fn halves_at<const WORDS: usize, const BEHIND: usize>(
             .add(BEHIND)
             .cast::<u32>();
         (word.read(), word.add(1).read())
-    }
-}
-
-/// The mode of a policy's file section; enforce if the policy cannot be found.
-#[inline(always)]
-pub fn mode(label: Label) -> u8 {
-    with_header(label, MODE_ENFORCE, |header| header.files_mode)
-}
-
-/// The mode of a policy's network section; enforce if the policy cannot be found.
-#[inline(always)]
-pub fn network_mode(label: Label) -> u8 {
-    with_header(label, MODE_ENFORCE, |header| header.network_mode)
-}
-
-/// Whether the policy in force looks at TLS greetings: `ringfence_abi::network::SNI_*`.
-#[inline(always)]
-pub fn sni(label: Label) -> u8 {
-    with_header(label, SNI_REQUIRED, |header| header.network_sni)
-}
-
-/// Whether the policy in force has a rule about an address or a host; not if the policy cannot be found.
-#[inline(always)]
-pub fn reaches(label: Label) -> bool {
-    with_header(label, 0, |header| header.network_reaches) != 0
-}
-
-/// How many programs of the fence have rights of their own; none if the policy cannot be found.
-#[inline(always)]
-pub fn program_count(label: Label) -> u8 {
-    with_header(label, 0, |header| header.program_count)
-}
-
-/// The open surfaces; none if the policy cannot be found.
-#[inline(always)]
-pub fn surfaces(label: Label) -> Surfaces {
-    Surfaces(with_header(label, 0, |header| header.surfaces.0))
-}
-
-/// The capabilities that may be used; none if the policy cannot be found.
-#[inline(always)]
-pub fn capabilities(label: Label) -> u64 {
-    with_header(label, 0, |header| header.capabilities)
-}
-
-/// The size class of a program's table; `NO_TABLE` if there is none.
-#[inline(always)]
-pub fn size_class_of(label: Label, program: u8) -> u8 {
-    let index = bounded!(u64::from(program), rights::PROGRAMS as u64);
-    with_header(label, NO_TABLE, |header| {
-        let classes = (&raw const header.programs).cast::<u8>();
-        // SAFETY: the index is at most that of the array's last element.
-        unsafe { classes.add(index as usize).read() }
-    })
-}
-
-/// What `part` takes from the header of the policy in force; `otherwise` if the policy cannot be found.
-///
-/// VERIFIER: "R2 !read_ok" where an `Option` leaves one branch without its value.
-#[inline(always)]
-fn with_header<T>(label: Label, otherwise: T, part: impl Fn(&Header) -> T) -> T {
-    let table = label.table();
-    // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    match label.size_class {
-        0 => match unsafe { TABLES_SMALL.get_value(&table, &only()) } {
-            Some(table) => part(&table.header),
-            None => otherwise,
-        },
-        1 => match unsafe { TABLES_MEDIUM.get_value(&table, &only()) } {
-            Some(table) => part(&table.header),
-            None => otherwise,
-        },
-        _ => match unsafe { TABLES_LARGE.get_value(&table, &only()) } {
-            Some(table) => part(&table.header),
-            None => otherwise,
-        },
     }
 }

@@ -23,8 +23,9 @@ use ringfence_abi::{
 use crate::{
     cgroup::{self, fence},
     context::{load as load_field, load_four},
-    greeting, identity, matching, peers,
+    greeting, identity, peers,
     sockets::STREAM,
+    table,
 };
 
 /// What lets a packet be.
@@ -180,7 +181,7 @@ pub fn coming(context: &SkBuffContext) -> i32 {
 
 #[inline(always)]
 fn answer(label: Label, passes: bool) -> i32 {
-    if passes || matches!(matching::network_mode(label), MODE_AUDIT | MODE_OFF) {
+    if passes || matches!(table::network_mode(label), MODE_AUDIT | MODE_OFF) {
         return PASS;
     }
     identity::count(label.fence, offset_of!(Counters, dropped), 1);

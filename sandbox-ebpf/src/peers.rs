@@ -15,7 +15,7 @@ use crate::{
     matching::{self, FAILED},
     outcome::{Answer, Outcome},
     report::{self, Finding, Span},
-    verdict,
+    table, verdict,
 };
 
 /// `IPPROTO_MPTCP` (include/uapi/linux/in.h).
@@ -110,7 +110,7 @@ pub fn of_any_program(label: Label, peer: &Peer, listens: bool) -> bool {
     if may(label, peer, listens) {
         return true;
     }
-    let programs = matching::program_count(label);
+    let programs = table::program_count(label);
     if programs == 0 {
         return false;
     }
@@ -132,7 +132,7 @@ extern "C" fn one_program(index: u64, search: *mut Search) -> i64 {
     // SAFETY: `search` is the one that `of_any_program` passed.
     let search = unsafe { &mut *search };
     let program = index as u8 + 1;
-    let size_class = matching::size_class_of(search.label, program);
+    let size_class = table::size_class_of(search.label, program);
     if size_class == NO_TABLE {
         return 1;
     }
@@ -146,7 +146,7 @@ extern "C" fn one_program(index: u64, search: *mut Search) -> i64 {
 
 #[inline(always)]
 fn may(label: Label, peer: &Peer, listens: bool) -> bool {
-    if matching::network_mode(label) == MODE_OFF {
+    if table::network_mode(label) == MODE_OFF {
         return true;
     }
     let answer = if listens { may_listen(label, peer) } else { may_reach(label, peer) };
@@ -203,7 +203,7 @@ pub fn conclude(
     if answer == Answer::YES {
         return true;
     }
-    let mode = matching::network_mode(label);
+    let mode = table::network_mode(label);
     let denied = mode != MODE_AUDIT;
     verdict::with_slot(label, |slot| {
         // SAFETY: `slot` is a map value, and its buffer is longer and begins at a multiple of four.

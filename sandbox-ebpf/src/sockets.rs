@@ -13,10 +13,11 @@ use ringfence_abi::{
 use crate::{
     identity,
     kernel::{Typed, offset, read},
-    matching, membership,
+    membership,
     outcome::{Answer, Outcome},
     peers,
     report::{self, Finding},
+    table,
     verdict::{self, ALLOW, DENY, Question},
 };
 
@@ -56,7 +57,7 @@ struct Address6 {
 /// The label of the current task, if its network is restricted.
 #[inline(always)]
 pub fn restricted() -> Option<Label> {
-    identity::current().filter(|label| matching::network_mode(*label) != MODE_OFF)
+    identity::current().filter(|label| table::network_mode(*label) != MODE_OFF)
 }
 
 /// `socket_create(family, type, protocol, kern)`. The filter of system calls says the same of families and kinds; a ring
@@ -72,10 +73,10 @@ pub fn create(context: &LsmContext) -> i32 {
         return ALLOW;
     };
     let (kind, protocol) = (context.arg::<u32>(1), context.arg::<u32>(2));
-    if is_judged(family, kind, protocol) && matching::reaches(label) {
+    if is_judged(family, kind, protocol) && table::reaches(label) {
         return ALLOW;
     }
-    if family == u32::from(NETLINK) && matching::surfaces(label).contains(surface::NETLINK) {
+    if family == u32::from(NETLINK) && table::surfaces(label).contains(surface::NETLINK) {
         return ALLOW;
     }
     refuse(label, operation::SOCKET, family)
@@ -84,7 +85,7 @@ pub fn create(context: &LsmContext) -> i32 {
 /// Reports what is closed but for audit.
 #[inline(always)]
 fn refuse(label: Label, operation: u16, detail: u32) -> i32 {
-    let denied = matching::network_mode(label) != MODE_AUDIT;
+    let denied = table::network_mode(label) != MODE_AUDIT;
     verdict::with_slot(label, |slot| {
         let finding = Finding { detail, denied, ..Finding::new(operation, cause::CLOSED) };
         report::send(slot, label, finding);
@@ -96,7 +97,7 @@ fn refuse(label: Label, operation: u16, detail: u32) -> i32 {
 /// judged. A Unix socket is what it came by.
 #[inline(always)]
 pub fn receive(label: Label, file: u64) -> i32 {
-    if matching::network_mode(label) == MODE_OFF {
+    if table::network_mode(label) == MODE_OFF {
         return ALLOW;
     }
     match received(label, file) {

@@ -3,9 +3,10 @@
 use ringfence_abi::{event::cause, policy::Label, surface::Surfaces};
 
 use crate::{
-    identity, matching,
+    identity,
     outcome::Outcome,
     report::{self, Finding},
+    table,
     verdict::{self, ALLOW, Object},
 };
 
@@ -15,7 +16,7 @@ pub const NOT_PERMITTED: i32 = -1;
 /// Whether the policy in force opens `surface`. A policy that cannot be found opens nothing.
 #[inline(always)]
 pub fn open(label: Label, surface: Surfaces) -> bool {
-    matching::surfaces(label).contains(surface)
+    table::surfaces(label).contains(surface)
 }
 
 /// Allows the current task's act if it is in no fence or `surface` is open.

@@ -14,7 +14,7 @@ use crate::{
     outcome::Outcome,
     report::{self, Finding, Span},
     scratch::{PATH_END, Path, Slot},
-    sockets,
+    sockets, table,
     verdict::{self, ALLOW, DENY, Object, Question},
     walk,
 };
@@ -140,7 +140,7 @@ pub fn conclude(
         Ok(Found { granted, .. }) => (cause::RULE, granted),
         Err(outcome) => (outcome.0, 0),
     };
-    let denied = matching::network_mode(label) != MODE_AUDIT;
+    let denied = table::network_mode(label) != MODE_AUDIT;
     let finding = Finding {
         needed: rights::WRITE,
         granted,

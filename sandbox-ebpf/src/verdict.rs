@@ -15,7 +15,7 @@ use crate::{
     pseudo,
     report::{self, Finding, Span},
     scratch::{self, PATH_END, Slot},
-    special, walk,
+    special, table, walk,
 };
 
 /// What a hook returns to deny (`-EACCES`). A literal, because the verifier wants to see the range.
@@ -263,7 +263,7 @@ pub fn report_closed(slot: *mut Slot, question: Question, surface: Surfaces) -> 
 /// The mode of a fence's file section; enforced if the policy cannot be found.
 #[inline(always)]
 pub fn mode_of(label: Label) -> u8 {
-    matching::mode(label)
+    table::mode(label)
 }
 
 /// Walks and matches without a verdict: for rename and link, which compare two answers.
