@@ -67,7 +67,7 @@ fn pod() -> Verdict {
             None => lines.push_str(&line),
         }
     };
-    let pause = sandbox.map(|id| in_pause(&runtime, &id)).transpose();
+    let pause = sandbox.map(|id| in_pause(runtime, &id)).transpose();
     if let Some(mut input) = client.stdin.take() {
         input.write_all(b"\n").ok();
     }
