@@ -111,18 +111,8 @@ impl Cgroup {
     /// # Errors
     /// If the directory cannot be made, or a limit not set although its controller is there.
     pub fn create(place: &CgroupPlace, limits: &Limits) -> Result<Self, Error> {
-        collect(&place.directory);
-        let directory = make_directory(&place.directory)?;
-        let handle = match hold(&directory) {
-            Ok((id, handle)) => Self {
-                directory,
-                handle,
-                id,
-            },
-            Err(source) => {
-                return Err(failed("open", &directory, source));
-            }
-        };
+        collect(&place.directory, SETTLED);
+        let handle = make(&place.directory)?;
         // From here on a failure drops the handle, which removes the directory.
         handle.limit(place, limits)?;
         Ok(handle)
@@ -310,9 +300,9 @@ fn hold(directory: &Path) -> io::Result<(u64, Flock<File>)> {
 }
 
 /// Removes what supervisors that were killed have left: directories of ours that nobody holds. One with a task in it
-/// cannot be removed, and stays for a later run; so does one that is so young that its maker may not hold it yet. Where there are many,
-/// each run looks at some of them.
-fn collect(parent: &Path) {
+/// cannot be removed, and stays for a later run; so does one so young that its maker may not hold it yet. Where there are many, each run
+/// looks at some of them.
+fn collect(parent: &Path, settled: Duration) {
     let Ok(listing) = fs::read_dir(parent) else {
         return;
     };
@@ -332,9 +322,30 @@ fn collect(parent: &Path) {
         .take(LOOKED_AT.min(ours.len()))
     {
         let made = entry.metadata().and_then(|metadata| metadata.modified());
-        let settled = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLED));
-        if settled && hold(&entry.path()).is_ok() {
+        let is_settled = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > settled));
+        // Held while it is removed: its maker sees that it is taken, or gone.
+        if is_settled && let Ok(_held) = hold(&entry.path()) {
             remove_tree(&entry.path()).ok();
+        }
+    }
+}
+
+/// Makes one, and holds it. A run beside it may take for left what is not held yet: then another one is made.
+fn make(parent: &Path) -> Result<Cgroup, Error> {
+    loop {
+        let directory = make_directory(parent)?;
+        match hold(&directory) {
+            // Held and there: from here on nobody collects it.
+            Ok((id, handle)) if directory.exists() => {
+                return Ok(Cgroup {
+                    directory,
+                    handle,
+                    id,
+                });
+            }
+            Ok(_) => {}
+            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(source) => return Err(failed("open", &directory, source)),
         }
     }
 }
@@ -439,6 +450,8 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     fn mount(root: &str, point: &str, kind: &str) -> Mount {
@@ -447,6 +460,28 @@ mod tests {
             point: point.into(),
             kind: kind.into(),
         }
+    }
+
+    #[test]
+    fn what_a_run_makes_is_not_collected_by_one_beside_it_however_late_it_is_held() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let place = parent.path();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        collect(place, Duration::ZERO);
+                    }
+                });
+            }
+            let stayed = (0..10_000).all(|_| {
+                let made = make(place);
+                made.is_ok_and(|made| (0..4).all(|_| made.directory.is_dir()))
+            });
+            is_over.store(true, Ordering::Relaxed);
+            assert!(stayed);
+        });
     }
 
     #[test]
