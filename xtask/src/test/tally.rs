@@ -1,7 +1,11 @@
 //! What became of the tests of one floor, read from the output of libtest and of harnesses that write like it.
 
+use std::collections::VecDeque;
 use std::fmt::{Display, Write as _};
 use std::time::{Duration, Instant};
+
+/// The last lines of what a failed test said that are told once more at the end, where a log that was cut has them.
+const TOLD_AGAIN: usize = 40;
 
 /// Results of one floor.
 #[derive(Debug, Default)]
@@ -10,6 +14,9 @@ pub(crate) struct Tally {
     pub(crate) floor: String,
     passed: usize,
     failed: Vec<String>,
+    /// What the failed ones said, and whether the lines that come are of the last of them.
+    said: Vec<(String, VecDeque<String>)>,
+    is_saying: bool,
     skipped: Vec<(String, String)>,
     /// Names that were reported as passed since the last summary line.
     named: usize,
@@ -63,7 +70,11 @@ impl Tally {
             return self.findings.push(finding.to_owned());
         }
         if let Some(summary) = line.strip_prefix("test result: ") {
+            self.is_saying = false;
             return self.settle(summary);
+        }
+        if self.listen(line) {
+            return;
         }
         let Some((name, outcome)) = line
             .strip_prefix("test ")
@@ -90,6 +101,29 @@ impl Tally {
             "ok" => self.named += 1,
             "FAILED" => self.fail(name),
             _ => {}
+        }
+    }
+
+    /// Keeps what the failed tests said, which harnesses write between a heading for each (libtest `---- name stdout ----`,
+    /// libtest-mimic `---- name ----`) and the list of their names. Whether the line is of that.
+    fn listen(&mut self, line: &str) -> bool {
+        let heading = line
+            .strip_prefix("---- ")
+            .and_then(|line| line.strip_suffix(" ----"));
+        if let Some(name) = heading {
+            let name = name.strip_suffix(" stdout").unwrap_or(name);
+            self.said.push((name.to_owned(), VecDeque::new()));
+            self.is_saying = true;
+            return true;
+        }
+        self.is_saying &= line != "failures:";
+        match self.said.last_mut() {
+            Some((_, lines)) if self.is_saying => {
+                lines.push_back(line.to_owned());
+                lines.drain(..lines.len().saturating_sub(TOLD_AGAIN));
+                true
+            }
+            _ => false,
         }
     }
 
@@ -126,6 +160,19 @@ impl Tally {
         self.skipped.iter().map(line).collect()
     }
 
+    /// The end of what each failed test said.
+    fn complaints(&self) -> String {
+        let mut text = String::new();
+        for (name, lines) in &self.said {
+            // Writing to a String cannot fail.
+            writeln!(text, "  {} {name} said at last:", self.floor).unwrap_or_default();
+            for line in lines.iter().filter(|line| !line.is_empty()) {
+                writeln!(text, "    {line}").unwrap_or_default();
+            }
+        }
+        text
+    }
+
     /// What failed, by name, a line each.
     fn failures(&self) -> String {
         let line = |name: &String| format!("  failed   {} {name}\n", self.floor);
@@ -133,7 +180,7 @@ impl Tally {
     }
 }
 
-/// What was skipped, the table, what failed, and the closing line that is alone on its line: what matters most stands last, where
+/// What was skipped, the table, what failed and why, and the closing line that is alone on its line: what matters most stands last, where
 /// who looks at the end of a long log sees it.
 pub(crate) fn report(tallies: &[Tally]) -> String {
     let mut text: String = tallies.iter().map(Tally::skips).collect();
@@ -158,6 +205,7 @@ pub(crate) fn report(tallies: &[Tally]) -> String {
         }
     }
     text.push('\n');
+    text.extend(tallies.iter().map(Tally::complaints));
     text.extend(tallies.iter().map(Tally::failures));
     let [passed, failed, skipped] = total;
     writeln!(text, "{passed} passed, {failed} failed, {skipped} skipped").unwrap_or_default();
@@ -185,6 +233,25 @@ mod tests {
         assert_eq!(
             tally.skips(),
             "  skipped  host d: needs root\n  skipped  host f: no runc\n"
+        );
+    }
+
+    #[test]
+    fn what_failed_tests_said_is_told_again_the_end_of_it() {
+        let long: String = (0..99).map(|number| format!("line {number}\n")).collect();
+        let tally = tally(&format!(
+            "test b ... FAILED\ntest c ... FAILED\n\nfailures:\n\n---- b ----\n{long}test d ... ok\n\n---- c stdout ----\nno such file\n\n\n\
+             failures:\n    b\n    c\n\ntest result: FAILED. 0 passed; 2 failed; 0 ignored\nafter all\n",
+        ));
+        assert_eq!(tally.counts(), [0, 2, 0]);
+        let told = tally.complaints();
+        assert!(
+            told.starts_with("  host b said at last:\n    line 61\n"),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("    test d ... ok\n  host c said at last:\n    no such file\n"),
+            "{told}"
         );
     }
 
