@@ -1,5 +1,6 @@
-//! Requests to nginx, inside and outside, asked by wrk from outside: of a second server outside too, which tells the noise. Left
-//! out where they are not installed.
+//! Requests to nginx, inside and outside, asked by wrk from outside: of a second server outside too, which tells the noise. Each
+//! server is started in a cgroup of its own, as a fence and a service manager have it: the root's memory nobody counts. Left out
+//! where nginx and wrk are not installed.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -74,6 +75,15 @@ fn found(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Where cgroups of version 2 are made.
+fn hierarchy() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("the mounts");
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let mut mounts = mounts.lines().map(words);
+    let found = mounts.find(|words| words.get(2).is_some_and(|kind| kind == "cgroup2"));
+    PathBuf::from(&found.expect("a hierarchy of version 2")[1])
+}
+
 /// What wrk has counted.
 struct Requests {
     count: f64,
@@ -111,6 +121,7 @@ struct Server {
     process: Child,
     name: &'static str,
     port: u16,
+    cgroup: PathBuf,
     /// nginx itself, behind whatever was put before it.
     nginx: String,
 }
@@ -135,7 +146,13 @@ impl Server {
         words.push(file.into());
         let contestant = contestants(port, &root);
         let contestant = contestant.iter().find(|one| one.name == name);
-        let mut command = contestant.expect("its name").command(&words);
+        let started = contestant.expect("its name").command(&words);
+        let cgroup = hierarchy().join(format!("bench-{}-{port}", std::process::id()));
+        fs::create_dir(&cgroup).expect("a cgroup");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]);
+        command.arg(&cgroup).arg(started.get_program());
+        command.args(started.get_args()).stdin(Stdio::null());
         let mut process = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let is_up = (0..600).any(|_| {
             thread::sleep(Duration::from_millis(100));
@@ -153,6 +170,7 @@ impl Server {
             process,
             name,
             port,
+            cgroup,
             nginx: nginx.trim().to_owned(),
         }
     }
@@ -173,6 +191,7 @@ impl Drop for Server {
         let ended = Command::new("kill").arg(&self.nginx).status();
         if ended.is_ok() {
             self.process.wait().ok();
+            fs::remove_dir(&self.cgroup).ok();
         }
     }
 }
