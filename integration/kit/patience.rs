@@ -13,14 +13,22 @@ use nix::unistd::{Pid, gettid};
 use super::Verdict;
 use super::expectation::Check;
 
-/// For one test: many times what the longest takes where a processor is emulated and shared.
+/// For one test: many times what the longest takes where a processor is emulated and shared. `RINGFENCE_PATIENCE` is more, in seconds, for
+/// what is asked to take long (`cargo xtask soak`).
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// For a test whose programs were killed.
 const AFTERWARDS: Duration = Duration::from_secs(30);
 
 /// Runs a test. If it does not end, what it has started is described and killed, so that it can clean up behind itself.
 pub(super) fn bounded(body: Box<dyn FnOnce() -> Verdict + Send>) -> Verdict {
-    within(PATIENCE, body)
+    let asked = std::env::var("RINGFENCE_PATIENCE").ok();
+    match asked.map(|seconds| seconds.parse()) {
+        None => within(PATIENCE, body),
+        Some(Ok(seconds)) => within(PATIENCE.max(Duration::from_secs(seconds)), body),
+        Some(Err(error)) => {
+            Err(format!("RINGFENCE_PATIENCE is no number of seconds: {error}").into())
+        }
+    }
 }
 
 fn within(patience: Duration, body: Box<dyn FnOnce() -> Verdict + Send>) -> Verdict {

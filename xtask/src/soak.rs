@@ -23,10 +23,13 @@ pub(crate) fn verb(ask: &Ask) -> Result<()> {
         bail!("only root can have fences with programs in the kernel: run it with sudo");
     }
     ensure(&BUILD, true, "building ringfence")?;
+    let seconds = u64::from(ask.minutes) * 60;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     run(cargo
         .current_dir(place::root())
-        .env("RINGFENCE_SOAK", (u64::from(ask.minutes) * 60).to_string())
+        .env("RINGFENCE_SOAK", seconds.to_string())
+        // Two phases, and what comes before, between and after them.
+        .env("RINGFENCE_PATIENCE", (3 * seconds + 3600).to_string())
         .args([
             "test",
             "--package",
