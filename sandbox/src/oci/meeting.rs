@@ -105,7 +105,7 @@ impl Meeting {
                 return Ok(None);
             }
             let (stream, _) = self.listener.as_file().accept().map_err(failed)?;
-            match received(stream) {
+            match received(stream, Uid::effective()) {
                 Ok(Some(visit)) => return Ok(Some(visit)),
                 Ok(None) => return Ok(None),
                 // It is gone, or was none.
@@ -149,10 +149,10 @@ impl Visit {
     }
 }
 
-/// What a hook has in hand; `None` from one of a container that has gone.
-fn received(mut stream: UnixStream) -> io::Result<Option<Visit>> {
+/// What a hook of this user has in hand; `None` from one of a container that has gone.
+fn received(mut stream: UnixStream, user: Uid) -> io::Result<Option<Visit>> {
     let peer = getsockopt(&stream, PeerCredentials)?;
-    if peer.uid() != Uid::effective().as_raw() {
+    if peer.uid() != user.as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -215,6 +215,20 @@ mod tests {
         assert_eq!(visit.state, b"{}");
         visit.answer("fenced").unwrap();
         assert_eq!(hear(hook), "fenced");
+    }
+
+    #[test]
+    fn a_hook_of_another_user_is_not_heard() {
+        let from = |user: u32| {
+            let (ours, mut hook) = UnixStream::pair().unwrap();
+            hook.write_all(b"b{}").unwrap();
+            hook.shutdown(Shutdown::Write).unwrap();
+            received(ours, Uid::from_raw(user)).map(|visit| visit.map(|it| it.state))
+        };
+        let own = Uid::effective().as_raw();
+        assert_eq!(from(own).unwrap(), Some(b"{}".to_vec()));
+        let refused = from(own + 1).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
