@@ -1,6 +1,6 @@
 //! `ringfence doctor`: which protection this kernel and this user can have, by what, and how to turn on what is off.
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use crate::{
     compile,
     confine::{self, Engine, Probe},
     kernel::{self, Host},
+    oci::install::{self, Installed},
     policy::Standing,
     profile::{self, CommandLine},
 };
@@ -21,6 +22,19 @@ struct Report {
     engines: Vec<EngineReport>,
     /// The engine that a run takes.
     chosen: &'static str,
+    containers: Vec<ContainersReport>,
+}
+
+/// An engine of containers that has ringfence as a runtime.
+#[derive(Debug, Serialize)]
+struct ContainersReport {
+    engine: &'static str,
+    /// Whether all of it is as this version installs it.
+    current: bool,
+    /// Why not.
+    reason: Option<String>,
+    /// What to do about it.
+    remedy: Option<String>,
 }
 
 /// One engine.
@@ -134,7 +148,29 @@ fn examine() -> Result<Report, Failure> {
             (false, false) => "none",
         },
         engines: vec![best, fallback],
+        containers: install::installed(Path::new("/"), &install::own_program()?)?
+            .into_iter()
+            .map(containers)
+            .collect(),
     })
+}
+
+fn containers((engine, plan): Installed) -> ContainersReport {
+    let (current, reason, remedy) = match plan {
+        Ok(changes) if changes.is_empty() => (true, None, None),
+        Ok(_) => (
+            false,
+            Some("a file is of another version: containers may take longer to start".to_owned()),
+            Some(format!("sudo ringfence oci install {}", engine.name())),
+        ),
+        Err(error) => (false, Some(error.to_string()), None),
+    };
+    ContainersReport {
+        engine: engine.name(),
+        current,
+        reason,
+        remedy,
+    }
 }
 
 fn table(report: &Report) -> String {
@@ -150,18 +186,7 @@ fn table(report: &Report) -> String {
         };
         lines.push(String::new());
         lines.push(format!("{}: {state}", engine.engine));
-        lines.extend(
-            engine
-                .reason
-                .iter()
-                .map(|reason| format!("  why       {reason}")),
-        );
-        lines.extend(
-            engine
-                .remedy
-                .iter()
-                .map(|remedy| format!("  way out   {remedy}")),
-        );
+        lines.extend(explained(engine.reason.as_ref(), engine.remedy.as_ref()));
         if engine.protections.is_empty() {
             continue;
         }
@@ -198,5 +223,24 @@ fn table(report: &Report) -> String {
                 .map(|what| format!("  not stopped: {what}")),
         );
     }
+    for engine in &report.containers {
+        let state = if engine.current {
+            ""
+        } else {
+            ", not of this version"
+        };
+        lines.push(String::new());
+        lines.push(format!(
+            "containers of {}: the runtime is installed{state}",
+            engine.engine
+        ));
+        lines.extend(explained(engine.reason.as_ref(), engine.remedy.as_ref()));
+    }
     lines.join("\n") + "\n"
+}
+
+fn explained(reason: Option<&String>, remedy: Option<&String>) -> Vec<String> {
+    let reason = reason.map(|reason| format!("  why       {reason}"));
+    let remedy = remedy.map(|remedy| format!("  way out   {remedy}"));
+    reason.into_iter().chain(remedy).collect()
 }

@@ -35,6 +35,16 @@ pub enum ContainerEngine {
 impl ContainerEngine {
     const ALL: [Self; 3] = [Self::Containerd, Self::Podman, Self::Crio];
 
+    /// Its name, as it is given to `install`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::Podman => "podman",
+            Self::Crio => "crio",
+        }
+    }
+
     /// Its file, below the root of a host.
     const fn file(self) -> &'static str {
         match self {
@@ -126,6 +136,25 @@ pub fn install(engine: ContainerEngine, root: &Path, program: &Path) -> Result<V
     Ok(changes)
 }
 
+/// The engines on the host below `root` that have the runtime, and what each would take to have it as the program at `program` installs it:
+/// something, where another version has done that.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn installed(root: &Path, program: &Path) -> Result<Vec<Installed>, Error> {
+    let mut found = Vec::new();
+    for engine in ContainerEngine::ALL {
+        let text = change::text(&root.join(engine.file()))?;
+        if text.is_some_and(|text| engine.has(&text)) {
+            found.push((engine, install(engine, root, program)));
+        }
+    }
+    Ok(found)
+}
+
+/// An engine, and the result of planning [`install`] for it.
+pub type Installed = (ContainerEngine, Result<Vec<Change>, Error>);
+
 /// What takes [`install`] back. The link stays while another engine calls it.
 ///
 /// # Errors
@@ -185,7 +214,7 @@ mod tests {
 
     const PROGRAM: &str = "/usr/bin/ringfence";
 
-    fn installed(engine: ContainerEngine, root: &Path) -> Result<Vec<Change>, Error> {
+    fn carried_out(engine: ContainerEngine, root: &Path) -> Result<Vec<Change>, Error> {
         let changes = install(engine, root, Path::new(PROGRAM))?;
         apply(&changes)?;
         Ok(changes)
@@ -195,22 +224,39 @@ mod tests {
     fn what_is_installed_twice_changes_nothing_the_second_time() {
         for engine in ContainerEngine::ALL {
             let root = tempfile::tempdir().unwrap();
-            assert_eq!(installed(engine, root.path()).unwrap().len(), 3);
-            assert_eq!(installed(engine, root.path()).unwrap(), []);
+            assert_eq!(carried_out(engine, root.path()).unwrap().len(), 3);
+            assert_eq!(carried_out(engine, root.path()).unwrap(), []);
             let link = fs::read_link(root.path().join(LINK)).unwrap();
             assert_eq!(link, Path::new(PROGRAM));
             let hook = root.path().join(HOOK);
             assert_eq!(fs::read(&hook).unwrap(), messenger::PROGRAM);
             fs::write(&hook, "of another version").unwrap();
-            assert_eq!(installed(engine, root.path()).unwrap().len(), 1);
+            assert_eq!(carried_out(engine, root.path()).unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn what_another_version_has_installed_is_told_apart() {
+        let root = tempfile::tempdir().unwrap();
+        let found = || {
+            let found = installed(root.path(), Path::new(PROGRAM)).unwrap();
+            let engine = |(engine, plan): Installed| (engine.name(), plan.unwrap().len());
+            found.into_iter().map(engine).collect::<Vec<_>>()
+        };
+        assert_eq!(found(), []);
+        carried_out(ContainerEngine::Podman, root.path()).unwrap();
+        assert_eq!(found(), [("podman", 0)]);
+        fs::write(root.path().join(HOOK), "of another version").unwrap();
+        assert_eq!(found(), [("podman", 1)]);
+        let another = installed(root.path(), Path::new("/opt/ringfence")).unwrap();
+        assert!(matches!(another.as_slice(), [(_, Err(_))]));
     }
 
     #[test]
     fn what_is_taken_back_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
         for engine in ContainerEngine::ALL {
-            installed(engine, root.path()).unwrap();
+            carried_out(engine, root.path()).unwrap();
         }
         for engine in ContainerEngine::ALL {
             assert!(root.path().join(LINK).is_symlink(), "{engine:?}");
@@ -227,11 +273,11 @@ mod tests {
         let file = root.path().join(ContainerEngine::Podman.file());
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "[engine]\n").unwrap();
-        assert!(installed(ContainerEngine::Podman, root.path()).is_err());
+        assert!(carried_out(ContainerEngine::Podman, root.path()).is_err());
         assert_eq!(uninstall(ContainerEngine::Podman, root.path()).unwrap(), []);
         let link = root.path().join(LINK);
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         fs::write(&link, "#!/bin/sh\n").unwrap();
-        assert!(installed(ContainerEngine::Crio, root.path()).is_err());
+        assert!(carried_out(ContainerEngine::Crio, root.path()).is_err());
     }
 }
