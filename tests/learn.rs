@@ -57,9 +57,13 @@ fn learned() -> impl Strategy<Value = Learned> {
         1..3,
     );
     let rules = proptest::collection::btree_map((right(), path()), evidence(), 1..6);
-    let questions = proptest::collection::btree_map(
-        (right(), path()),
-        ("[a-z]{1,4}", evidence()).prop_map(|(because, evidence)| Question { because, evidence }),
+    let question = || {
+        ("[a-z]{1,4}", evidence()).prop_map(|(because, evidence)| Question { because, evidence })
+    };
+    let questions = proptest::collection::btree_map((right(), path()), question(), 0..3);
+    let kernel_questions = proptest::collection::btree_map(
+        prop_oneof![Just("io-uring".to_owned()), Just("userns".to_owned())],
+        question(),
         0..3,
     );
     let extends = proptest::collection::btree_set(
@@ -77,7 +81,7 @@ fn learned() -> impl Strategy<Value = Learned> {
     (
         runs,
         rules,
-        questions,
+        (questions, kernel_questions),
         extends,
         (words(["chown", "setuid"]), words(["userns", "mount"])),
         (proptest::option::of(evidence()), calls, peers()),
@@ -86,12 +90,13 @@ fn learned() -> impl Strategy<Value = Learned> {
             |(
                 runs,
                 rules,
-                mut questions,
+                (mut questions, mut kernel_questions),
                 extends,
                 (capabilities, kernel),
                 (network, calls, peers),
             )| {
                 questions.retain(|key, _| !rules.contains_key(key));
+                kernel_questions.retain(|key, _| !kernel.contains_key(key));
                 // One address among the peers, of which it may be said that it has no name.
                 let address = (NetworkRight::Connect, "udp://[::1]:0".to_owned());
                 let nameless = peers.contains_key(&address) && runs.len() == 1;
@@ -105,6 +110,7 @@ fn learned() -> impl Strategy<Value = Learned> {
                     nameless: nameless.then_some(address).into_iter().collect(),
                     capabilities,
                     kernel,
+                    kernel_questions,
                     system_calls: calls,
                     ..Learned::default()
                 }

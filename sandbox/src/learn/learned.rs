@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Level,
+    BY_HOOKS, Level,
     evidence::Evidence,
     needs::{self, Need},
     peers,
@@ -19,6 +19,11 @@ use crate::{
 const NOBODY: &str = "@";
 const NOBODY_BECAUSE: &str =
     "C libraries make a Unix socket to look for services that are not there; none was reached";
+
+/// System calls through a ring, as a part of the kernel.
+const RING: &str = "io-uring";
+const RING_BECAUSE: &str =
+    "the network is held here only without it, and most programs do without as well";
 
 /// A profile with the evidence of its rules. What was written by hand has none, and stays.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,6 +50,8 @@ pub struct Learned {
     pub capabilities: BTreeMap<String, Evidence>,
     /// Parts of the kernel.
     pub kernel: BTreeMap<String, Evidence>,
+    /// Those that a run used, and that are not opened until somebody says so.
+    pub kernel_questions: BTreeMap<String, Question>,
     /// The system calls that there are; all that a fence does not close if it is none.
     pub system_calls: Option<BTreeSet<String>>,
     /// Everything else that the profile says, by key: written by hand.
@@ -64,10 +71,10 @@ pub struct Run {
     pub sampled: bool,
 }
 
-/// A rule that nobody has allowed yet.
+/// A rule that nobody has allowed yet, or a part of the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
-    /// What kind of secret it is.
+    /// What kind of secret it is, or why it is not simply allowed.
     pub because: String,
     /// Why the rule would be there.
     pub evidence: Evidence,
@@ -160,7 +167,15 @@ impl Learned {
             self.kernel.insert("netlink".to_owned(), evidence);
         }
         for surface in &end.surfaces {
-            self.kernel.insert(surface.clone(), once(BTreeSet::new()));
+            let evidence = once(BTreeSet::new());
+            // Where nobody sees sockets made through a ring, the network of a fence that has rings cannot be held: it would not start.
+            if surface == RING && trace.facts.recorder != BY_HOOKS && self.network.is_none() {
+                let because = RING_BECAUSE.to_owned();
+                let question = Question { because, evidence };
+                self.kernel_questions.insert(surface.clone(), question);
+            } else {
+                self.kernel.insert(surface.clone(), evidence);
+            }
         }
         // A list that may lack some would deny what was seen.
         if level == Level::Tight && end.unlisted_calls == 0 {
@@ -198,6 +213,28 @@ mod tests {
             learned.peer_words.contains_key(&rule)
         );
         learned.peers.contains_key(&rule)
+    }
+
+    #[test]
+    fn rings_are_asked_about_where_the_network_cannot_be_held_beside_them() {
+        let learned = |recorder: &str| {
+            let mut trace = Trace::default();
+            trace.facts.recorder = recorder.to_owned();
+            trace.end.surfaces = vec![RING.to_owned(), "userns".to_owned()];
+            let mut learned = Learned::default();
+            learned.add_rest(&trace, Level::Default);
+            learned
+        };
+        let by_calls = learned("system-calls");
+        assert!(by_calls.kernel_questions.contains_key(RING));
+        assert!(!by_calls.kernel.contains_key(RING));
+        assert!(by_calls.kernel.contains_key("userns"));
+        let by_hooks = learned(BY_HOOKS);
+        assert!(by_hooks.kernel_questions.is_empty());
+        assert!(by_hooks.kernel.contains_key(RING));
+        // One who has opened it elsewhere has answered.
+        let merged = by_calls.merge(by_hooks).unwrap();
+        assert!(merged.kernel_questions.is_empty());
     }
 
     #[test]

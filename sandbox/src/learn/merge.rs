@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, Learned};
+use super::{Evidence, Learned, learned::Question};
 
 /// What was written by hand says different things about one key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,17 +25,12 @@ impl Learned {
         self.nameless.extend(other.nameless);
         join_all(&mut self.capabilities, other.capabilities);
         join_all(&mut self.kernel, other.kernel);
-        for (key, question) in other.questions {
-            let known = self
-                .questions
-                .entry(key)
-                .or_insert_with(|| question.clone());
-            known.because = known.because.clone().max(question.because);
-            known.evidence.join(&question.evidence);
-        }
-        // What somebody has allowed is no question any more.
-        let rules = &self.rules;
-        self.questions.retain(|key, _| !rules.contains_key(key));
+        join_questions(&mut self.questions, other.questions, &self.rules);
+        join_questions(
+            &mut self.kernel_questions,
+            other.kernel_questions,
+            &self.kernel,
+        );
         if let Some(network) = other.network {
             self.network
                 .get_or_insert_with(Evidence::default)
@@ -67,6 +62,20 @@ fn join_all<K: Ord>(into: &mut BTreeMap<K, Evidence>, from: BTreeMap<K, Evidence
     for (key, evidence) in from {
         into.entry(key).or_default().join(&evidence);
     }
+}
+
+/// What somebody has allowed is no question any more.
+fn join_questions<K: Ord>(
+    into: &mut BTreeMap<K, Question>,
+    from: BTreeMap<K, Question>,
+    allowed: &BTreeMap<K, Evidence>,
+) {
+    for (key, question) in from {
+        let known = into.entry(key).or_insert_with(|| question.clone());
+        known.because = known.because.clone().max(question.because);
+        known.evidence.join(&question.evidence);
+    }
+    into.retain(|key, _| !allowed.contains_key(key));
 }
 
 /// Lists add up; of anything else both must say the same.

@@ -50,6 +50,7 @@ pub fn read(text: &str) -> Result<Learned, Unreadable> {
                 for (key, item) in table.iter() {
                     if key == "allow" {
                         learned.kernel = words(key, item)?;
+                        learned.kernel_questions = questions_among(array(key, item)?)?;
                     } else {
                         keep(&mut learned, "kernel", key, item)?;
                     }
@@ -80,14 +81,16 @@ fn files(learned: &mut Learned, table: &dyn TableLike) -> Result<(), Unreadable>
             if !words.is_empty() {
                 learned.words.insert((right, path.clone()), words);
             }
-            questions(learned, right, before)?;
             learned
                 .rules
                 .entry((right, path))
                 .or_default()
                 .join(&evidence);
         }
-        questions(learned, right, comment(Some(list.trailing())))?;
+        let asked = questions_among(list)?.into_iter();
+        learned
+            .questions
+            .extend(asked.map(|(path, question)| ((right, path), question)));
     }
     Ok(())
 }
@@ -110,24 +113,28 @@ fn rule(
     Ok((text.to_owned(), words))
 }
 
-fn questions(learned: &mut Learned, right: Right, comment: &str) -> Result<(), Unreadable> {
-    for line in comment.lines() {
+/// The questions in the comments of a list, by what they are about.
+fn questions_among(list: &Array) -> Result<BTreeMap<String, Question>, Unreadable> {
+    let comments = list.iter().map(|value| comment(value.decor().prefix()));
+    let comments = comments.chain([comment(Some(list.trailing()))]);
+    let mut questions = BTreeMap::new();
+    for line in comments.flat_map(str::lines) {
         let Some(rest) = line.trim().strip_prefix("#? ") else {
             continue;
         };
         let unclear = || Unreadable::Evidence(line.trim().to_owned());
         let (rule, rest) = rest.split_once(", # ").ok_or_else(unclear)?;
         let rule: Value = rule.parse().map_err(|_| unclear())?;
-        let path = rule.as_str().ok_or_else(unclear)?.to_owned();
+        let about = rule.as_str().ok_or_else(unclear)?.to_owned();
         let (because, evidence) = rest.split_once("; ").ok_or_else(unclear)?;
         let evidence = self::evidence(evidence).ok_or_else(unclear)?;
         let question = Question {
             because: because.to_owned(),
             evidence,
         };
-        learned.questions.insert((right, path), question);
+        questions.insert(about, question);
     }
-    Ok(())
+    Ok(questions)
 }
 
 fn network(learned: &mut Learned, table: &dyn TableLike) -> Result<(), Unreadable> {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use toml_edit::Value;
 
-use super::{Evidence, Learned};
+use super::{Evidence, Learned, Question};
 use crate::profile::{NetworkRight, Right};
 
 /// What a profile says first.
@@ -48,9 +48,15 @@ pub fn render(learned: &Learned) -> String {
     files(&mut text, learned);
     network(&mut text, learned);
     process(&mut text, learned);
-    if !learned.kernel.is_empty() {
+    if !learned.kernel.is_empty() || !learned.kernel_questions.is_empty() {
         text.push_str("\n[kernel]\n");
-        list(&mut text, learned, "allow", &learned.kernel);
+        list(
+            &mut text,
+            learned,
+            "allow",
+            &learned.kernel,
+            &learned.kernel_questions,
+        );
     }
     for name in ["limits", "protection"] {
         section(&mut text, learned, name);
@@ -80,15 +86,7 @@ fn files(text: &mut String, learned: &Learned) {
             push(&mut lines, format_args!("    {rule},\n"));
         }
         for ((_, path), question) in questions {
-            let evidence = evidence_text(learned, &question.evidence);
-            push(
-                &mut lines,
-                format_args!(
-                    "    #? {}, # {}; {evidence}\n",
-                    quoted(path),
-                    question.because
-                ),
-            );
+            lines.push_str(&question_line(learned, path, question));
         }
         if !lines.is_empty() {
             push(text, format_args!("{} = [\n{lines}]\n", right.name()));
@@ -147,7 +145,14 @@ fn process(text: &mut String, learned: &Learned) {
     }
     text.push_str("\n[process]\n");
     if !learned.capabilities.is_empty() {
-        list(text, learned, "capabilities", &learned.capabilities);
+        let questions = BTreeMap::new();
+        list(
+            text,
+            learned,
+            "capabilities",
+            &learned.capabilities,
+            &questions,
+        );
     }
     if let Some(calls) = &learned.system_calls {
         text.push_str("syscalls = [\n");
@@ -160,13 +165,32 @@ fn process(text: &mut String, learned: &Learned) {
 }
 
 /// A list of words with their evidence.
-fn list(text: &mut String, learned: &Learned, key: &str, words: &BTreeMap<String, Evidence>) {
+fn list(
+    text: &mut String,
+    learned: &Learned,
+    key: &str,
+    words: &BTreeMap<String, Evidence>,
+    questions: &BTreeMap<String, Question>,
+) {
     push(text, format_args!("{key} = [\n"));
     for (word, evidence) in words {
         text.push_str(&evidence_line(learned, evidence));
         push(text, format_args!("    {},\n", quoted(word)));
     }
+    for (word, question) in questions {
+        text.push_str(&question_line(learned, word, question));
+    }
     text.push_str("]\n");
+}
+
+/// `#? "~/.netrc", # a password; in 1 of 1 runs: 1f (1)`
+fn question_line(learned: &Learned, about: &str, question: &Question) -> String {
+    let evidence = evidence_text(learned, &question.evidence);
+    format!(
+        "    #? {}, # {}; {evidence}\n",
+        quoted(about),
+        question.because
+    )
 }
 
 fn evidence_line(learned: &Learned, evidence: &Evidence) -> String {

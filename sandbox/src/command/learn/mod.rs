@@ -204,6 +204,12 @@ fn summary(
             question.because
         ));
     }
+    for (part, question) in &learned.kernel_questions {
+        say(format_args!(
+            "not opened unless you say so: {part} ({}); it is a comment in the profile",
+            question.because
+        ));
+    }
     for (reason, count) in &seen.trace.end.lost {
         say(format_args!(
             "the recording is not whole: {count} acts {reason}"
