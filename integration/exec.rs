@@ -1,6 +1,6 @@
 //! What may become code: listed programs and libraries, and nothing that was written, whichever way it is tried.
 
-use crate::kit::{DENIED, Fence, Need, OK, PYTHON, Suite, Verdict};
+use crate::kit::{DENIED, Fence, Need, OK, PYTHON, Suite, Verdict, script};
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
@@ -51,6 +51,11 @@ pub(crate) fn register(suite: &mut Suite) {
         root,
         executes_only_the_listed_paths,
     );
+    suite.test(
+        "exec::what_the_command_makes_and_may_execute_is_removed_and_made_anew",
+        root,
+        || script(MADE_ANEW),
+    );
     // Landlock goes by the folder that a file was in, whether or not it still has a name there.
     suite.test(
         "exec::a_file_without_a_name_is_not_executed",
@@ -58,6 +63,39 @@ pub(crate) fn register(suite: &mut Suite) {
         a_file_without_a_name_is_not_executed,
     );
 }
+
+/// As a build does: on a fresh checkout, and on one where everything is there already.
+const MADE_ANEW: &str = r#"
+cat > p.toml <<'PROFILE'
+version = 1
+extends = ["base"]
+[files]
+read = ["${CWD}/**", "/usr/bin/*"]
+write = ["${CWD}/**"]
+exec = ["${CWD}/build/**", "${CWD}/tool", "/usr/bin/*"]
+PROFILE
+mkdir w
+cd w
+for round in 1 2; do
+    $R run -p ../p.toml -- sh -exc '
+        rm -rf build
+        mkdir build
+        cp /usr/bin/true build/a
+        build/a
+        cp /usr/bin/true tool.new
+        mv tool.new tool
+        ./tool
+        mv build old
+        mkdir build
+        rm -r old'
+done
+# In what is another user's, names are not the command's to give.
+cp /usr/bin/true data
+mkdir -p build
+chown 1:1 .
+chmod 755 .
+if $R run -q -p ../p.toml -- ./data; then echo 'executed' >&2; exit 1; fi
+"#;
 
 fn a_listed_program_is_executed() -> Verdict {
     Fence::untrusted()?.tries(&[

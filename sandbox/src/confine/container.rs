@@ -107,7 +107,7 @@ impl Container {
         let derive = || {
             namespace.before_start(|proc| {
                 // The launcher in the container knows no rules about ports.
-                fallback::derive_among(&policy, &probe, around.directory, None, || {
+                fallback::derive_among(&policy, &probe, around.uid, around.directory, None, || {
                     mountinfo::mounts_of_thread(proc)
                 })
             })

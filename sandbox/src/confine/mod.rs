@@ -93,10 +93,11 @@ pub fn standings(
     probe: &Probe,
     user: Option<&User>,
 ) -> Result<Vec<Standing>, Error> {
+    let uid = user.map_or(probe.uid, |user| user.uid);
+    let directory = std::path::Path::new("/");
     let derived = match engine {
         Engine::BpfLsm => None,
-        Engine::Fallback => Some(fallback::derive(policy, probe, std::path::Path::new("/"))?),
+        Engine::Fallback => Some(fallback::derive(policy, probe, uid, directory)?),
     };
-    let uid = user.map_or(probe.uid, |user| user.uid);
     Ok(standings::of(policy, engine, probe, derived.as_ref(), uid))
 }

@@ -83,11 +83,11 @@ impl Plan {
         check_kept(&request.keep)?;
         let environment = environment(request);
         let program = program::resolve(&request.command, &environment, &request.directory)?;
+        let uid = request.user.as_ref().map_or(probe.uid, |user| user.uid);
         let derived = match engine {
             Engine::BpfLsm => None,
-            Engine::Fallback => Some(fallback::derive(policy, probe, &request.directory)?),
+            Engine::Fallback => Some(fallback::derive(policy, probe, uid, &request.directory)?),
         };
-        let uid = request.user.as_ref().map_or(probe.uid, |user| user.uid);
         let standings = standings::of(policy, engine, probe, derived.as_ref(), uid);
         let filter = filter(policy, engine, probe, derived.as_ref());
         let terminal = Terminal::find()?;

@@ -187,6 +187,12 @@ fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     let mut backends = with_mounts(derived);
     backends.push(Backend::Seccomp);
     let mut reasons = later(gaps, EXEC, "executed");
+    if let Some(path) = &gaps.programs {
+        reasons.push(format!(
+            "all in {} can be executed, as the command can read it and make what it may execute there",
+            path.display()
+        ));
+    }
     reasons.push("memory files can be made with MFD_NOEXEC_SEAL only".to_owned());
     stricter(protection, &backends, &reasons)
 }

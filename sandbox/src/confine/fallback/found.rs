@@ -53,6 +53,8 @@ pub(in crate::confine) struct Gaps {
     pub(in crate::confine) settings: bool,
     /// A directory in which not everything can be made, because what is denied in it does not exist, and how that is said.
     pub(in crate::confine) unmade: Option<(PathBuf, &'static str)>,
+    /// A directory that is executable as a whole, because the command makes what it may execute in it.
+    pub(in crate::confine) programs: Option<PathBuf>,
     /// A directory whose own mode may not be changed, but below which everything may be written.
     pub(in crate::confine) edge: Option<PathBuf>,
 }

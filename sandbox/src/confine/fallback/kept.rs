@@ -55,7 +55,7 @@ impl Kept {
             view,
             own_shm,
             ..
-        } = walk::walk(&policy.files.automaton, possible, own, directory)?;
+        } = walk::walk(&policy.files.automaton, possible, own, probe.uid, directory)?;
         let mut rights: HashMap<PathBuf, u8> = HashMap::new();
         for grant in grants {
             // Where not everything can be made, what is made may be what cannot.

@@ -84,19 +84,25 @@ impl Derived {
     }
 }
 
-/// Spells the policy out against the file system as it is now, for a command that starts in `directory`.
+/// Spells the policy out against the file system as it is now, for a command of `user` that starts in `directory`.
 ///
 /// # Errors
 /// If there is no Landlock, or the rules need too much of the file system listed.
-pub(super) fn derive(policy: &Policy, probe: &Probe, directory: &Path) -> Result<Derived, Error> {
+pub(super) fn derive(
+    policy: &Policy,
+    probe: &Probe,
+    user: u32,
+    directory: &Path,
+) -> Result<Derived, Error> {
     let ports = Ports::of(policy, probe);
-    derive_among(policy, probe, directory, ports, mountinfo::mounts)
+    derive_among(policy, probe, user, directory, ports, mountinfo::mounts)
 }
 
 /// As [`derive`], for a thread that sees other mounts than its process. Without `ports` nobody judges those of the network here.
 pub(super) fn derive_among(
     policy: &Policy,
     probe: &Probe,
+    user: u32,
     directory: &Path,
     ports: Option<Ports>,
     mounts: impl FnOnce() -> Result<Vec<Mount>, Error>,
@@ -126,7 +132,7 @@ pub(super) fn derive_among(
         let scopes = ruleset::scopes(abi, policy.kernel, judges_names);
         derived.ruleset = Some(if files {
             let own = own(policy, probe, &mounts);
-            let found = walk::walk(&policy.files.automaton, possible, own, directory)?;
+            let found = walk::walk(&policy.files.automaton, possible, own, user, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
             let own_proc = match found.view.filter(|_| derived.mounts.is_some()) {

@@ -39,6 +39,8 @@ pub(super) struct Ahead {
     pub(super) all: u8,
     /// Those that some one has.
     pub(super) any: u8,
+    /// Whether some one has them all: can be read, made and executed.
+    pub(super) whole: bool,
 }
 
 impl<'a> Reach<'a> {
@@ -231,7 +233,7 @@ impl<'a> Reach<'a> {
             };
             if *ahead == Ahead::NOTHING {
                 // More than can be, until it has settled.
-                *ahead = Ahead { all: ALL, any: 0 };
+                *ahead = Ahead::MOST;
                 found.push(state);
                 open.extend(self.others(state));
                 open.extend(self.steps(state).iter().map(|step| step.state));
@@ -247,11 +249,12 @@ impl<'a> Reach<'a> {
             changed = false;
             for &state in found.iter().rev() {
                 let own = self.steps(state).iter().map(|step| step.state);
-                let mut ahead = Ahead { all: ALL, any: 0 };
+                let mut ahead = Ahead::MOST;
                 for next in own.chain(self.others(state)) {
                     let (rights, beyond) = (self.rights(next), self.ahead(next));
                     ahead.all &= rights & beyond.all;
                     ahead.any |= rights | beyond.any;
+                    ahead.whole |= rights == ALL || beyond.whole;
                 }
                 changed |= ahead != self.aheads[state as usize];
                 self.aheads[state as usize] = ahead;
@@ -261,7 +264,16 @@ impl<'a> Reach<'a> {
 }
 
 impl Ahead {
-    const NOTHING: Self = Self { all: 0, any: 0 };
+    const NOTHING: Self = Self {
+        all: 0,
+        any: 0,
+        whole: false,
+    };
+    /// Before anything has been found that has a right, or lacks one.
+    const MOST: Self = Self {
+        all: ALL,
+        ..Self::NOTHING
+    };
 }
 
 fn width(places: &Range<u8>) -> u32 {
@@ -303,7 +315,7 @@ mod tests {
         let mut aheads = BTreeMap::new();
         let mut open = vec![automaton.start];
         while let Some(state) = open.pop() {
-            if aheads.insert(state, Ahead { all: ALL, any: 0 }).is_none() {
+            if aheads.insert(state, Ahead::MOST).is_none() {
                 open.extend(next(state));
             }
         }
@@ -314,6 +326,7 @@ mod tests {
                     let rights = automaton.rights_of(next) & ALL;
                     ahead.all &= rights & before[&next].all;
                     ahead.any |= rights | before[&next].any;
+                    ahead.whole |= rights == ALL || before[&next].whole;
                 }
             }
             if aheads == before {

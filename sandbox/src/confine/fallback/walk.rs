@@ -8,10 +8,11 @@
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::statvfs::{FsFlags, statvfs};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
 use super::carve::{Carving, Unmade, carve};
@@ -33,7 +34,7 @@ const MOST_MOUNTS: usize = 512;
 const MOST_HIDDEN: usize = 2048;
 
 /// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
-/// have no right at all by a mount; one that `stay` is in is not hidden. What is `own` will be the fence's own.
+/// have no right at all by a mount; one that `stay` is in is not hidden. What is `own` will be the fence's own, and its tasks the `user`'s.
 ///
 /// # Errors
 /// If that would take too long.
@@ -41,12 +42,14 @@ pub(super) fn walk(
     automaton: &Automaton,
     hide: bool,
     own: Own,
+    user: u32,
     stay: &Path,
 ) -> Result<Found, Error> {
     let mut walk = Walk {
         reach: Reach::new(automaton),
         hide,
         own,
+        user,
         view: None,
         own_shm: false,
         stay,
@@ -69,7 +72,7 @@ pub(super) fn walk(
     let hidden = walk.hidden.len() + walk.carved.len();
     let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
     if !fits && (walk.relies_on_mounts || walk.view.is_some() || walk.own_shm) {
-        return self::walk(automaton, false, Own::default(), stay);
+        return self::walk(automaton, false, Own::default(), user, stay);
     }
     if fits {
         walk.grants.append(&mut walk.listed);
@@ -120,6 +123,7 @@ struct Walk<'a> {
     reach: Reach<'a>,
     hide: bool,
     own: Own,
+    user: u32,
     view: Option<View>,
     own_shm: bool,
     stay: &'a Path,
@@ -192,7 +196,10 @@ impl Walk<'_> {
         let below = self.reach.ahead(inside);
         let carvable = self.hide && (below.any & !below.all & !above.rights) & WRITE != 0;
         let carving = carvable.then(|| carve(&self.reach, path, inside)).flatten();
-        let most = carving.as_ref().map_or(below.all, |carving| carving.rights);
+        let mut most = carving.as_ref().map_or(below.all, |carving| carving.rights);
+        if carving.is_none() && self.makes_programs(path, &below, above) {
+            most |= EXEC;
+        }
         let mut rights = most;
         if rights & own_rights & READ != 0 {
             rights |= LIST;
@@ -235,6 +242,18 @@ impl Walk<'_> {
                 self.list_or_hide(path, own_rights, &below, summary.private, first_candidate)?;
         }
         Ok(summary)
+    }
+
+    /// Whether the command can execute whatever can be read in a directory, under a name that it gives it: all in there can be read and
+    /// made, and some of it executed. Then it is executable as a whole: a mount on what may be executed could neither be removed nor
+    /// replaced, which the policy allows, and what is not there yet cannot be listed. Only where the names are the user's to give.
+    fn makes_programs(&mut self, path: &Path, below: &Ahead, above: Granted) -> bool {
+        let makes = below.all & (READ | WRITE) == READ | WRITE && below.whole;
+        if !makes || (below.all | above.rights) & EXEC != 0 || !belongs_to(path, self.user) {
+            return false;
+        }
+        self.gaps.programs.get_or_insert_with(|| path.to_path_buf());
+        true
     }
 
     /// Whether names may be made in a directory by a pattern, and not all names.
@@ -574,6 +593,15 @@ impl Walk<'_> {
         let ahead = self.reach.rights(state) | self.reach.ahead(state).any;
         if ahead & READ == 0 { 0 } else { LIST }
     }
+}
+
+/// Whether a directory is the user's own, to make and remove names in, as far as modes and mounts go.
+fn belongs_to(path: &Path, user: u32) -> bool {
+    let modes = fs::symlink_metadata(path);
+    let is_the_users =
+        modes.is_ok_and(|found| found.uid() == user && found.mode() & 0o300 == 0o300);
+    let closed = FsFlags::ST_RDONLY | FsFlags::ST_NOEXEC;
+    is_the_users && statvfs(path).is_ok_and(|mount| !mount.flags().intersects(closed))
 }
 
 fn c_path(path: &Path) -> Result<CString, Error> {

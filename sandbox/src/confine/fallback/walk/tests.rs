@@ -1,10 +1,19 @@
 use super::super::rules::{self, automaton, deny, file, tree};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::*;
 
 fn found(rules: &[rules::Rule]) -> Found {
-    walk(&automaton(rules), true, Own::default(), Path::new("/")).unwrap()
+    let user = nix::unistd::geteuid().as_raw();
+    walk(
+        &automaton(rules),
+        true,
+        Own::default(),
+        user,
+        Path::new("/"),
+    )
+    .unwrap()
 }
 
 fn granted(found: &Found, path: &Path) -> Option<u8> {
@@ -31,6 +40,41 @@ fn what_is_added_inside_a_tree_keeps_the_tree_whole() {
     assert_eq!(granted(&found, place.path()), Some(READ | LIST));
     assert_eq!(granted(&found, &tool), Some(EXEC));
     assert!(found.gaps.later.is_empty(), "{:?}", found.gaps);
+}
+
+#[test]
+fn where_the_command_makes_what_it_executes_all_is_executable_and_nothing_is_mounted() {
+    let place = tempfile::tempdir().unwrap();
+    let rules = |own| {
+        [
+            tree(place.path(), own),
+            tree(place.path().join("later"), own | EXEC),
+        ]
+    };
+    let makes = found(&rules(READ | WRITE));
+    assert_eq!(
+        granted(&makes, place.path()),
+        Some(READ | WRITE | EXEC | LIST)
+    );
+    assert_eq!(makes.grants.len(), 1);
+    assert!(makes.gaps.later.is_empty(), "{:?}", makes.gaps);
+    assert_eq!(makes.gaps.programs.as_deref(), Some(place.path()));
+    // It cannot make them, or not read what it would make them of.
+    for own in [READ, WRITE] {
+        let found = found(&rules(own));
+        assert_eq!(granted(&found, place.path()).unwrap_or(0) & EXEC, 0);
+        assert_eq!(found.gaps.programs, None);
+    }
+    // Modes do not let it, or the directory is somebody else's.
+    let mode = |mode| fs::set_permissions(place.path(), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o500);
+    let found = found(&rules(READ | WRITE));
+    mode(0o700);
+    assert_eq!(granted(&found, place.path()), Some(READ | WRITE | LIST));
+    let user = nix::unistd::geteuid().as_raw() + 1;
+    let automaton = automaton(&rules(READ | WRITE));
+    let found = walk(&automaton, true, Own::default(), user, Path::new("/")).unwrap();
+    assert_eq!(granted(&found, place.path()), Some(READ | WRITE | LIST));
 }
 
 #[test]
@@ -134,7 +178,7 @@ fn of_a_proc_of_the_fences_own_only_what_may_be_read_is_in_sight() {
         proc: true,
         ..Own::default()
     };
-    let found = walk(&automaton(&rules), true, own, Path::new("/")).unwrap();
+    let found = walk(&automaton(&rules), true, own, 0, Path::new("/")).unwrap();
     let view = found.view.unwrap();
     let closed = |path: &str| {
         let mut closed = view.closed.iter();
