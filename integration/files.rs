@@ -151,7 +151,10 @@ fn reads_only_the_listed_paths() -> Verdict {
 
 /// Hooks are not asked about it; an engine that closes a directory answers before it is looked for.
 fn what_is_not_there_is_not_told_as_denied() -> Verdict {
-    let fence = Fence::with("read = [\"@/open\", \"/usr/bin/cat\"]\nexec = [\"/usr/bin/cat\"]")?;
+    let programs = "\"/usr/bin/cat\", \"/usr/bin/env\"";
+    let fence = Fence::with(&format!(
+        "read = [\"@/open\", {programs}]\nexec = [{programs}]"
+    ))?;
     fence.folder().file("open/closed/there", "x")?;
     let paths = ["open/closed/none", "open/closed/there"].map(|name| fence.at(name));
     let [none, there] = paths
@@ -162,6 +165,13 @@ fn what_is_not_there_is_not_told_as_denied() -> Verdict {
         .run()?;
     let told = looked.err();
     looked.claim(told.contains(&there) && !told.contains(&none), "one denial")?;
+    // As a shell finds a program.
+    let path = format!("PATH={}:/usr/bin", fence.at("open/closed").display());
+    let found = fence
+        .run(["/usr/bin/env", &path, "cat", "/dev/null"])
+        .run()?;
+    let told = found.succeeds()?.err();
+    found.claim(!told.contains("denied"), "no denial")?;
     Ok(())
 }
 

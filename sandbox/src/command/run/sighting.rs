@@ -52,10 +52,17 @@ pub(in crate::command) fn resolved_by(
     event
 }
 
-/// Whether the call makes nothing and is not about a task, which may have gone since.
+/// Whether the call finds out whether something is there, as who goes through `PATH` does, makes nothing, and is not about a task, which may have gone since.
 fn looks_only(event: &Event) -> bool {
-    let looks = [operation::OPEN, operation::LIST, operation::READ_LINK].contains(&event.operation);
-    looks && event.needed & WRITE == 0 && !event.path.starts_with(b"/proc/")
+    let looks = [
+        operation::OPEN,
+        operation::LIST,
+        operation::READ_LINK,
+        operation::EXEC,
+    ];
+    looks.contains(&event.operation)
+        && event.needed & WRITE == 0
+        && !event.path.starts_with(b"/proc/")
 }
 
 /// `/proc/self` is another for each task: the path as it was for the one that passed it.
