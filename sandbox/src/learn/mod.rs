@@ -82,7 +82,10 @@ const WORTH_EXTENDING: usize = 5;
 #[must_use]
 pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
     let places = Places::new(&trace.facts.variables);
-    let needs = needs(trace);
+    let mut needs = needs(trace);
+    if surroundings.level != Level::Tight && trace.facts.recorder != BY_HOOKS {
+        needs::written_in_the_workspace(trace, &mut needs);
+    }
     let mut learned = Learned::of_run(trace);
     let extended = choose(&needs, surroundings);
     learned.extends = extended.iter().map(|(name, _)| name.clone()).collect();
@@ -268,6 +271,49 @@ mod tests {
     }
 
     #[test]
+    fn a_workspace_is_learned_alike_whether_its_files_were_there_or_not() {
+        let learned = |what: &str, recorder: &str, level| {
+            let mut trace = Trace::default();
+            trace.facts.recorder = recorder.to_owned();
+            let variables = &mut trace.facts.variables;
+            variables.insert("CWD".to_owned(), "/w".into());
+            trace.records = ["/w/out", "/var/log/x"]
+                .map(|path| Record {
+                    what: what.to_owned(),
+                    path: Some(path.into()),
+                    rights: Rights(WRITE),
+                    count: 1,
+                    ..Record::default()
+                })
+                .into();
+            let surroundings = Surroundings {
+                level,
+                ..anything()
+            };
+            let rules = learn(&trace, &surroundings).rules.into_keys();
+            rules.map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        let made = learned("create", "system-calls", Level::Default);
+        let written = learned("open", "system-calls", Level::Default);
+        assert!(made.contains(&"${CWD}/**".to_owned()), "{made:?}");
+        assert_eq!(written, ["${CWD}/**", "/var/log/x"]);
+        let alone = ["${CWD}/out", "/var/log/x"];
+        assert_eq!(learned("open", BY_HOOKS, Level::Default), alone);
+        assert_eq!(learned("open", "system-calls", Level::Tight), alone);
+    }
+
+    fn anything() -> Surroundings<'static> {
+        Surroundings {
+            shipped: Vec::new(),
+            base: BTreeSet::new(),
+            secrets: Automaton::default(),
+            secret: &|_| String::new(),
+            accept_secrets: false,
+            level: Level::Default,
+        }
+    }
+
+    #[test]
     fn whom_unix_sockets_reach_is_said() {
         let reaches = |path: Option<&str>| Record {
             what: "connect-unix".to_owned(),
@@ -280,15 +326,7 @@ mod tests {
             records: vec![reaches(Some("/run/service.sock")), reaches(None)],
             ..Trace::default()
         };
-        let surroundings = Surroundings {
-            shipped: Vec::new(),
-            base: BTreeSet::new(),
-            secrets: Automaton::default(),
-            secret: &|_| String::new(),
-            accept_secrets: false,
-            level: Level::Default,
-        };
-        let learned = learn(&trace, &surroundings);
+        let learned = learn(&trace, &anything());
         let peers: Vec<_> = learned.peers.into_keys().collect();
         assert_eq!(
             peers,

@@ -83,6 +83,28 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
     needs
 }
 
+/// Takes files of the workspace that were written for made: on a fresh checkout, or after a `clean`, they are, and an engine that goes by
+/// what is there before the start lets nothing be made by a rule about a single name.
+pub(super) fn written_in_the_workspace(trace: &Trace, needs: &mut BTreeMap<Vec<u8>, Need>) {
+    let Some(workspace) = trace.facts.variables.get("CWD").map(Text::bytes) else {
+        return;
+    };
+    let is_inside = |path: &[u8]| {
+        let rest = path.strip_prefix(workspace);
+        workspace != b"/" && rest.is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    let written = |record: &&Record| record.what == "open" && record.rights.0 & WRITE != 0;
+    for record in trace.records.iter().filter(written) {
+        let path = record.path.as_ref().map(Text::bytes);
+        if let Some(need) = path
+            .filter(|path| is_inside(path))
+            .and_then(|path| needs.get_mut(path))
+        {
+            need.made = true;
+        }
+    }
+}
+
 /// How a trace names that a Unix socket was reached.
 const REACHED: &str = "connect-unix";
 /// That one was given an abstract name.

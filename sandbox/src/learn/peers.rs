@@ -196,6 +196,13 @@ fn is_answer(record: &Record, peer: &Peer, bound: &Bound) -> bool {
 
 /// The port; all that the kernel may choose, if it has chosen this one for a socket of the run itself.
 fn ports(trace: &Trace, peer: &Peer, bound: &Bound) -> String {
+    let is_chosen = (CHOSEN.0..=CHOSEN.1).contains(&peer.port);
+    let chosen = || format!("{}-{}", CHOSEN.0, CHOSEN.1);
+    // Of datagrams nobody listens, and to bind a socket to a port that the kernel chooses is no act: there is only the call.
+    let binds = || trace.end.system_calls.iter().any(|call| call == "bind");
+    if peer.protocol == UDP && is_chosen && peer.address.is_loopback() && binds() {
+        return chosen();
+    }
     let listens = trace.records.iter().any(|record| {
         let own = record.peer.as_ref();
         record.what == "listen"
@@ -206,8 +213,8 @@ fn ports(trace: &Trace, peer: &Peer, bound: &Bound) -> String {
     if !listens {
         return peer.port.to_string();
     }
-    match (CHOSEN.0..=CHOSEN.1).contains(&peer.port) {
-        true => format!("{}-{}", CHOSEN.0, CHOSEN.1),
+    match is_chosen {
+        true => chosen(),
         false => "1024-65535".to_owned(),
     }
 }
@@ -299,6 +306,37 @@ mod tests {
             ]
         );
         assert!(rules(seen(), Level::Tight).contains(&"connect tcp://a.test:443".to_owned()));
+    }
+
+    #[test]
+    fn a_datagram_to_a_port_of_the_runs_own_that_the_kernel_chose_is_one_to_any_such_port() {
+        let needed_by = |calls: &[&str], address: &str, port| {
+            let records = vec![did("send", peer(address, port, UDP, &[]))];
+            let mut trace = Trace {
+                records,
+                ..Trace::default()
+            };
+            trace.end.system_calls = calls.iter().map(|&call| call.to_owned()).collect();
+            let rules = needed(&trace, Level::Default).rules.into_keys();
+            rules.map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            needed_by(&["bind"], "127.0.0.1", 40_000),
+            ["udp://127.0.0.1:32768-60999"]
+        );
+        assert_eq!(
+            needed_by(&["bind"], "::1", 40_000),
+            ["udp://[::1]:32768-60999"]
+        );
+        assert_eq!(needed_by(&[], "::1", 40_000), ["udp://[::1]:40000"]);
+        assert_eq!(
+            needed_by(&["bind"], "127.0.0.1", 53),
+            ["udp://127.0.0.1:53"]
+        );
+        assert_eq!(
+            needed_by(&["bind"], "192.0.2.1", 40_000),
+            ["udp://192.0.2.1:40000"]
+        );
     }
 
     #[test]
