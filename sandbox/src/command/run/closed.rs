@@ -1,6 +1,6 @@
 //! Why something is closed that no path rule is about, and what would open it.
 
-use ringfence_abi::{event::operation, network::NETLINK, surface::Surfaces};
+use ringfence_abi::{event::operation, network::NETLINK, rights::READ, surface::Surfaces};
 
 use super::record::Denial;
 use crate::{
@@ -10,6 +10,8 @@ use crate::{
     profile::capability,
 };
 
+/// What closes processes outside.
+const TRACING: &str = "ptrace";
 // Families of sockets (include/linux/socket.h).
 const UNIX: u32 = 1;
 const INTERNET: [u32; 2] = [2, 10];
@@ -29,6 +31,18 @@ pub(super) fn reason(event: &Event) -> String {
         Some(surface) => format!("`{}` is closed: {}", surface.name, surface.text),
         None => "it is closed to every fenced task".to_owned(),
     }
+}
+
+/// Whether a rule about processes has met one outside the fence, which it is not about: `ps` looks at all that are listed.
+pub(super) fn is_of_another_process(event: &Event, explainer: &Explainer) -> bool {
+    let reads = [operation::OPEN, operation::LIST].contains(&event.operation);
+    let tracing = Surfaces::numbered(event.surface).is_some_and(|surface| surface.name == TRACING);
+    let inside = event.path.strip_prefix(b"/proc/").unwrap_or_default();
+    let of_a_process = inside.first().is_some_and(u8::is_ascii_digit);
+    // A memory is opened by who traces its process.
+    let memory = inside.ends_with(b"/mem");
+    let is_listed = || explainer.rights_in(event.program, &event.path) & READ != 0;
+    reads && tracing && of_a_process && !memory && is_listed()
 }
 
 /// Explains that a socket was not made; the event's detail is its family.

@@ -372,6 +372,7 @@ impl Denial {
         }
         if event.cause == Cause::Closed && event.source == Source::Hook {
             denial.reason = closed::reason(event);
+            denial.expected = closed::is_of_another_process(event, explainer);
             denial.hint =
                 closed::remedy(event).map(|line| format!("a profile opens it with `{line}`"));
         }
