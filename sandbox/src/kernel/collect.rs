@@ -97,7 +97,7 @@ fn is_populated(cgroup: &Cgroup) -> bool {
     same && !events.is_ok_and(|text| is_empty(&text))
 }
 
-/// Whether a supervisor holds the lock of this record. One that is gone by now is not held.
+/// Whether a supervisor holds the lock of this record, or has just removed it: then nothing is left to collect.
 pub(super) fn is_held(path: &Path) -> Result<bool, Error> {
     let file = match fs::File::open(path) {
         Ok(file) => file,
@@ -105,7 +105,11 @@ pub(super) fn is_held(path: &Path) -> Result<bool, Error> {
         Err(error) => return Err(Error::state(path, error)),
     };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(_) => Ok(false),
+        // A supervisor removes its record before it lets go: one that was opened before that has no name any more.
+        Ok(record) => match record.metadata() {
+            Ok(found) => Ok(found.nlink() == 0),
+            Err(error) => Err(Error::state(path, error)),
+        },
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(true),
         Err((_, error)) => Err(Error::state(path, error.into())),
     }
@@ -224,4 +228,39 @@ fn is_idle(version: &Path) -> bool {
         .and_then(Map::from_map_data)
         .and_then(HashMap::<_, u64, [u32; 2]>::try_from);
     tasks.is_ok_and(|tasks| tasks.keys().next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    #[test]
+    fn a_record_that_its_supervisor_has_just_removed_was_not_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1");
+        let (turn, is_over) = (Mutex::new(()), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    let reserved = turn.lock().unwrap();
+                    let file = fs::File::create_new(&path).unwrap();
+                    let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+                    drop(reserved);
+                    fs::remove_file(&path).unwrap();
+                    drop(alive);
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+            let mut left = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let _turn = turn.lock().unwrap();
+                left += usize::from(!is_held(&path).unwrap());
+            }
+            assert_eq!(left, 0);
+        });
+    }
 }
