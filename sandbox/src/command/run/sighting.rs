@@ -52,7 +52,8 @@ pub(in crate::command) fn resolved_by(
     event
 }
 
-/// Whether the call finds out whether something is there, as who goes through `PATH` does, makes nothing, and is not about a task, which may have gone since.
+/// Whether the call finds out whether something is there, as who goes through `PATH` does, makes nothing, and is not about a task, which
+/// may have gone since.
 fn looks_only(event: &Event) -> bool {
     let looks = [
         operation::OPEN,

@@ -48,14 +48,22 @@ impl Kept {
     /// If the engine cannot hold the policy at all.
     pub fn new(policy: &Policy, probe: &Probe, directory: &Path) -> Result<Self, Error> {
         let possible = !matches!(probe.namespaces, Namespaces::None { .. });
-        let own = super::own(policy, probe, &mountinfo::mounts()?);
+        let mounts = mountinfo::mounts()?;
+        let own = super::own(policy, probe, &mounts);
         let Found {
             grants,
             hidden,
             view,
             own_shm,
             ..
-        } = walk::walk(&policy.files.automaton, possible, own, probe.uid, directory)?;
+        } = walk::walk(
+            &policy.files.automaton,
+            possible,
+            own,
+            probe.uid,
+            &mounts,
+            directory,
+        )?;
         let mut rights: HashMap<PathBuf, u8> = HashMap::new();
         for grant in grants {
             // Where not everything can be made, what is made may be what cannot.

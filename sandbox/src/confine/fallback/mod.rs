@@ -132,7 +132,8 @@ pub(super) fn derive_among(
         let scopes = ruleset::scopes(abi, policy.kernel, judges_names);
         derived.ruleset = Some(if files {
             let own = own(policy, probe, &mounts);
-            let found = walk::walk(&policy.files.automaton, possible, own, user, directory)?;
+            let automaton = &policy.files.automaton;
+            let found = walk::walk(automaton, possible, own, user, &mounts, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
             let own_proc = match found.view.filter(|_| derived.mounts.is_some()) {

@@ -22,6 +22,7 @@ use super::own_shm;
 use super::reach::{Ahead, Reach};
 use super::view::View;
 use crate::confine::error::Error;
+use crate::confine::mountinfo::Mount;
 use crate::policy::Automaton;
 
 /// Most directory entries that are looked at.
@@ -34,7 +35,8 @@ const MOST_MOUNTS: usize = 512;
 const MOST_HIDDEN: usize = 2048;
 
 /// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
-/// have no right at all by a mount; one that `stay` is in is not hidden. What is `own` will be the fence's own, and its tasks the `user`'s.
+/// have no right at all by a mount; one that `stay` is in is not hidden. What is `own` will be the fence's own, and its tasks the
+/// `user`'s. What is mounted is said by `mounts`.
 ///
 /// # Errors
 /// If that would take too long.
@@ -43,6 +45,7 @@ pub(super) fn walk(
     hide: bool,
     own: Own,
     user: u32,
+    mounts: &[Mount],
     stay: &Path,
 ) -> Result<Found, Error> {
     let mut walk = Walk {
@@ -50,6 +53,7 @@ pub(super) fn walk(
         hide,
         own,
         user,
+        mounts,
         view: None,
         own_shm: false,
         stay,
@@ -72,7 +76,7 @@ pub(super) fn walk(
     let hidden = walk.hidden.len() + walk.carved.len();
     let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
     if !fits && (walk.relies_on_mounts || walk.view.is_some() || walk.own_shm) {
-        return self::walk(automaton, false, Own::default(), user, stay);
+        return self::walk(automaton, false, Own::default(), user, mounts, stay);
     }
     if fits {
         walk.grants.append(&mut walk.listed);
@@ -124,6 +128,7 @@ struct Walk<'a> {
     hide: bool,
     own: Own,
     user: u32,
+    mounts: &'a [Mount],
     view: Option<View>,
     own_shm: bool,
     stay: &'a Path,
@@ -249,7 +254,13 @@ impl Walk<'_> {
     /// replaced, which the policy allows, and what is not there yet cannot be listed. Only where the names are the user's to give.
     fn makes_programs(&mut self, path: &Path, below: &Ahead, above: Granted) -> bool {
         let makes = below.all & (READ | WRITE) == READ | WRITE && below.whole;
-        if !makes || (below.all | above.rights) & EXEC != 0 || !belongs_to(path, self.user) {
+        let is_below = |mount: &Mount| mount.point != path && mount.point.starts_with(path);
+        if !makes
+            || (below.all | above.rights) & EXEC != 0
+            || !belongs_to(path, self.user)
+            // What is mounted there can neither be renamed nor, perhaps, written.
+            || self.mounts.iter().any(is_below)
+        {
             return false;
         }
         self.gaps.programs.get_or_insert_with(|| path.to_path_buf());
