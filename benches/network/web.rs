@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
+use ringfence::confine::CgroupPlace;
+
 use crate::kit::contestant::Contestant;
 use crate::kit::{rounds, rows::What};
 
@@ -73,15 +75,6 @@ fn found(program: &str) -> Option<PathBuf> {
     places
         .map(|place| place.join(program))
         .find(|path| path.is_file())
-}
-
-/// Where cgroups of version 2 are made.
-fn hierarchy() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").expect("the mounts");
-    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let mut mounts = mounts.lines().map(words);
-    let found = mounts.find(|words| words.get(2).is_some_and(|kind| kind == "cgroup2"));
-    PathBuf::from(&found.expect("a hierarchy of version 2")[1])
 }
 
 /// What wrk has counted.
@@ -147,7 +140,10 @@ impl Server {
         let contestant = contestants(port, &root);
         let contestant = contestant.iter().find(|one| one.name == name);
         let started = contestant.expect("its name").command(&words);
-        let cgroup = hierarchy().join(format!("bench-{}-{port}", std::process::id()));
+        let place = CgroupPlace::find().ok().flatten();
+        let place = place.expect("a hierarchy of version 2");
+        let name_of_it = format!("bench-{}-{port}", std::process::id());
+        let cgroup = place.directory().join(name_of_it);
         fs::create_dir(&cgroup).expect("a cgroup");
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]);
