@@ -12,7 +12,9 @@ use ringfence::policy::{
 use ringfence::profile::capability;
 use ringfence_abi::surface::{self, Surfaces};
 
-use crate::kit::{ByHand, DENIED, Fence, Folder, Need, OK, PYTHON, Standing, Suite, Verdict};
+use crate::kit::{
+    ByHand, DENIED, Fence, Folder, Need, OK, PYTHON, Standing, Suite, Verdict, script,
+};
 
 const NEEDS: &[Need] = &[Need::Root, Need::BpfLsm];
 const ATTACK: &str = "trial/surfaces.py";
@@ -25,12 +27,27 @@ const CAPABLE: &str = r#"
 capabilities = ["chown", "dac_override", "fowner", "kill", "ipc_owner", "ipc_lock", "net_admin", "sys_module", "sys_chroot",
     "sys_ptrace", "sys_admin", "sys_nice", "sys_resource", "sys_time", "syslog", "perfmon", "bpf"]"#;
 
+/// As who lists processes does.
+const OUTSIDE: &str = r#"
+$R run --read '/proc/[0-9]*/stat' -- sh -c 'head -c1 /proc/1/stat && echo read; head -c1 /proc/$$/stat > /dev/null && echo own' > said 2> told
+cat said told
+[ "$(cat said)" = own ]
+if grep -q denied told; then exit 1; fi
+# No rule is about it.
+if $R run -- head -c1 /proc/1/stat > said 2> told; then exit 1; fi
+grep -q 'denied open /proc/1/stat' told
+"#;
+
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
     let mut test = |name, body: fn() -> Verdict| suite.test(name, NEEDS, body);
     test(
         "surfaces::closed_parts_of_the_kernel_are_closed_to_a_capable_root",
         closed_parts_of_the_kernel_are_closed_to_a_capable_root,
+    );
+    test(
+        "surfaces::a_rule_that_meets_a_task_outside_is_kept_and_tells_of_no_denial",
+        || script(OUTSIDE),
     );
     test(
         "surfaces::what_a_profile_opens_is_open_but_the_fences_own_maps",
