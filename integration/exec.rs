@@ -89,9 +89,15 @@ for round in 1 2; do
         mkdir build
         rm -r old'
 done
-# In what is another user's, names are not the command's to give.
+# A copy of a program that gains privileges is another one.
 cp /usr/bin/true data
 mkdir -p build
+sed '$a [process]\nallow-privilege-gain = true' ../p.toml > ../gain.toml
+code=0
+$R run -p ../gain.toml -- ./data 2> ../told || code=$?
+cat ../told
+[ $code = 126 ] && grep -q 'Permission denied' ../told
+# In what is another user's, names are not the command's to give.
 chown 1:1 .
 chmod 755 .
 if $R run -q -p ../p.toml -- ./data; then echo 'executed' >&2; exit 1; fi

@@ -106,8 +106,8 @@ impl Container {
         let namespace = Namespace::of(around.pid, around.root)?;
         let derive = || {
             namespace.before_start(|proc| {
-                // The launcher in the container knows no rules about ports.
-                fallback::derive_among(&policy, &probe, around.uid, around.directory, None, || {
+                // Whose a directory is in its user namespace is not known. Its launcher knows no rules about ports.
+                fallback::derive_among(&policy, &probe, None, around.directory, None, || {
                     mountinfo::mounts_of_thread(proc)
                 })
             })

@@ -60,7 +60,7 @@ impl Kept {
             &policy.files.automaton,
             possible,
             own,
-            probe.uid,
+            super::maker(policy, probe.uid),
             &mounts,
             directory,
         )?;

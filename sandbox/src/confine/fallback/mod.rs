@@ -95,14 +95,15 @@ pub(super) fn derive(
     directory: &Path,
 ) -> Result<Derived, Error> {
     let ports = Ports::of(policy, probe);
-    derive_among(policy, probe, user, directory, ports, mountinfo::mounts)
+    let maker = maker(policy, user);
+    derive_among(policy, probe, maker, directory, ports, mountinfo::mounts)
 }
 
 /// As [`derive`], for a thread that sees other mounts than its process. Without `ports` nobody judges those of the network here.
 pub(super) fn derive_among(
     policy: &Policy,
     probe: &Probe,
-    user: u32,
+    maker: Option<u32>,
     directory: &Path,
     ports: Option<Ports>,
     mounts: impl FnOnce() -> Result<Vec<Mount>, Error>,
@@ -133,7 +134,7 @@ pub(super) fn derive_among(
         derived.ruleset = Some(if files {
             let own = own(policy, probe, &mounts);
             let automaton = &policy.files.automaton;
-            let found = walk::walk(automaton, possible, own, user, &mounts, directory)?;
+            let found = walk::walk(automaton, possible, own, maker, &mounts, directory)?;
             derived.too_many_mounts = found.mounts.is_none();
             derived.mounts = found.mounts.filter(|_| possible);
             let own_proc = match found.view.filter(|_| derived.mounts.is_some()) {
@@ -165,6 +166,12 @@ pub(super) fn derive_among(
         interfaces::close(plan, policy.kernel, &mounts)?;
     }
     Ok(derived)
+}
+
+/// The user whose directories may be executable as a whole, as [`walk::walk`] has it: nobody where a program can gain privileges, since
+/// then a copy of it is another one.
+fn maker(policy: &Policy, user: u32) -> Option<u32> {
+    (!policy.privilege_gain).then_some(user)
 }
 
 /// What may be a file system of the fence's own: where a process file system can be made, an empty one can.

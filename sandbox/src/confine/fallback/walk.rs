@@ -35,8 +35,8 @@ const MOST_MOUNTS: usize = 512;
 const MOST_HIDDEN: usize = 2048;
 
 /// Walks the file system. With `hide`, a directory that may be listed is, at the price of hiding those in it that
-/// have no right at all by a mount; one that `stay` is in is not hidden. What is `own` will be the fence's own, and its tasks the
-/// `user`'s. What is mounted is said by `mounts`.
+/// have no right at all by a mount; one that `stay` is in is not hidden. What is `own` will be the fence's own. `maker` is the user who
+/// gives names in it, if whatever that one can read may be executed under another name; `mounts` is what is mounted.
 ///
 /// # Errors
 /// If that would take too long.
@@ -44,7 +44,7 @@ pub(super) fn walk(
     automaton: &Automaton,
     hide: bool,
     own: Own,
-    user: u32,
+    maker: Option<u32>,
     mounts: &[Mount],
     stay: &Path,
 ) -> Result<Found, Error> {
@@ -52,7 +52,7 @@ pub(super) fn walk(
         reach: Reach::new(automaton),
         hide,
         own,
-        user,
+        maker,
         mounts,
         view: None,
         own_shm: false,
@@ -76,7 +76,7 @@ pub(super) fn walk(
     let hidden = walk.hidden.len() + walk.carved.len();
     let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
     if !fits && (walk.relies_on_mounts || walk.view.is_some() || walk.own_shm) {
-        return self::walk(automaton, false, Own::default(), user, mounts, stay);
+        return self::walk(automaton, false, Own::default(), maker, mounts, stay);
     }
     if fits {
         walk.grants.append(&mut walk.listed);
@@ -127,7 +127,7 @@ struct Walk<'a> {
     reach: Reach<'a>,
     hide: bool,
     own: Own,
-    user: u32,
+    maker: Option<u32>,
     mounts: &'a [Mount],
     view: Option<View>,
     own_shm: bool,
@@ -257,7 +257,7 @@ impl Walk<'_> {
         let is_below = |mount: &Mount| mount.point != path && mount.point.starts_with(path);
         if !makes
             || (below.all | above.rights) & EXEC != 0
-            || !belongs_to(path, self.user)
+            || !self.maker.is_some_and(|user| belongs_to(path, user))
             // What is mounted there can neither be renamed nor, perhaps, written.
             || self.mounts.iter().any(is_below)
         {

@@ -10,7 +10,7 @@ fn found(rules: &[rules::Rule]) -> Found {
         &automaton(rules),
         true,
         Own::default(),
-        user,
+        Some(user),
         &[],
         Path::new("/"),
     )
@@ -74,12 +74,15 @@ fn where_the_command_makes_what_it_executes_all_is_executable_and_nothing_is_mou
     assert_eq!(granted(&found, place.path()), Some(READ | WRITE | LIST));
     let user = nix::unistd::geteuid().as_raw();
     let automaton = automaton(&rules(READ | WRITE));
-    let found = |user, mounts: &[Mount]| {
+    let found = |maker, mounts: &[Mount]| {
         let own = Own::default();
-        walk(&automaton, true, own, user, mounts, Path::new("/")).unwrap()
+        walk(&automaton, true, own, maker, mounts, Path::new("/")).unwrap()
     };
-    let of_others = found(user + 1, &[]);
-    assert_eq!(granted(&of_others, place.path()), Some(READ | WRITE | LIST));
+    // Nor where nobody is known whose it could be.
+    for maker in [Some(user + 1), None] {
+        let found = found(maker, &[]);
+        assert_eq!(granted(&found, place.path()), Some(READ | WRITE | LIST));
+    }
     // Something is mounted in it, and not only on it.
     let mount = |point| Mount {
         root: "/".into(),
@@ -87,9 +90,9 @@ fn where_the_command_makes_what_it_executes_all_is_executable_and_nothing_is_mou
         kind: "tmpfs".into(),
     };
     let whole = Some(READ | WRITE | EXEC | LIST);
-    let on = found(user, &[mount(place.path().into())]);
+    let on = found(Some(user), &[mount(place.path().into())]);
     assert_eq!(granted(&on, place.path()), whole);
-    let inside = found(user, &[mount(place.path().join("later"))]);
+    let inside = found(Some(user), &[mount(place.path().join("later"))]);
     assert_eq!(granted(&inside, place.path()), Some(READ | WRITE | LIST));
 }
 
@@ -194,7 +197,7 @@ fn of_a_proc_of_the_fences_own_only_what_may_be_read_is_in_sight() {
         proc: true,
         ..Own::default()
     };
-    let found = walk(&automaton(&rules), true, own, 0, &[], Path::new("/")).unwrap();
+    let found = walk(&automaton(&rules), true, own, None, &[], Path::new("/")).unwrap();
     let view = found.view.unwrap();
     let closed = |path: &str| {
         let mut closed = view.closed.iter();
