@@ -32,10 +32,10 @@ const OUTSIDE: &str = r#"
 $R run --read '/proc/[0-9]*/stat' -- sh -c 'head -c1 /proc/1/stat && echo read; head -c1 /proc/$$/stat > /dev/null && echo own' > said 2> told
 cat said told
 [ "$(cat said)" = own ]
-if grep -q denied told; then exit 1; fi
+if grep ringfence: told; then exit 1; fi
 # No rule is about it.
 if $R run -- head -c1 /proc/1/stat > said 2> told; then exit 1; fi
-grep -q 'denied open /proc/1/stat' told
+grep -q '^ringfence: denied open /proc/1/stat' told
 "#;
 
 /// What this subject promises.
