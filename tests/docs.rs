@@ -181,6 +181,9 @@ fn every_link_of_the_documents_leads_somewhere() {
         "README.md",
         "CONTRIBUTING.md",
         "docs/profile.md",
+        "docs/learn.md",
+        "docs/ci.md",
+        "docs/performance.md",
         "docs/containers.md",
         "docs/threat-model.md",
     ]
