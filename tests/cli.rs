@@ -216,6 +216,23 @@ fn help_and_version_are_no_errors() {
 }
 
 #[test]
+fn the_help_of_each_verb_begins_with_what_the_list_says_of_it() {
+    for words in [&[][..], &["profile"], &["oci"]] {
+        let (_, list, _) = run(&[words, &["--help"]].concat());
+        let lines = list.lines().skip_while(|line| *line != "Commands:");
+        let lines = lines.skip(1).take_while(|line| !line.is_empty());
+        for line in lines.filter(|line| !line.starts_with("   ")) {
+            let (verb, does) = line.trim().split_once("  ").unwrap();
+            if verb == "help" {
+                continue;
+            }
+            let (_, help, _) = run(&[words, &[verb, "--help"]].concat());
+            assert!(help.starts_with(does.trim()), "{verb}: {help}");
+        }
+    }
+}
+
+#[test]
 fn the_test_verb_says_yes_with_0_and_no_with_1() {
     let test = ["profile", "test", "-p", "untrusted"];
     let (code, out, _) = run(&[&test[..], &["--read", "/etc/passwd"]].concat());

@@ -30,31 +30,18 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-/// The verbs.
+/// The verbs, each with its line of the list. What its own help says stands at its arguments, which are described
+/// later (`defer`) and have the last word.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub enum Verb {
     /// Run a command behind a fence
-    ///
-    /// Without --profile the built-in profile `untrusted` applies: no network, none of the well-known files with secrets,
-    /// writes only to a private temporary directory. The environment is passed on as it is. Exit codes: the command's
-    /// own, 128+n if signal n ended it, 124 if its time was up, 125 if the fence could not stand, 126 if the command
-    /// cannot be run, 127 if it was not found.
     Run(Box<RunArguments>),
     /// Run a command without a fence, record what it does, and write the profile that allows just that
-    ///
-    /// Without root it stops at every system call, which is slow. Exit codes: the command's own, 3 if the recording is not whole, 125 if nothing could be recorded, 126 and
-    /// 127 as for run.
     Learn(Box<LearnArguments>),
     /// Run a command without a fence, and name what it does that its profile does not allow
-    ///
-    /// Without root it is slow, as for learn. Exit codes: 0 if nothing is new, 1 if something is, 3 if the recording is not whole, 125 if nothing could be
-    /// recorded; the command's own if it failed and nothing is new.
     Check(Box<CheckArguments>),
     /// A run that `learn --trace` recorded as one page of HTML, for people
-    ///
-    /// It needs no network and no other file. With a profile it shows what that would not allow, without one the profile
-    /// that would be learned.
     Report(ReportArguments),
     /// Explain the denials of the last run
     Why(WhyArguments),
@@ -67,17 +54,10 @@ pub enum Verb {
     /// List the fences that stand on this host (as root)
     Ps(PsArguments),
     /// Give a fence that stands another profile, at once for all that runs behind it (as root)
-    ///
-    /// What holds for tasks that run for good, as their filter of system calls does, cannot become other than it is: such a profile is
-    /// refused, with the reason, and the one from before stays in force.
     Reload(ReloadArguments),
     /// End what runs behind a fence, and with it the fence (as root)
     Stop(StopArguments),
     /// Follow what happens behind the fences of this host, those that start later included (as root)
-    ///
-    /// Writes lines of JSON until it is ended: `standing` for each fence that stands, then `start`, `event` and `end` of each,
-    /// `abandoned` where a supervisor was killed, and `lost` with how many lines found no room because this was not read fast
-    /// enough; an `end` that found none has `complete` set to false.
     Events(EventsArguments),
     /// The fences of this host in the text format of Prometheus (as root)
     Metrics,
@@ -89,7 +69,11 @@ pub enum Verb {
     Oci(OciVerb),
 }
 
-/// Rules of the command line, added to those of the profiles.
+// Rules of the command line, added to those of the profiles.
+#[allow(
+    missing_docs,
+    reason = "clap would show it in place of what the verb does"
+)]
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Rules")]
 pub struct RuleArguments {
@@ -190,15 +174,14 @@ pub struct LimitArguments {
     pub file_size: Option<String>,
 }
 
-/// `ringfence run`.
+/// Run a command behind a fence
+///
+/// Without --profile the built-in profile `untrusted` applies: no network, none of the well-known files with secrets,
+/// writes only to a private temporary directory. The environment is passed on as it is. Exit codes: the command's
+/// own, 128+n if signal n ended it, 124 if its time was up, 125 if the fence could not stand, 126 if the command
+/// cannot be run, 127 if it was not found.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// Rules.
-    #[command(flatten)]
-    pub rules: RuleArguments,
-    /// Limits.
-    #[command(flatten)]
-    pub limits: LimitArguments,
     /// Run as this user: name, uid, or uid:gid; under sudo the invoking user is the default
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
@@ -226,6 +209,13 @@ pub struct RunArguments {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+    // Headings hold for all that comes behind.
+    /// Rules.
+    #[command(flatten)]
+    pub rules: RuleArguments,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArguments,
 }
 
 /// Which engine.
@@ -240,7 +230,10 @@ pub enum EngineArgument {
     Fallback,
 }
 
-/// `ringfence learn`.
+/// Run a command without a fence, record what it does, and write the profile that allows just that
+///
+/// Without root it stops at every system call, which is slow. Exit codes: the command's own, 3 if the recording is not
+/// whole, 125 if nothing could be recorded, 126 and 127 as for run.
 #[derive(Debug, Args)]
 pub struct LearnArguments {
     /// Write the profile here; without it, to standard output
@@ -304,7 +297,10 @@ pub struct LearnArguments {
     pub command: Vec<OsString>,
 }
 
-/// `ringfence check`.
+/// Run a command without a fence, and name what it does that its profile does not allow
+///
+/// Without root it is slow, as for learn. Exit codes: 0 if nothing is new, 1 if something is, 3 if the recording is not
+/// whole, 125 if nothing could be recorded; the command's own if it failed and nothing is new.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
     /// Profile: a shipped name or a path
@@ -351,7 +347,7 @@ pub enum FormatArgument {
     Github,
 }
 
-/// `ringfence why`.
+/// Explain the denials of the last run
 #[derive(Debug, Args)]
 pub struct WhyArguments {
     /// Only denials whose path contains this
@@ -361,7 +357,7 @@ pub struct WhyArguments {
     pub json: bool,
 }
 
-/// `ringfence doctor`.
+/// Show what can be enforced here, by what, and how to turn on what is off
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
     /// As JSON
@@ -369,7 +365,7 @@ pub struct DoctorArguments {
     pub json: bool,
 }
 
-/// `ringfence ps`.
+/// List the fences that stand on this host (as root)
 #[derive(Debug, Args)]
 pub struct PsArguments {
     /// As JSON
@@ -377,7 +373,7 @@ pub struct PsArguments {
     pub json: bool,
 }
 
-/// `ringfence stop`.
+/// End what runs behind a fence, and with it the fence (as root)
 #[derive(Debug, Args)]
 pub struct StopArguments {
     /// The fence's number, as ps shows it
@@ -388,7 +384,10 @@ pub struct StopArguments {
     pub time: std::time::Duration,
 }
 
-/// `ringfence reload`.
+/// Give a fence that stands another profile, at once for all that runs behind it (as root)
+///
+/// What holds for tasks that run for good, as their filter of system calls does, cannot become other than it is: such a profile is
+/// refused, with the reason, and the one from before stays in force.
 #[derive(Debug, Args)]
 pub struct ReloadArguments {
     /// The fence's number, as ps shows it; the only one that stands if it is not given
@@ -399,7 +398,11 @@ pub struct ReloadArguments {
     pub profiles: Vec<OsString>,
 }
 
-/// `ringfence events`.
+/// Follow what happens behind the fences of this host, those that start later included (as root)
+///
+/// Writes lines of JSON until it is ended: `standing` for each fence that stands, then `start`, `event` and `end` of each,
+/// `abandoned` where a supervisor was killed, and `lost` with how many lines found no room because this was not read fast
+/// enough; an `end` that found none has `complete` set to false.
 #[derive(Debug, Args)]
 pub struct EventsArguments {
     /// Only of this fence, by its number, as ps shows it
@@ -411,7 +414,10 @@ pub struct EventsArguments {
     pub otlp: Option<String>,
 }
 
-/// `ringfence report`.
+/// A run that `learn --trace` recorded as one page of HTML, for people
+///
+/// It needs no network and no other file. With a profile it shows what that would not allow, without one the profile
+/// that would be learned.
 #[derive(Debug, Args)]
 pub struct ReportArguments {
     /// What `learn --trace` has written
@@ -431,12 +437,12 @@ pub struct ReportArguments {
 pub enum ProfileVerb {
     /// The effective profile, with where each rule came from
     Show {
-        /// Rules and profiles.
-        #[command(flatten)]
-        rules: RuleArguments,
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Rules and profiles.
+        #[command(flatten)]
+        rules: RuleArguments,
     },
     /// Which rule decides about a path, a peer or a socket; exit code 0 if allowed, 1 if denied
     Test {
@@ -531,7 +537,7 @@ pub enum ProfileVerb {
     List,
 }
 
-/// `ringfence profile pull`.
+/// Get a profile from a registry of container images, and check it
 #[cfg(feature = "registry")]
 #[derive(Debug, Args)]
 pub struct PullArguments {
@@ -609,7 +615,11 @@ pub enum ContainerEngineArgument {
     Crio,
 }
 
-/// Which engine, on which host.
+// Which engine, on which host.
+#[allow(
+    missing_docs,
+    reason = "clap would show it in place of what the verb does"
+)]
 #[derive(Debug, Args)]
 pub struct EngineArguments {
     /// The engine
@@ -623,7 +633,11 @@ pub struct EngineArguments {
     pub root: PathBuf,
 }
 
-/// How a container runtime is set up.
+// How a container runtime is set up.
+#[allow(
+    missing_docs,
+    reason = "clap would show it in place of what the verb does"
+)]
 #[derive(Debug, Default, Args)]
 pub struct OciSetup {
     /// The real runtime, by path or name; else RINGFENCE_RUNTIME, the host's configuration, or the first of runc, crun and
@@ -638,7 +652,11 @@ pub struct OciSetup {
     pub learn: Option<PathBuf>,
 }
 
-/// The format of an export.
+// The format of an export.
+#[allow(
+    missing_docs,
+    reason = "clap would show it in place of what the verb does"
+)]
 #[derive(Debug, Default, Args)]
 #[group(required = true, multiple = false)]
 pub struct ExportTarget {
@@ -656,7 +674,11 @@ pub struct ExportTarget {
     pub oci: bool,
 }
 
-/// Which rights are tested; without one, all are.
+// Which rights are tested; without one, all are.
+#[allow(
+    missing_docs,
+    reason = "clap would show it in place of what the verb does"
+)]
 #[derive(Debug, Default, Args)]
 pub struct TestedRights {
     /// Reading
