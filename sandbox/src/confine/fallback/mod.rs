@@ -196,5 +196,5 @@ pub(super) fn judges_unix_sockets(abi: u32) -> bool {
 }
 
 #[cfg(test)]
-#[path = "../../../../integration/rules.rs"]
+#[path = "../../../../integration/confine/rules.rs"]
 mod rules;

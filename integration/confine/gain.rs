@@ -8,8 +8,8 @@ use ringfence::confine::{Engine, Error, Plan, Probe, User};
 use ringfence::policy::Policy;
 use ringfence_abi::rights::{EXEC, READ};
 
-use super::rules::{Rule, file, tree};
-use super::{copy, is_root, place, policy, request, run, system};
+use crate::kit::{copy, is_root, place, policy, request, run, system};
+use crate::rules::{Rule, file, tree};
 
 /// A copy of `program` that runs as root for everybody.
 fn set_user_id(program: &str, folder: &Path) -> PathBuf {

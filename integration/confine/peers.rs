@@ -8,9 +8,9 @@ use ringfence::kernel;
 use ringfence::policy::{Backend, FilePolicy, Grade, Mode, NetworkPolicy, Protection, Standing};
 use ringfence_abi::network::{ALLOW, CONNECT, TCP};
 
-use super::{is_root, policy, request};
+use crate::kit::{is_root, policy, request};
 
-#[path = "kit/prefixes.rs"]
+#[path = "../kit/prefixes.rs"]
 mod prefixes;
 
 /// One line an act, and how it ends: 0, or an errno.
