@@ -1,6 +1,6 @@
 //! What may become code: listed programs and libraries, and nothing that was written, whichever way it is tried.
 
-use crate::kit::{DENIED, Fence, Need, OK, PYTHON, Suite, Verdict, script};
+use crate::kit::{DENIED, Fence, Need, OK, OWN_RUN_ON_HOSTS, PYTHON, Suite, Verdict, script};
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
@@ -53,7 +53,7 @@ pub(crate) fn register(suite: &mut Suite) {
     );
     suite.test(
         "exec::what_the_command_makes_and_may_execute_is_removed_and_made_anew",
-        root,
+        OWN_RUN_ON_HOSTS,
         || script(MADE_ANEW),
     );
     // Landlock goes by the folder that a file was in, whether or not it still has a name there.

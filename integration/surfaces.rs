@@ -13,7 +13,7 @@ use ringfence::profile::capability;
 use ringfence_abi::surface::{self, Surfaces};
 
 use crate::kit::{
-    ByHand, DENIED, Fence, Folder, Need, OK, PYTHON, Standing, Suite, Verdict, script,
+    ByHand, DENIED, Fence, Finished, Folder, Need, OK, PYTHON, Ringfence, Standing, Suite, Verdict,
 };
 
 const NEEDS: &[Need] = &[Need::Root, Need::BpfLsm];
@@ -27,14 +27,6 @@ const CAPABLE: &str = r#"
 capabilities = ["chown", "dac_override", "fowner", "kill", "ipc_owner", "ipc_lock", "net_admin", "sys_module", "sys_chroot",
     "sys_ptrace", "sys_admin", "sys_nice", "sys_resource", "sys_time", "syslog", "perfmon", "bpf"]"#;
 
-/// As who lists processes does.
-const OUTSIDE: &str = r#"
-$R run --read '/proc/[0-9]*/stat' -- sh -c 'head -c1 /proc/1/stat && echo read; head -c1 /proc/$$/stat > /dev/null && echo own' > said 2> told
-cat said told
-[ "$(cat said)" = own ]
-if grep ringfence: told; then exit 1; fi
-"#;
-
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
     let mut test = |name, body: fn() -> Verdict| suite.test(name, NEEDS, body);
@@ -44,7 +36,11 @@ pub(crate) fn register(suite: &mut Suite) {
     );
     test(
         "surfaces::a_rule_that_meets_a_task_outside_is_kept_and_tells_of_no_denial",
-        || script(OUTSIDE),
+        a_rule_that_meets_a_task_outside_is_kept_and_tells_of_no_denial,
+    );
+    test(
+        "surfaces::a_file_of_procfs_that_is_opened_to_be_made_is_asked_for_what_it_is",
+        a_file_of_procfs_that_is_opened_to_be_made_is_asked_for_what_it_is,
     );
     test(
         "surfaces::what_a_profile_opens_is_open_but_the_fences_own_maps",
@@ -396,4 +392,37 @@ fn the_kernels_file_systems_are_not_written() -> Verdict {
     agree("inside", &["reading"], &reading?, &[OK])?;
     agree("outside", &names, &meanwhile?, &vec![OK; names.len()])?;
     agree("outside", &removals, &tidied?, &[OK; 3])
+}
+
+/// A shell behind the default profile and one rule more.
+fn shell(rule: [&str; 2], script: &str) -> Result<Finished, Failed> {
+    let run = ["run", rule[0], rule[1], "--", "sh", "-c", script];
+    Ringfence::with(run).run()
+}
+
+/// As who lists processes does.
+fn a_rule_that_meets_a_task_outside_is_kept_and_tells_of_no_denial() -> Verdict {
+    let script =
+        "head -c1 /proc/1/stat && echo read; head -c1 /proc/$$/stat > /dev/null && echo own";
+    let finished = shell(["--read", "/proc/[0-9]*/stat"], script)?;
+    finished
+        .succeeds()?
+        .claim(finished.out() == "own\n", "its own alone")?
+        .claim(!finished.err().contains("ringfence:"), "no denial is told")?;
+    Ok(())
+}
+
+/// Whoever opens by `O_CREAT` is first asked as if the file were made; here it is there already, and nothing can be made.
+fn a_file_of_procfs_that_is_opened_to_be_made_is_asked_for_what_it_is() -> Verdict {
+    let rule = ["--write", "/proc/[0-9]*/oom_score_adj"];
+    let own = shell(
+        rule,
+        "echo 7 > /proc/self/oom_score_adj; cat /proc/$$/oom_score_adj",
+    )?;
+    own.succeeds()?
+        .claim(own.out() == "7\n", "it is set")?
+        .claim(!own.err().contains("ringfence:"), "no denial is told")?;
+    shell(rule, "echo 7 > /proc/1/oom_score_adj")?.fails()?;
+    shell(rule, "echo 7 > /proc/sys/vm/swappiness")?.fails()?;
+    Ok(())
 }

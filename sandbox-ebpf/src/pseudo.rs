@@ -89,8 +89,15 @@ fn needed_to_write(magic: u64) -> Surfaces {
 }
 
 /// In procfs, a task may write what is its own fence's: but no task's memory, which goes past read-only mappings.
+///
+/// A name without an inode has not been looked up: an open with `O_CREAT` passes `path_mknod` before the file system is asked whether
+/// it is there (fs/namei.c, 6.12, `lookup_open`). Nothing can be made in procfs, whose directories have no `create`; what turns out to be
+/// there is judged when it is opened.
 #[inline(always)]
 fn in_proc(label: Label, dentry: u64) -> Result<Surfaces, Outcome> {
+    if inode_of(dentry)? == 0 {
+        return Ok(Surfaces::NONE);
+    }
     let pid = whose(dentry)?;
     if pid == 0 {
         return Ok(KERNEL_FILES);
@@ -121,13 +128,18 @@ fn is_outside(label: Label, task: u64) -> bool {
 /// The `struct pid` that an object of procfs is about; 0 if it is about none.
 #[inline(always)]
 fn whose(dentry: u64) -> Result<u64, Outcome> {
-    let inode = read::<u64>(dentry + offset!(dentry_inode))?;
+    let inode = inode_of(dentry)?;
     if inode == 0 {
         return Ok(0);
     }
     // `PROC_I` (fs/proc/internal.h): of a task's own files, `pid` says whose they are; of all others it is NULL.
     let process = inode.wrapping_sub(offset!(process_file_inode));
     read::<u64>(process + offset!(process_file_pid))
+}
+
+#[inline(always)]
+fn inode_of(dentry: u64) -> Result<u64, Outcome> {
+    read::<u64>(dentry + offset!(dentry_inode))
 }
 
 /// The task with this `struct pid`; 0 if it is gone.
