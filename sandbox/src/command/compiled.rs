@@ -92,6 +92,11 @@ impl Source {
         }
     }
 
+    /// What it is the source of.
+    pub(in crate::command) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
     /// The profile.
     ///
     /// # Errors

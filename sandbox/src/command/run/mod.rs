@@ -4,6 +4,7 @@ mod closed;
 mod engine;
 mod line;
 mod narrator;
+mod offer;
 mod peer;
 mod prepare;
 mod record;

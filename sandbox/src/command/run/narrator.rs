@@ -12,6 +12,7 @@ use super::{
     Options, Record,
     engine::{Enforcer, Watch},
     line::Line,
+    offer,
     record::Denial,
     resolver::Names,
     sighting, summary,
@@ -181,7 +182,7 @@ impl<'a> Narrator<'a> {
         };
         self.write_line(&QueryLine {
             verdict: if denial.denied { "deny" } else { "audit" },
-            operation: "resolve",
+            operation: Denial::RESOLVE,
             name: &query.name,
             kind: &query.kind,
             reason: &denial.reason,
@@ -213,7 +214,10 @@ impl<'a> Narrator<'a> {
 
     /// The end of the run.
     pub(super) fn summary(&mut self, record: &Record) {
-        let text = summary::text(record, self.quiet);
+        let wanted = self.source.wanted();
+        let text = summary::text(record, self.quiet, |denials| {
+            offer::sentence(denials, wanted)
+        });
         if !text.is_empty() {
             self.write(text.as_bytes());
         }

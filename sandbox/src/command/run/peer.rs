@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The port that a suggestion names where only a name is known: most that is looked up is reached there.
-const LIKELY_PORT: u16 = 443;
+pub(super) const LIKELY_PORT: u16 = 443;
 
 /// Explains a denial about a peer or a Unix socket; `false` if `event` is about neither.
 pub(super) fn explain(
@@ -71,7 +71,7 @@ pub(super) fn of_query(query: &QueryEvent, explainer: &Explainer) -> Denial {
     let mut denial = Denial {
         count: 1,
         denied: query.cause != QueryCause::Audited,
-        operation: "resolve".to_owned(),
+        operation: Denial::RESOLVE.to_owned(),
         path: query.name.clone(),
         ..Denial::default()
     };

@@ -110,6 +110,9 @@ pub struct Denial {
     pub profile_lines: Vec<String>,
     /// Arguments that would allow it.
     pub flags: Vec<String>,
+    /// Rights to its path that no rule gives, see [`ringfence_abi::rights`]; 0 where a rule denies it, or it is about something else.
+    #[serde(skip)]
+    pub lacks: u8,
     /// A rule expects it, or nothing is there that could be denied.
     pub expected: bool,
     /// The profile allows it: permission bits may be behind it, or an engine that is stricter than the profile.
@@ -341,6 +344,9 @@ impl Denial {
         !self.expected && !self.allowed_by_profile
     }
 
+    /// The operation of a query for a name.
+    pub(super) const RESOLVE: &str = "resolve";
+
     fn of(event: &Event, names: &[String], explainer: &Explainer) -> Self {
         let mut denial = Self {
             count: 1,
@@ -362,6 +368,7 @@ impl Denial {
             hint: None,
             profile_lines: Vec::new(),
             flags: Vec::new(),
+            lacks: 0,
             // At hooks it would not be asked.
             expected: event.cause == Cause::Absent,
             allowed_by_profile: event.cause == Cause::Other,
@@ -413,7 +420,10 @@ impl Denial {
                     self.because = rule.because.clone();
                     self.expected |= rule.expected;
                 }
-                None => self.reason = format!("no rule allows to {right} it"),
+                None => {
+                    self.reason = format!("no rule allows to {right} it");
+                    self.lacks |= bit;
+                }
             }
             self.hint = found.hint;
             if let Some(suggestion) = found.suggestion {

@@ -14,8 +14,13 @@ use crate::{
 /// Kinds of denials that the summary spells out; `ringfence why` has all.
 const KINDS: usize = 25;
 
-/// The summary; empty if there is nothing to say. When quiet, only what would otherwise go unnoticed is said.
-pub(super) fn text(record: &Record, quiet: bool) -> String {
+/// The summary; empty if there is nothing to say. When quiet, only what would otherwise go unnoticed is said. `offer` is asked for a
+/// sentence on what would allow the denials that are told.
+pub(super) fn text(
+    record: &Record,
+    quiet: bool,
+    offer: impl FnOnce(&[&Denial]) -> Option<String>,
+) -> String {
     let mut text = String::new();
     let failed = record.exit.is_some_and(|code| code != 0);
     // What only something else denied is news where the command came to grief.
@@ -39,6 +44,9 @@ pub(super) fn text(record: &Record, quiet: bool) -> String {
                     unexpected.len() - KINDS
                 ),
             );
+        }
+        if let Some(sentence) = offer(&unexpected) {
+            push(&mut text, format_args!("ringfence: {sentence}\n"));
         }
     }
     unnoticed(&mut text, record);
