@@ -37,13 +37,19 @@ impl Hosts {
     }
 
     /// The addresses of `name`, in lower case; `None` if the file does not have it. `localhost` and what is below it is the
-    /// host itself, whatever the file says of it or not (RFC 6761, section 6.3).
+    /// host itself by both families, whatever the file says of it or not (RFC 6761, section 6.3): programs know that without asking.
     pub(super) fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
-        if let Some(addresses) = self.names.get(name) {
-            return Some(addresses.clone());
+        let listed = self.names.get(name);
+        if name != "localhost" && !name.ends_with(".localhost") {
+            return listed.cloned();
         }
-        (name == "localhost" || name.ends_with(".localhost"))
-            .then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
+        let mut addresses = listed.cloned().unwrap_or_default();
+        for own in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+            if !addresses.contains(&own) {
+                addresses.push(own);
+            }
+        }
+        Some(addresses)
     }
 
     /// Every name of the file.
@@ -140,5 +146,21 @@ mod tests {
         assert_eq!(hosts.addresses("db"), None);
         assert!(!hosts.refresh(start + 3 * INTERVAL));
         assert!(hosts.refresh(start + 3 * INTERVAL + AGAIN));
+    }
+
+    #[test]
+    fn localhost_is_this_host_by_both_families_whatever_the_file_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hosts");
+        std::fs::write(&path, "127.0.0.1 localhost\n127.0.0.2 a.localhost\n").unwrap();
+        let mut hosts = Hosts::new(path);
+        assert!(hosts.refresh(Instant::now()));
+        let of = |name: &str| {
+            let addresses = hosts.addresses(name).unwrap();
+            let text: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            text.join(" ")
+        };
+        assert_eq!(of("localhost"), "127.0.0.1 ::1");
+        assert_eq!(of("a.localhost"), "127.0.0.2 127.0.0.1 ::1");
     }
 }
