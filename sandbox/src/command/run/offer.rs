@@ -31,7 +31,8 @@ pub(super) fn sentence(denials: &[&Denial], wanted: &Wanted) -> Option<String> {
 fn best(denials: &[&Denial], variables: &Variables) -> Option<(&'static str, usize)> {
     let asked: Vec<_> = denials
         .iter()
-        .filter(|denial| !is_own(denial, variables))
+        // What is added to the profile at large need not hold inside its programs.
+        .filter(|denial| denial.program.is_none() && !is_own(denial, variables))
         .collect();
     // To take the default for a profile that was chosen would be to give it up.
     let others = shipped::ALL.map(|shipped| shipped.name);
@@ -136,11 +137,15 @@ mod tests {
     fn nothing_is_offered_for_what_a_flag_says_or_what_is_denied_everywhere() {
         let own = lacks("/home/u/w/made", Right::Write);
         let key = lacks("/home/u/.ssh/id_rsa", Right::Read);
+        let inside = Denial {
+            program: Some("/usr/bin/git".to_owned()),
+            ..lacks("/home/u/.gitconfig", Right::Read)
+        };
         let ruled = Denial {
             path: "/home/u/.gitconfig".to_owned(),
             ..Denial::default()
         };
-        for denial in [own, key, ruled] {
+        for denial in [own, key, inside, ruled] {
             assert_eq!(sentence(&[&denial], &wanted(&[])), None);
         }
     }
