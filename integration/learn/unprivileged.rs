@@ -38,6 +38,11 @@ pub(super) fn register(suite: &mut Suite) {
         without_root_acts_are_told_once_and_counted,
     );
     suite.test(
+        "learn::without_root_what_shares_memory_goes_there_and_back",
+        NEEDS,
+        without_root_what_shares_memory_goes_there_and_back,
+    );
+    suite.test(
         "learn::without_root_who_was_reached_is_learned_by_name",
         NEEDS_NAMES,
         without_root_who_was_reached_is_learned_by_name,
@@ -91,6 +96,34 @@ fn without_root_a_run_goes_there_and_back() -> Verdict {
     run(&shop, &["sh", "-c", &format!(": > {}", outside.display())])?.fails()?;
     again.claim(!outside.exists(), "nothing outside")?;
     run(&shop, &[PYTHON, "-c", ""])?.fails()?;
+    Ok(())
+}
+
+/// Semaphores and segments are files in `/dev/shm`, under names that are drawn; what others have there is none of the fence's.
+fn without_root_what_shares_memory_goes_there_and_back() -> Verdict {
+    let shop = open_workshop()?;
+    let outside = tempfile::Builder::new()
+        .prefix("psm_outside")
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in("/dev/shm")?;
+    let script = "import multiprocessing, multiprocessing.shared_memory, os\n\
+                  queue = multiprocessing.SimpleQueue(); queue.put('queued'); print(queue.get())\n\
+                  shared = multiprocessing.shared_memory.SharedMemory(create=True, size=8)\n\
+                  print('sees', os.access('/dev/shm/' + shared.name, os.F_OK)); shared.close(); shared.unlink()\n";
+    shop.work.file("share.py", script)?;
+    let command = [PYTHON, "share.py"];
+    let learned = learn(&shop, &command)?;
+    learned.succeeds()?.says("queued\nsees True\n")?;
+    let again = run(&shop, &command)?;
+    again.succeeds()?;
+    again.claim(
+        again.out() == learned.out(),
+        "the same as when it was learned",
+    )?;
+    let path = outside.path().display();
+    let peeps = format!("{script}print('told' if os.path.exists('{path}') else 'none')");
+    shop.work.file("share.py", &peeps)?;
+    run(&shop, &command)?.succeeds()?.says("none\n")?;
     Ok(())
 }
 

@@ -4,9 +4,10 @@
 //! locks are taken for ever. A step that fails is told to the parent as numbers, and the process ends.
 
 use std::ffi::{CStr, c_int, c_long, c_void};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr;
 
+use super::fallback::{allow_below, own_shm};
 use super::seccomp::Program;
 use super::signals;
 use super::step::{Execution, Step, UserMap};
@@ -92,7 +93,12 @@ pub(super) fn perform(step: &Step) -> Result<(), c_int> {
             until_exec,
         } => capabilities(*kept, *ambient, *until_exec),
         Step::NoNewPrivileges => prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0),
-        Step::Landlock { ruleset, .. } => {
+        Step::Landlock {
+            ruleset, own_shm, ..
+        } => {
+            if let Some(access) = own_shm {
+                allow_below(ruleset.as_fd(), own_shm::PLACE_C, *access)?;
+            }
             // SAFETY: takes a descriptor that the step owns, and flags.
             check(unsafe {
                 libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0)

@@ -194,6 +194,7 @@ fn fallback_steps(steps: &mut Vec<Step>, derived: Option<Derived>, probe: &Probe
         ruleset,
         paths,
         ports,
+        own_shm: derived.own_shm,
     })
 }
 

@@ -131,7 +131,7 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         };
     }
     let mut reasons = later(gaps, WRITE, "made or written");
-    if derived.own_shm {
+    if derived.own_shm.is_some() {
         reasons.push("/dev/shm is the fence's own, and nothing of others is there".to_owned());
     }
     if let Some((path, what)) = &gaps.unmade {

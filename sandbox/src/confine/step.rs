@@ -78,6 +78,8 @@ pub(super) enum Step {
         paths: usize,
         /// How many TCP ports.
         ports: usize,
+        /// Rights to add to `/dev/shm`, which the mounts have made the fence's own.
+        own_shm: Option<u64>,
     },
     /// Closes every descriptor but 0 to 2 and those kept.
     CloseDescriptors {

@@ -10,7 +10,7 @@ mod interfaces;
 mod kept;
 pub(super) mod mounts;
 mod own_proc;
-mod own_shm;
+pub(super) mod own_shm;
 mod ports;
 mod reach;
 mod ruleset;
@@ -22,7 +22,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use ringfence_abi::rights::{READ, WRITE};
 use ringfence_abi::surface::IPC;
 
 use super::error::Error;
@@ -31,13 +30,12 @@ use super::probe::{Namespaces, Probe};
 use super::standings;
 use crate::policy::{Mode, Policy};
 pub(super) use found::Gaps;
-use found::{Grant, LIST};
+use found::Grant;
 pub use kept::{Act, Kept};
 use mounts::MountPlan;
 pub(super) use own_proc::OwnProc;
-use own_shm::OwnShm;
 pub(super) use ports::Ports;
-pub(super) use ruleset::Domain;
+pub(super) use ruleset::{Domain, allow_below};
 use walk::Own;
 
 /// What this engine does not stop, and what no protection promises: Landlock has no right for it, and to close the calls
@@ -67,8 +65,8 @@ pub(super) struct Derived {
     pub(super) too_many_mounts: bool,
     /// Whether tasks can read of themselves in `/proc`, by `self` and `thread-self`.
     pub(super) own_proc: bool,
-    /// Whether `/dev/shm` is an empty directory of the fence's own.
-    pub(super) own_shm: bool,
+    /// The rights to `/dev/shm`, as Landlock has them, where it is an empty directory of the fence's own.
+    pub(super) own_shm: Option<u64>,
     /// What the ruleset lists, for who builds it elsewhere.
     grants: Vec<Grant>,
 }
@@ -119,7 +117,7 @@ pub(super) fn derive_among(
         own_ipc,
         too_many_mounts: false,
         own_proc: false,
-        own_shm: false,
+        own_shm: None,
         grants: Vec::new(),
     };
     if probe.landlock_abi == 0 && files {
@@ -143,19 +141,15 @@ pub(super) fn derive_among(
             };
             derived.gaps = Some(found.gaps);
             derived.grants = found.grants;
-            let own_shm = match found.own_shm && derived.mounts.is_some() {
-                true => Some(OwnShm::new().map_err(failed)?),
-                false => None,
-            };
-            let proc = own_proc.iter().map(|own| (own.root(), READ | LIST));
-            let shm = own_shm.iter().map(|own| (own.root(), READ | WRITE | LIST));
-            let own: Vec<_> = proc.chain(shm).collect();
-            let ruleset = ruleset::build(abi, scopes, &derived.grants, ports, &own)?;
+            let proc = own_proc.as_ref().map(OwnProc::root);
+            let ruleset = ruleset::build(abi, scopes, &derived.grants, ports, proc)?;
             derived.own_proc = own_proc.is_some();
-            derived.own_shm = own_shm.is_some();
             if let Some(plan) = &mut derived.mounts {
                 own_proc.into_iter().for_each(|own| plan.show_own(own));
-                own_shm.into_iter().for_each(|own| plan.share_own(own));
+                if found.own_shm {
+                    plan.share_own();
+                    derived.own_shm = Some(ruleset::shared(abi));
+                }
             }
             ruleset
         } else {
@@ -174,11 +168,13 @@ fn maker(policy: &Policy, user: u32) -> Option<u32> {
     (!policy.privilege_gain).then_some(user)
 }
 
-/// What may be a file system of the fence's own: where a process file system can be made, an empty one can.
+/// What may be a file system of the fence's own: where a process file system can be made, an empty one can, and in a user namespace
+/// as well.
 fn own(policy: &Policy, probe: &Probe, mounts: &[Mount]) -> Own {
+    let empty = probe.own_proc || probe.namespaces == Namespaces::User;
     Own {
         proc: own_proc::lists(policy, probe, mounts),
-        shm: probe.own_proc && Path::new(own_shm::PLACE).is_dir(),
+        shm: empty && Path::new(own_shm::PLACE).is_dir(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::mem::size_of;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::own_proc::OwnProc;
-use super::own_shm::{self, OwnShm};
+use super::own_shm;
 use crate::confine::act::check;
 
 // include/uapi/linux/mount.h
@@ -41,7 +41,7 @@ pub(crate) struct MountPlan {
     hidden: Vec<Hidden>,
     frozen: Vec<CString>,
     own_proc: Option<OwnProc>,
-    own_shm: Option<OwnShm>,
+    own_shm: bool,
 }
 
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl MountPlan {
             hidden: Vec::new(),
             frozen: Vec::new(),
             own_proc: None,
-            own_shm: None,
+            own_shm: false,
         }
     }
 
@@ -148,8 +148,8 @@ impl MountPlan {
     }
 
     /// Gives the fence shared memory of its own.
-    pub(super) fn share_own(&mut self, own_shm: OwnShm) {
-        self.own_shm = Some(own_shm);
+    pub(super) fn share_own(&mut self) {
+        self.own_shm = true;
     }
 
     /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.
@@ -189,9 +189,9 @@ impl MountPlan {
         if let Some(own_proc) = &self.own_proc {
             own_proc.attach()?;
         }
-        match &self.own_shm {
-            Some(own_shm) => own_shm.attach(),
-            None => Ok(()),
+        match self.own_shm {
+            true => own_shm::attach(),
+            false => Ok(()),
         }
     }
 }
@@ -221,7 +221,7 @@ impl fmt::Display for MountPlan {
             };
             write!(out, ", {place} of its own")?;
         }
-        if self.own_shm.is_some() {
+        if self.own_shm {
             write!(out, ", {} of its own", own_shm::PLACE)?;
         }
         Ok(())

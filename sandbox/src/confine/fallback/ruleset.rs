@@ -1,5 +1,6 @@
 //! What the walk found, as a Landlock ruleset. Rights by ABI: Documentation/userspace-api/landlock.rst.
 
+use std::ffi::{CStr, c_int};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use ringfence_abi::surface::{SIGNALS, Surfaces};
 use super::Ports;
 use super::carve::Unmade;
 use super::found::{Grant, LIST};
+use crate::confine::act::check;
 use crate::confine::error::Error;
 
 /// The first ABI with a right to reach Unix sockets.
@@ -31,14 +33,14 @@ const MAKING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     MakeChar | MakeDir | MakeReg | MakeSock | MakeFifo | MakeBlock | MakeSym
 });
 
-/// The ruleset that allows `grants`, and in the directories of the fence's `own` the rights that stand beside them, and nothing
-/// else; and how many paths it lists.
+/// The ruleset that allows `grants`, and to read and list what is below the fence's own `proc`, and nothing else; and how many paths
+/// it lists.
 pub(super) fn build(
     abi: u32,
     scopes: BitFlags<Scope>,
     grants: &[Grant],
     ports: Option<&Ports>,
-    own: &[(BorrowedFd<'_>, u8)],
+    proc: Option<BorrowedFd<'_>>,
 ) -> Result<(OwnedFd, usize), Error> {
     let version = version(abi);
     let ruleset = create(version, scopes, AccessFs::from_all(version), ports)?;
@@ -59,20 +61,45 @@ pub(super) fn build(
         })?;
         paths += 1;
     }
-    for (root, rights) in own {
-        let grant = Grant {
-            path: PathBuf::new(),
-            rights: *rights,
-            directory: true,
-            unmade: Unmade::Nothing,
-        };
-        let access = access(&grant, version);
-        allow(ruleset.as_fd(), *root, access).map_err(|source| Error::System {
+    if let Some(root) = proc {
+        let access = access(&own(READ | LIST), version);
+        allow(ruleset.as_fd(), root, access).map_err(|source| Error::System {
             what: "allow what is in a file system of the fence's own",
             source,
         })?;
     }
     Ok((ruleset, paths))
+}
+
+/// The rights to a directory of the fence's own in which it may do what it likes, to be added by [`allow_below`].
+pub(super) fn shared(abi: u32) -> u64 {
+    access(&own(READ | WRITE | LIST), version(abi)).bits()
+}
+
+/// A root of the fence's own, which the walk has not found.
+fn own(rights: u8) -> Grant {
+    Grant {
+        path: PathBuf::new(),
+        rights,
+        directory: true,
+        unmade: Unmade::Nothing,
+    }
+}
+
+/// Adds a rule about a directory that has been mounted only now. Runs between fork and exec.
+pub(in crate::confine) fn allow_below(
+    ruleset: BorrowedFd<'_>,
+    directory: &CStr,
+    access: u64,
+) -> Result<(), c_int> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: a C string that the caller owns, and flags.
+    let root = unsafe { libc::open(directory.as_ptr(), flags) };
+    check(root.into())?;
+    let added = add(ruleset.as_raw_fd(), root, access);
+    // SAFETY: a descriptor that was opened above; the rule holds what it is of.
+    unsafe { libc::close(root) };
+    added
 }
 
 /// `struct landlock_path_beneath_attr` (include/uapi/linux/landlock.h).
@@ -93,24 +120,24 @@ fn allow(
     file: BorrowedFd<'_>,
     access: BitFlags<AccessFs>,
 ) -> io::Result<()> {
+    add(ruleset.as_raw_fd(), file.as_raw_fd(), access.bits()).map_err(io::Error::from_raw_os_error)
+}
+
+fn add(ruleset: RawFd, file: RawFd, allowed_access: u64) -> Result<(), c_int> {
     let attribute = PathBeneathAttribute {
-        allowed_access: access.bits(),
-        parent_fd: file.as_raw_fd(),
+        allowed_access,
+        parent_fd: file,
     };
-    // SAFETY: the kernel copies the structure, which outlives the call; the descriptors are open for as long as they are borrowed.
-    let failed = unsafe {
+    // SAFETY: the kernel copies the structure, which outlives the call, and refuses numbers that are no such descriptors.
+    check(unsafe {
         libc::syscall(
             libc::SYS_landlock_add_rule,
-            ruleset.as_raw_fd(),
+            ruleset,
             RULE_PATH_BENEATH,
             &raw const attribute,
             0,
         )
-    };
-    match failed {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    })
 }
 
 /// A domain for a policy without file rules: it keeps tasks outside from being traced, and signalled from ABI 6 on.
