@@ -38,6 +38,11 @@ pub(super) fn register(suite: &mut Suite) {
         without_root_acts_are_told_once_and_counted,
     );
     suite.test(
+        "learn::without_root_what_makes_a_terminal_goes_there_and_back",
+        NEEDS,
+        without_root_what_makes_a_terminal_goes_there_and_back,
+    );
+    suite.test(
         "learn::without_root_what_shares_memory_goes_there_and_back",
         NEEDS,
         without_root_what_shares_memory_goes_there_and_back,
@@ -96,6 +101,16 @@ fn without_root_a_run_goes_there_and_back() -> Verdict {
     run(&shop, &["sh", "-c", &format!(": > {}", outside.display())])?.fails()?;
     again.claim(!outside.exists(), "nothing outside")?;
     run(&shop, &[PYTHON, "-c", ""])?.fails()?;
+    Ok(())
+}
+
+/// C libraries open the other side by a request to this one, without a name.
+fn without_root_what_makes_a_terminal_goes_there_and_back() -> Verdict {
+    let shop = open_workshop()?;
+    let script = "import os; a, b = os.openpty(); os.write(b, b'out'); print(os.read(a, 3), os.ttyname(b)[:9])";
+    let command = [PYTHON, "-c", script];
+    learn(&shop, &command)?.succeeds()?;
+    run(&shop, &command)?.succeeds()?.says("b'out' /dev/pts/")?;
     Ok(())
 }
 

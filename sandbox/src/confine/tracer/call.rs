@@ -58,7 +58,7 @@ impl Call {
         self.executes.clone()
     }
 
-    /// The flags of an open.
+    /// The flags of an open; that of a terminal's other side by ioctl(2) has them where openat(2) has.
     pub(super) fn open_flags(&self, task: Pid) -> io::Result<u64> {
         match self.number {
             OPEN => Ok(self.arguments[1]),

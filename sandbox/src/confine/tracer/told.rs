@@ -31,6 +31,8 @@ const TEMPORARY: u64 = 0o20_200_000;
 const TRUNCATE: u64 = 0o1000;
 /// `AT_SYMLINK_NOFOLLOW`.
 const NO_FOLLOW: u64 = 0x100;
+/// `TIOCGPTPEER` (include/uapi/asm-generic/ioctls.h): opens the other side of a pseudo-terminal.
+const OPEN_PEER: u32 = 0x5441;
 /// The port of name servers: behind a fence, queries go to its own resolver.
 pub(super) const NAME_SERVICE: u16 = 53;
 
@@ -201,6 +203,7 @@ impl<Tell: FnMut(Notice)> Told<Tell> {
                     },
                 )
             }
+            CONTROL if low(arguments[1]) == OPEN_PEER => self.opened(task, call, answer, seen),
             CONTROL => {
                 let link = descriptor(task, arguments[0]);
                 if needs_writing(&link, arguments[1])? {
