@@ -48,6 +48,11 @@ pub(super) fn register(suite: &mut Suite) {
         without_root_what_shares_memory_goes_there_and_back,
     );
     suite.test(
+        "learn::without_root_what_will_not_be_kept_is_told",
+        NEEDS,
+        without_root_what_will_not_be_kept_is_told,
+    );
+    suite.test(
         "learn::without_root_who_was_reached_is_learned_by_name",
         NEEDS_NAMES,
         without_root_who_was_reached_is_learned_by_name,
@@ -139,6 +144,21 @@ fn without_root_what_shares_memory_goes_there_and_back() -> Verdict {
     let peeps = format!("{script}print('told' if os.path.exists('{path}') else 'none')");
     shop.work.file("share.py", &peeps)?;
     run(&shop, &command)?.succeeds()?.says("none\n")?;
+    Ok(())
+}
+
+fn without_root_what_will_not_be_kept_is_told() -> Verdict {
+    let shop = open_workshop()?;
+    let script = "import os, socket\n\
+                  os.makedirs(os.environ['HOME'] + '/.new/d')\n\
+                  one = socket.create_server(('127.0.0.1', 0)); socket.create_connection(one.getsockname())\n";
+    let command = [PYTHON, "-c", script];
+    learn(&shop, &command)?
+        .succeeds()?
+        .complains("names are made only where all of the directory may be written; not mkdir")?
+        .complains("refuses a run of this profile: network would be weaker")?
+        .complains("--best-effort network accepts it")?;
+    run(&shop, &command)?.exits_with(125)?;
     Ok(())
 }
 

@@ -6,28 +6,28 @@ use super::Observation;
 use crate::{
     command::{Failure, look::look},
     compile,
-    confine::{Act, Kept, Probe},
+    confine::{self, Act, Kept, Probe, standings},
     kernel::Engine,
     learn::is_making,
     profile::{self, CommandLine},
     trace::Record,
 };
 
-/// How a trace names the recorder of machines that have the fallback engine only.
-const BY_CALLS: &str = "system-calls";
+/// How a trace names the recorder that is at the hooks; where another has been at work, the fallback engine is all that there is.
+const BY_HOOKS: &str = "hooks";
 /// Acts that this engine keeps from nobody ([`crate::confine::NOT_STOPPED_BY_FALLBACK`]).
 const NOT_STOPPED: [&str; 2] = ["readlink", "inotify"];
 /// Acts of one kind that are named; more are counted.
 const NAMED: usize = 5;
 
 /// A sentence for each kind of act that was seen, that the profile at `profile` allows, and that the engine which this machine has
-/// will deny; none where the hooks judge.
+/// will deny, and for each protection for which it refuses to run the profile; none where the hooks judge.
 ///
 /// # Errors
 /// If the profile does not compile, or is too much for the engine.
 pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>, Failure> {
     let facts = &seen.trace.facts;
-    if facts.recorder != BY_CALLS {
+    if facts.recorder == BY_HOOKS {
         return Ok(Vec::new());
     }
     let effective = profile::load(&[profile.into()], CommandLine::default())?;
@@ -36,7 +36,9 @@ pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>
     let directory = variable("CWD").unwrap_or(Path::new("/"));
     let mut probe = Probe::new()?;
     if probe.cgroup.is_some() {
-        let had = Engine::open_watch().and_then(|engine| engine.has_unix());
+        let engine = Engine::open_watch();
+        probe.cgroup_programs = engine.as_ref().is_ok_and(Engine::has_network);
+        let had = engine.and_then(|engine| engine.has_unix());
         probe.unix_programs = had.map_err(|error| error.to_string());
     }
     let kept = Kept::new(&policy, &probe, directory)?;
@@ -79,6 +81,16 @@ pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>
             note(&mut kinds, kind, record);
         }
     }
+    let standings = standings(&policy, confine::Engine::Fallback, &probe, None)?;
+    let refused = policy.degradation.refused(&standings).into_iter();
+    let refused = refused.map(|standing| {
+        let (protection, grade) = (standing.protection, standing.grade);
+        format!(
+            "the fallback engine, which this machine has, refuses a run of this profile: {protection} would be {grade}: {}; \
+             --best-effort {protection} accepts it",
+            standing.reason
+        )
+    });
     let told = kinds.into_iter().map(|(kind, acts)| {
         let more = acts.len().saturating_sub(NAMED);
         let mut text = acts[..acts.len().min(NAMED)].join(", ");
@@ -89,7 +101,7 @@ pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>
             "the fallback engine, which this machine has, will deny some of this: {kind} {text}"
         )
     });
-    Ok(told.collect())
+    Ok(told.chain(refused).collect())
 }
 
 fn note<'a>(kinds: &mut BTreeMap<&'a str, Vec<String>>, kind: &'a str, record: &Record) {
