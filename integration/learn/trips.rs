@@ -40,6 +40,11 @@ pub(super) fn register(suite: &mut Suite) {
         tight_allows_what_was_seen_and_not_its_neighbour,
     );
     suite.test(
+        "learn::a_terminal_that_nobody_has_is_no_news",
+        &[Need::Root, Need::Cgroup, Need::Program("setsid")],
+        a_terminal_that_nobody_has_is_no_news,
+    );
+    suite.test(
         "learn::two_runs_of_a_build_learn_the_same",
         &[
             Need::Root,
@@ -182,6 +187,22 @@ fn tight_allows_what_was_seen_and_not_its_neighbour() -> Verdict {
             .does_not_say("two")?
             .does_not_say("three")?;
     }
+    Ok(())
+}
+
+/// Shells open their terminal when they start. Where there is none, that fails before anybody has been asked.
+fn a_terminal_that_nobody_has_is_no_news() -> Verdict {
+    let shop = Workshop::new()?;
+    shop.work.file("seen", "one")?;
+    let command = [
+        "setsid",
+        "-w",
+        "sh",
+        "-c",
+        "(: </dev/tty) 2>/dev/null && exit 1; cat seen; sleep 0.2",
+    ];
+    shop.learn(&["--tight"], &command)?;
+    shop.works(&command)?.says("one")?;
     Ok(())
 }
 

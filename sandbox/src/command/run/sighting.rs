@@ -16,13 +16,14 @@ use crate::{
 
 /// `event` with the path that the call meant and the rights that the profile gives it; [`Cause::Other`] if the profile
 /// allows the call, so that permission bits have denied it, or an engine that is stricter than the profile; [`Cause::Absent`] if it
-/// was to look at what is not there.
+/// was to look at what is not there, or to open a terminal by who has none.
 ///
 /// The path is resolved from outside and afterwards: it explains, and decides nothing.
 pub(super) fn resolved(event: Event, explainer: &Explainer) -> Event {
     let mut event = resolved_by(event, explainer, &look);
     let is_judged = event.source == Source::Syscall && event.cause == Cause::Rule;
-    if is_judged && looks_only(&event) && look(&event.path) == Entry::Missing {
+    let is_missing = || looks_only(&event) && look(&event.path) == Entry::Missing;
+    if is_judged && (is_missing() || is_terminal_of_nobody(&event)) {
         event.cause = Cause::Absent;
     }
     event
@@ -66,6 +67,26 @@ fn looks_only(event: &Event) -> bool {
         && !event.path.starts_with(b"/proc/")
 }
 
+/// Whether the call opens the terminal of who opens it, as shells do when they start, where there is none (`ENXIO`, so that nothing was
+/// learned of it). A task that is gone is taken for one of the session that the fence was started in.
+fn is_terminal_of_nobody(event: &Event) -> bool {
+    let has_terminal = |task: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).ok()?;
+        terminal(&stat)
+    };
+    let of_task = || has_terminal(&event.chain.first()?.pid.to_string());
+    event.operation == operation::OPEN
+        && event.path == b"/dev/tty"
+        && of_task().or_else(|| has_terminal("self")) == Some(false)
+}
+
+/// Whether a task has a controlling terminal, by `/proc/PID/stat`: the seventh field, the fifth behind the name, which may hold anything.
+fn terminal(stat: &str) -> Option<bool> {
+    let (_, behind) = stat.rsplit_once(") ")?;
+    let number = behind.split(' ').nth(4)?;
+    Some(number != "0")
+}
+
 /// `/proc/self` is another for each task: the path as it was for the one that passed it.
 fn by_number(path: &Path, event: &Event) -> PathBuf {
     let own = ["/proc/self", "/proc/thread-self"];
@@ -103,4 +124,17 @@ fn with_parent_followed(path: &Path, look: Look<'_>) -> Vec<u8> {
         .into_os_string()
         .as_encoded_bytes()
         .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controlling_terminal_is_the_fifth_field_behind_the_name() {
+        assert_eq!(terminal("7 (a) b) S 1 7 7 0 -1 4194560"), Some(false));
+        assert_eq!(terminal("7 (bash) S 1 7 7 34816 7 4194560"), Some(true));
+        assert_eq!(terminal("7 (bash) S 1"), None);
+        assert_eq!(terminal(""), None);
+    }
 }
