@@ -468,6 +468,11 @@ fn a_socket_that_is_closed_is_told_with_what_opens_it() -> Verdict {
             "no rule can be about a socket of this family",
         ],
     )?;
+    // Where the network is open, what closes a raw socket is the lack of a capability: no rule is named, as none would help.
+    let raw = "import socket; socket.socket(2, 3, 1)";
+    let open = network.fenced(&["--network", "open"], &[PYTHON, "-I", "-c", raw])?;
+    open.claim(false, &["takes the capability `net_raw`"])?;
+    open.leaves_unsaid("no rule")?;
     // The C library asks for a cache of names first, whose socket is not open. That is no news where the command succeeds.
     let ended = tried(&rule, 2, "; socket.getaddrinfo('web.test', 8080)")?;
     ended.claim(true, &[])?;

@@ -55,6 +55,14 @@ pub(super) fn explain_socket(denial: &mut Denial, event: &Event, explainer: &Exp
         NETLINK => "of netlink".to_owned(),
         family => format!("of family {family}"),
     };
+    // What is seen is a call that failed: of a raw socket without the capability, for one.
+    if !explainer.restricts_network(event.program) {
+        denial.allowed_by_profile = true;
+        denial.reason =
+            "the network is open in the profile, and something else does not allow it".to_owned();
+        denial.hint = Some("a raw socket takes the capability `net_raw`".to_owned());
+        return;
+    }
     let is_internet = INTERNET.contains(&event.detail);
     let (reason, hint) = match event.detail {
         // Hooks let them be made, and judge whom they reach.

@@ -42,6 +42,12 @@ impl Explainer {
         section.rules.iter().map(|&rule| &self.network[rule])
     }
 
+    /// Whether the network of the program of this number is restricted, 0 being outside of every program.
+    #[must_use]
+    pub fn restricts_network(&self, program: u8) -> bool {
+        self.section(program).network.mode != Mode::Off
+    }
+
     /// Whether a rule about an address or a host lets sockets be made inside the program of this number, 0 being outside of
     /// every program.
     #[must_use]
