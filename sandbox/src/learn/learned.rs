@@ -25,6 +25,11 @@ const RING: &str = "io-uring";
 const RING_BECAUSE: &str =
     "the network is held here only without it, and most programs do without as well";
 
+/// The call that makes files in memory, and what opens them as a part of the kernel.
+const MEMORY_FILE: &str = "memfd_create";
+const MEMORY: &str = "memory-exec";
+const MEMORY_BECAUSE: &str = "files in memory are made here with MFD_NOEXEC_SEAL only, but with it, and many programs do without as well";
+
 /// A profile with the evidence of its rules. What was written by hand has none, and stays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Learned {
@@ -177,6 +182,14 @@ impl Learned {
                 self.kernel.insert(surface.clone(), evidence);
             }
         }
+        // Where no hook sees a file in memory being executed, none that could be is made.
+        let makes = || end.system_calls.iter().any(|name| name == MEMORY_FILE);
+        if trace.facts.recorder != BY_HOOKS && !self.kernel.contains_key(MEMORY) && makes() {
+            let because = MEMORY_BECAUSE.to_owned();
+            let evidence = once(BTreeSet::new());
+            let question = Question { because, evidence };
+            self.kernel_questions.insert(MEMORY.to_owned(), question);
+        }
         // A list that may lack some would deny what was seen.
         if level == Level::Tight && end.unlisted_calls == 0 {
             // A call that the language has no name for cannot be listed.
@@ -235,6 +248,29 @@ mod tests {
         // One who has opened it elsewhere has answered.
         let merged = by_calls.merge(by_hooks).unwrap();
         assert!(merged.kernel_questions.is_empty());
+    }
+
+    #[test]
+    fn files_in_memory_are_asked_about_where_their_execution_is_not_seen() {
+        let learned = |recorder: &str, surfaces: &[&str], calls: &[&str]| {
+            let mut trace = Trace::default();
+            trace.facts.recorder = recorder.to_owned();
+            trace.end.surfaces = surfaces.iter().map(|&name| name.to_owned()).collect();
+            trace.end.system_calls = calls.iter().map(|&name| name.to_owned()).collect();
+            let mut learned = Learned::default();
+            learned.add_rest(&trace, Level::Default);
+            learned
+        };
+        let asked = learned("ptrace", &[], &["read", MEMORY_FILE]);
+        assert!(asked.kernel_questions.contains_key(MEMORY));
+        assert!(asked.kernel.is_empty());
+        let executed = learned("ptrace", &[MEMORY], &[MEMORY_FILE]);
+        assert!(executed.kernel_questions.is_empty());
+        assert!(executed.kernel.contains_key(MEMORY));
+        let without = learned("ptrace", &[], &["read"]);
+        assert!(without.kernel_questions.is_empty());
+        let by_hooks = learned(BY_HOOKS, &[], &[MEMORY_FILE]);
+        assert!(by_hooks.kernel_questions.is_empty());
     }
 
     #[test]
