@@ -96,7 +96,8 @@ fn is_hash(word: &str) -> bool {
         || (hexadecimal && word.len() >= 32)
 }
 
-/// What `mkstemp` and its like draw: six letters and more, of more than one kind and not like a name.
+/// What `mkstemp` and its like draw: six letters and more, of more than one kind and not like a name, which has capitals in front only and
+/// numbers at the end only.
 fn is_drawn(word: &str) -> bool {
     if word.len() < 6 || word.len() > 24 {
         return false;
@@ -104,7 +105,12 @@ fn is_drawn(word: &str) -> bool {
     let upper = word.bytes().skip(1).any(|byte| byte.is_ascii_uppercase());
     let lower = word.bytes().any(|byte| byte.is_ascii_lowercase());
     let digit = word.bytes().any(|byte| byte.is_ascii_digit());
-    upper && (lower || digit)
+    let begins = word.starts_with(|first: char| first.is_ascii_uppercase());
+    let scattered = word
+        .as_bytes()
+        .windows(2)
+        .any(|two| two[0].is_ascii_digit() && two[1].is_ascii_alphabetic());
+    upper && (lower || digit) || begins && scattered
 }
 
 /// The name with each run of digits replaced: siblings that share it differ in numbers only.
@@ -144,6 +150,9 @@ mod tests {
         let made = |name| pattern(name, true);
         assert_eq!(made("ccXa81Bs.o").as_deref(), Some("*.o"));
         assert_eq!(made("sh-thd.k3JxVq").as_deref(), Some("sh-thd.*"));
+        assert_eq!(made(".lock.P1f6r6").as_deref(), Some(".lock.*"));
+        assert_eq!(made("Report2024"), Some("Report[0-9]*".to_owned()));
+        assert_eq!(made("Chapter1"), None);
         assert_eq!(
             made("worker-4711.pid").as_deref(),
             Some("worker-[0-9]*.pid")
