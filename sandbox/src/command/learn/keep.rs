@@ -48,7 +48,7 @@ pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>
         if record.what == "connect-unix" && !kept.unix_sockets() {
             note(
                 &mut kinds,
-                "Unix sockets are not made, so that nobody is reached at",
+                "Unix sockets are made with --best-effort network only, so that nobody is reached at",
                 record,
             );
             continue;
