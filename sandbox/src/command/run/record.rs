@@ -449,7 +449,9 @@ fn fixed_reason(cause: Cause) -> &'static str {
             "the new name would allow other things than the old one; programs like mv copy instead"
         }
         Cause::Internal => "the fence failed to judge it, and denies then",
-        Cause::Absent => "nothing is there; the engine looks at its rules first, and so says otherwise",
+        Cause::Absent => {
+            "nothing is there; the engine looks at its rules first, and so says otherwise"
+        }
         Cause::Other => "the profile allows it, and something else does not",
         Cause::Closed => "it is closed to every fenced task",
     }
