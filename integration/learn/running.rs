@@ -25,6 +25,11 @@ pub(super) fn register(suite: &mut Suite) {
         a_recording_ends_with_the_process_that_ran_already,
     );
     suite.test(
+        "learn::a_process_that_does_nothing_has_no_profile",
+        RECORDING,
+        a_process_that_does_nothing_has_no_profile,
+    );
+    suite.test(
         "learn::a_process_that_is_not_there_is_refused",
         RECORDING,
         a_process_that_is_not_there_is_refused,
@@ -100,6 +105,22 @@ fn learn(shop: &Workshop, process: &Running, trace: &str) -> Result<Child, Faile
     }
     std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
     Ok(learn)
+}
+
+/// What would be written could not be read again.
+fn a_process_that_does_nothing_has_no_profile() -> Verdict {
+    let shop = Workshop::new()?;
+    let sleeps = Running(Command::new("sleep").arg("600").spawn()?);
+    let ended = shop
+        .ringfence(["learn", "--for", "1s", "--pid"])
+        .and([sleeps.0.id().to_string()])
+        .and(["-o".into(), shop.profile()])
+        .run()?;
+    ended
+        .exits_with(125)?
+        .complains("nothing was recorded")?
+        .claim(!shop.profile().exists(), "no profile")?;
+    Ok(())
 }
 
 fn stop(mut learn: Child) -> Result<ExitStatus, Failed> {

@@ -111,6 +111,16 @@ impl Learned {
         learned
     }
 
+    /// Whether it says nothing, as no profile may: a process that ran already has done nothing meanwhile.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        let nothing = Self {
+            runs: self.runs.clone(),
+            ..Self::default()
+        };
+        *self == nothing
+    }
+
     /// Notes a secret that was touched. A name that came or went will be another one the next time.
     pub(super) fn ask(
         &mut self,
@@ -271,6 +281,14 @@ mod tests {
         assert!(without.kernel_questions.is_empty());
         let by_hooks = learned(BY_HOOKS, &[], &[MEMORY_FILE]);
         assert!(by_hooks.kernel_questions.is_empty());
+    }
+
+    #[test]
+    fn a_run_that_did_nothing_says_nothing() {
+        let mut learned = Learned::of_run(&Trace::default());
+        assert!(learned.says_nothing());
+        learned.extends.insert("base".to_owned());
+        assert!(!learned.says_nothing());
     }
 
     #[test]

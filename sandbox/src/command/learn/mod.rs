@@ -92,6 +92,12 @@ pub fn learn(
     if let Some(before) = before {
         learned = before.merge(learned)?;
     }
+    if learned.says_nothing() {
+        return Err(Failure::Argument(
+            "nothing was recorded, and a profile that says nothing is none: no profile is written"
+                .to_owned(),
+        ));
+    }
     let text = learn::render(&learned);
     let output = options.output.as_ref().or(options.merge.as_ref());
     match output {
