@@ -25,7 +25,7 @@ const FIRST: Release = Release::V6_12;
 /// Subjects that are about ringfence and programs, not about what one kernel does otherwise than another. They are tried on this
 /// host and on the kernel that is named: where a processor is emulated, each takes minutes, and machines that run beside each other
 /// are to end together.
-const ALIKE: [(&str, Release); 32] = [
+const ALIKE: [(&str, Release); 35] = [
     ("faults::", Release::V6_12),
     ("launch::", Release::V6_12),
     ("learn::a_service_", Release::V6_12),
@@ -33,7 +33,7 @@ const ALIKE: [(&str, Release); 32] = [
     ("learn::python_", Release::V6_12),
     ("learn::servers_of_", Release::V6_12),
     ("learn::who_was_", Release::V6_12),
-    ("load::", Release::V6_1),
+    ("load::", Release::V6_12),
     ("network::cgroup::", Release::V6_12),
     ("oci::a_bundle_", Release::V6_12),
     ("oci::a_container_ends_", Release::V6_12),
@@ -49,14 +49,17 @@ const ALIKE: [(&str, Release); 32] = [
     ("oci::the_answers_", Release::V6_12),
     ("oci::twenty_", Release::V6_12),
     ("programs::", Release::V6_12),
+    ("refusal::", Release::V6_12),
     ("register::", Release::V6_12),
     ("reload::", Release::V6_12),
     ("resolver::", Release::V6_12),
+    ("sections::", Release::V6_12),
     ("soak::", Release::V6_12),
     ("terminal::", Release::V6_12),
     ("unix::a_path_", Release::V6_12),
     ("unix::links_", Release::V6_12),
     ("unix::the_peer_", Release::V6_12),
+    ("untrusted::", Release::V6_12),
     ("version::", Release::V6_12),
 ];
 
