@@ -11,7 +11,7 @@ use std::{
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
-use super::{Error, Launcher, Left, calls, limits};
+use super::{Error, Launcher, Left, calls, limits, narrowed};
 use crate::policy::{ClosedCall, Limits};
 
 /// A bundle that was read.
@@ -47,6 +47,9 @@ pub struct Fencing {
     pub hooks: [Vec<String>; 2],
     /// What its processes are left.
     pub left: Left,
+    /// System calls that its filter closes: those that stand without a condition in any filter, the others where the bundle has
+    /// none.
+    pub closed: Vec<ClosedCall>,
     /// Limits of the whole container.
     pub limits: Limits,
     /// What stands in front of the process' own command, if something does.
@@ -157,26 +160,50 @@ impl Bundle {
         })
     }
 
-    /// Puts the hooks in that run `program`, in place of those of an earlier attempt: createRuntime, then poststop.
-    pub fn hook(&mut self, program: &Path, hooks: &[Vec<String>; 2]) {
-        for (kind, words) in ["createRuntime", "poststop"].into_iter().zip(hooks) {
-            let list = member(member(&mut self.value, "hooks", json!({})), kind, json!([]));
-            let Value::Array(list) = list else { continue };
-            list.retain(|hook| !is_ours(hook));
-            // The last: what other hooks lay into the container is there when its links are looked at.
-            list.push(json!({ "path": program, "args": words, "env": [PATH] }));
+    /// Puts the hooks in, and takes from the process what the fence does not leave it.
+    pub fn fence(&mut self, fencing: &Fencing) {
+        narrowed::change(&mut self.value, narrowed::OF_BUNDLE, |value| {
+            if let Some(process) = value.get_mut("process") {
+                fencing.left.take_from(process);
+            }
+            limits::lower(value, &fencing.limits);
+            if !fencing.closed.is_empty() {
+                calls::close(value, &fencing.closed);
+            }
+            if let Some(launcher) = &fencing.launcher {
+                launcher.put_into(value);
+            }
+        });
+        self.hook(&fencing.program, &fencing.hooks);
+    }
+
+    /// Puts the hooks in of a container that is recorded and not fenced.
+    pub fn record(&mut self, program: &Path, hooks: &[Vec<String>; 2]) {
+        self.hook(program, hooks);
+    }
+
+    /// Takes out what an earlier start has put in, whichever it was: a start begins with the bundle as its owner has made it.
+    /// `launcher` is what may stand in front of the command.
+    pub fn restore(&mut self, launcher: &Launcher) {
+        launcher.take_out_of(&mut self.value);
+        narrowed::restore(&mut self.value, narrowed::OF_BUNDLE);
+        let Some(Value::Object(hooks)) = self.value.get_mut("hooks") else {
+            return;
+        };
+        for kind in HOOKED {
+            if let Some(Value::Array(list)) = hooks.get_mut(kind) {
+                list.retain(|hook| !is_ours(hook));
+            }
         }
     }
 
-    /// Puts the hooks in, and takes from the process what the fence does not leave it.
-    pub fn fence(&mut self, fencing: &Fencing) {
-        self.hook(&fencing.program, &fencing.hooks);
-        if let Some(process) = self.value.get_mut("process") {
-            fencing.left.take_from(process);
-        }
-        limits::lower(&mut self.value, &fencing.limits);
-        if let Some(launcher) = &fencing.launcher {
-            launcher.put_into(&mut self.value);
+    /// Puts the hooks in that run `program`.
+    fn hook(&mut self, program: &Path, hooks: &[Vec<String>; 2]) {
+        for (kind, words) in HOOKED.into_iter().zip(hooks) {
+            let list = member(member(&mut self.value, "hooks", json!({})), kind, json!([]));
+            let Value::Array(list) = list else { continue };
+            // The last: what other hooks lay into the container is there when its links are looked at.
+            list.push(json!({ "path": program, "args": words, "env": [PATH] }));
         }
     }
 
@@ -184,11 +211,6 @@ impl Bundle {
     #[must_use]
     pub fn first_unlimited(&self, limits: &Limits) -> Option<&'static str> {
         limits::first_above(&self.value, limits)
-    }
-
-    /// Closes system calls: those that stand without a condition in any filter, the others where the bundle has none.
-    pub fn close_calls(&mut self, closed: &[ClosedCall]) {
-        calls::close(&mut self.value, closed);
     }
 
     /// The first of these calls that the bundle's filter lets through whatever its arguments.
@@ -206,6 +228,8 @@ impl Bundle {
     }
 }
 
+/// When our hooks are called.
+const HOOKED: [&str; 2] = ["createRuntime", "poststop"];
 /// What a hook's environment holds: the runtime passes none of its own.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -219,22 +243,36 @@ impl Typed for Spec {
     }
 }
 
-/// Takes from the process in `file`, which is added to a container, what the fence does not leave it.
+/// Takes from the process in `file`, which is added to a container, what the fences around that do not leave it; `behind` says
+/// whether the launcher is put in front of it. What was done to it for another container is taken back first.
 ///
 /// # Errors
 /// If the file cannot be read or written.
-pub fn tighten_process(file: &Path, left: &Left, launcher: Option<&Launcher>) -> Result<(), Error> {
+pub fn tighten_process(
+    file: &Path,
+    left: &[&Left],
+    launcher: &Launcher,
+    behind: bool,
+) -> Result<(), Error> {
     let text = fs::read(file).map_err(Error::file("read", file))?;
     let mut value: Value =
         serde_json::from_slice(&text).map_err(|error| Error::content(file, &error))?;
-    left.take_from(&mut value);
-    if let Some(launcher) = launcher {
+    let before = value.clone();
+    launcher.take_from_before(&mut value);
+    narrowed::restore(&mut value, narrowed::OF_PROCESS);
+    narrowed::change(&mut value, narrowed::OF_PROCESS, |process| {
+        left.iter().for_each(|left| left.take_from(process));
+    });
+    if behind {
         launcher.put_before(&mut value);
+    }
+    if value == before {
+        return Ok(());
     }
     replace(file, &value)
 }
 
-/// Whether a hook was put in by an earlier attempt with the same bundle.
+/// Whether a hook was put in by an earlier start of the same bundle.
 fn is_ours(hook: &Value) -> bool {
     let words = hook.get("args").and_then(Value::as_array);
     words.is_some_and(|words| words.iter().take(3).eq(["ringfence", "oci", "hook"].iter()))
@@ -271,35 +309,71 @@ fn replace(file: &Path, value: &Value) -> Result<(), Error> {
 mod tests {
     use super::*;
 
+    const LAUNCHER: Launcher = Launcher {
+        program: "/l/launch",
+        place: "/l",
+        descriptors: 0,
+    };
+
     fn fencing() -> Fencing {
         Fencing {
             program: "/usr/bin/ringfence".into(),
-            hooks: [["ringfence", "oci", "hook"]; 2].map(|words| words.map(str::to_owned).to_vec()),
+            hooks: hooks(),
             left: Left {
                 capabilities: vec!["chown".to_owned()],
+                open_files: Some(7),
                 ..Left::default()
             },
-            limits: Limits::default(),
-            launcher: None,
+            closed: vec![ClosedCall {
+                name: "mount",
+                errno: 1,
+                when: None,
+            }],
+            limits: Limits {
+                pids: Some(10),
+                ..Limits::default()
+            },
+            launcher: Some(LAUNCHER),
         }
     }
 
-    fn fenced(text: &str) -> Value {
+    fn hooks() -> [Vec<String>; 2] {
+        [["ringfence", "oci", "hook"]; 2].map(|words| words.map(str::to_owned).to_vec())
+    }
+
+    /// The bundle after starts that each do this with it.
+    fn started(text: &str, starts: &[&dyn Fn(&mut Bundle)]) -> Value {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.json");
         fs::write(&file, text).unwrap();
-        for _ in 0..2 {
+        for start in starts {
             let mut bundle = Bundle::read(folder.path()).unwrap();
-            bundle.fence(&fencing());
+            bundle.restore(&LAUNCHER);
+            start(&mut bundle);
             bundle.write().unwrap();
         }
         serde_json::from_slice(&fs::read(&file).unwrap()).unwrap()
     }
 
+    fn fence(bundle: &mut Bundle) {
+        bundle.fence(&fencing());
+    }
+
+    fn record(bundle: &mut Bundle) {
+        bundle.record("/usr/bin/ringfence".as_ref(), &hooks());
+    }
+
+    fn fenced(text: &str) -> Value {
+        started(text, &[&fence, &fence])
+    }
+
     const BUNDLE: &str = r#"{"ociVersion":"1.0.2","vendor":{"x":1},"root":{"path":"rootfs"},
         "process":{"cwd":"/","args":["sh"],"user":{"uid":0,"gid":0},
         "capabilities":{"bounding":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"]}},
-        "hooks":{"createRuntime":[{"path":"/other"}]}}"#;
+        "mounts":[{"destination":"/proc","type":"proc"}],
+        "linux":{"resources":{"pids":{"limit":20}},"seccomp":{"defaultAction":"SCMP_ACT_ERRNO",
+        "syscalls":[{"names":["mount","read"],"action":"SCMP_ACT_ALLOW"}]}},
+        "hooks":{"createRuntime":[{"path":"/other"}],"poststop":[]}}"#;
 
     #[test]
     fn the_hooks_stand_once_and_behind_those_of_others() {
@@ -325,5 +399,57 @@ mod tests {
     #[test]
     fn what_the_library_does_not_know_stays() {
         assert_eq!(fenced(BUNDLE)["vendor"]["x"], json!(1));
+    }
+
+    #[test]
+    fn a_start_that_is_recorded_begins_with_the_bundle_as_it_was() {
+        let plain: Value = serde_json::from_str(BUNDLE).unwrap();
+        assert_ne!(started(BUNDLE, &[&fence]), plain);
+        assert_eq!(started(BUNDLE, &[&fence, &fence, &|_| {}]), plain);
+        let recorded = started(BUNDLE, &[&record]);
+        assert_eq!(started(BUNDLE, &[&fence, &record]), recorded);
+        assert_eq!(recorded["process"], plain["process"]);
+    }
+
+    #[test]
+    fn a_start_that_is_fenced_does_not_see_what_one_before_has_left() {
+        let whole = |bundle: &mut Bundle| {
+            let mut fencing = fencing();
+            fencing.left.capabilities = ["chown", "kill"].map(str::to_owned).to_vec();
+            bundle.fence(&fencing);
+        };
+        let once = started(BUNDLE, &[&whole]);
+        assert_eq!(started(BUNDLE, &[&fence, &whole]), once);
+        assert_eq!(started(BUNDLE, &[&record, &whole]), once);
+        let kept = &once["process"]["capabilities"]["effective"];
+        assert_eq!(*kept, json!(["CAP_KILL"]));
+    }
+
+    #[test]
+    fn a_command_that_somebody_has_changed_since_then_is_kept() {
+        let change = |bundle: &mut Bundle| {
+            fence(bundle);
+            bundle.value["process"]["args"] = json!(["id"]);
+        };
+        let value = started(BUNDLE, &[&change, &fence]);
+        assert_eq!(value["process"]["args"], json!(["/l/launch", "0", "id"]));
+    }
+
+    #[test]
+    fn the_description_of_a_process_is_for_one_container_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("process.json");
+        let plain = json!({ "args": ["id"], "capabilities": { "effective": ["CAP_KILL"] } });
+        fs::write(&file, plain.to_string()).unwrap();
+        let now = || -> Value { serde_json::from_slice(&fs::read(&file).unwrap()).unwrap() };
+        let left = Left::default();
+        for _ in 0..2 {
+            tighten_process(&file, &[&left, &left], &LAUNCHER, true).unwrap();
+            let added = now();
+            assert_eq!(added["args"], json!(["/l/launch", "0", "id"]));
+            assert_eq!(added["capabilities"]["effective"], json!([]));
+        }
+        tighten_process(&file, &[], &LAUNCHER, false).unwrap();
+        assert_eq!(now(), plain);
     }
 }

@@ -83,7 +83,6 @@ impl Launcher {
             self.put_before(process);
         }
         if let Value::Array(mounts) = member(configuration, "mounts", json!([])) {
-            mounts.retain(|mount| mount["destination"] != self.place);
             mounts.push(json!({
                 "destination": self.place, "type": "tmpfs", "source": "tmpfs",
                 "options": ["nosuid", "nodev", "noexec", "mode=755", "size=4k"],
@@ -92,17 +91,32 @@ impl Launcher {
         calls::open(configuration, &CALLS);
     }
 
+    /// The opposite of [`Launcher::put_into`] for the process and the directory.
+    pub(super) fn take_out_of(&self, configuration: &mut Value) {
+        if let Some(process) = configuration.get_mut("process") {
+            self.take_from_before(process);
+        }
+        if let Some(Value::Array(mounts)) = configuration.get_mut("mounts") {
+            mounts.retain(|mount| mount["destination"] != self.place);
+        }
+    }
+
     /// In the description of a process. Where there is no command, the runtime says so.
     pub(super) fn put_before(&self, process: &mut Value) {
         let words = process.get_mut("args").and_then(Value::as_array_mut);
         let Some(words) = words.filter(|words| !words.is_empty()) else {
             return;
         };
-        let known = words.first().is_some_and(|first| first == self.program);
-        words.splice(
-            ..if known { 2.min(words.len()) } else { 0 },
-            self.words().map(Value::from),
-        );
+        words.splice(..0, self.words().map(Value::from));
+    }
+
+    /// The opposite of [`Launcher::put_before`].
+    pub(super) fn take_from_before(&self, process: &mut Value) {
+        let words = process.get_mut("args").and_then(Value::as_array_mut);
+        let is_there = |words: &&mut Vec<Value>| words.first().is_some_and(|it| it == self.program);
+        if let Some(words) = words.filter(is_there) {
+            words.drain(..2.min(words.len()));
+        }
     }
 }
 
@@ -126,16 +140,17 @@ mod tests {
     };
 
     #[test]
-    fn it_stands_once_in_front_of_the_command() {
+    fn it_stands_in_front_of_the_command_until_it_is_taken_out() {
         let mut configuration = json!({ "process": { "args": ["sh", "-c", "x"] } });
-        for _ in 0..2 {
-            LAUNCHER.put_into(&mut configuration);
-        }
+        let plain = json!({ "process": configuration["process"], "mounts": [] });
+        LAUNCHER.put_into(&mut configuration);
         let words = &configuration["process"]["args"];
         assert_eq!(*words, json!(["/l/launch", "1", "sh", "-c", "x"]));
         assert_eq!(configuration["mounts"].as_array().unwrap().len(), 1);
         let words = serde_json::from_value(words.clone()).unwrap();
         assert_eq!(Launcher::own_words("/l/launch", words), ["sh", "-c", "x"]);
+        LAUNCHER.take_out_of(&mut configuration);
+        assert_eq!(configuration, plain);
     }
 
     #[test]

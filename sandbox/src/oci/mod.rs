@@ -27,6 +27,7 @@ mod limits;
 mod meeting;
 mod messenger;
 mod monitor;
+mod narrowed;
 mod record;
 mod root;
 mod running;

@@ -121,6 +121,9 @@ fn fence(
         other => other?,
     };
     oci::can_be_kept()?;
+    let launcher = launcher(descriptors);
+    // Also for a recorded start: what a fence has left would be all that is learned.
+    bundle.restore(&launcher);
     let asked = host.learned_file(&bundle.annotations())?;
     if options.learn.is_some() || asked.is_some() {
         let mut words = HOOK.map(str::to_owned).to_vec();
@@ -128,7 +131,7 @@ fn fence(
             let file = absolute(file)?;
             words.extend(["--learn".to_owned(), file.to_string_lossy().into_owned()]);
         }
-        bundle.hook(&own_program()?, &[words.clone(), words]);
+        bundle.record(&own_program()?, &[words.clone(), words]);
         return Ok(bundle.write()?);
     }
     let given = options.profile.as_deref();
@@ -136,16 +139,17 @@ fn fence(
     let image = host.image_of(directory, &annotations);
     let choice = choice::choose(host, &annotations, &image, given)?;
     let effective = profile::load(&choice.profiles, CommandLine::default())?;
-    let launcher = (engine::choose(host)? == Engine::Fallback).then(|| launcher(descriptors));
+    let fallback = engine::choose(host)? == Engine::Fallback;
     // A launcher enters a filter of its own that closes these and more, which has been compiled before; the runtime would
     // compile them for each container anew.
-    if launcher.is_none() {
-        bundle.close_calls(&confine::closed_calls(prepare::opened(&effective)));
-    }
-    let fallback = launcher.is_some();
+    let closed = match fallback {
+        true => Vec::new(),
+        false => confine::closed_calls(prepare::opened(&effective)),
+    };
     let hook = Hook::arrange(given, fallback)?;
     bundle.fence(&Fencing {
-        launcher,
+        launcher: fallback.then_some(launcher),
+        closed,
         program: hook.program,
         hooks: hook.words,
         left: left(&effective),
@@ -255,30 +259,27 @@ fn add(
 ) -> Result<(), Failure> {
     let mut records = oci::of_container(id)?;
     records.retain(|record| !record.is_learned);
-    let launcher = records
-        .iter()
-        .any(|record| record.launcher)
-        .then(|| launcher(descriptors));
-    if let Some(launcher) = &launcher {
+    let launcher = launcher(descriptors);
+    let behind = records.iter().any(|record| record.launcher);
+    if behind {
         for record in &records {
             launcher.wait_for_mounts(&record.cgroup, confine::PLAN);
         }
     }
-    match (file, command, &launcher) {
-        (None, Some(at), Some(launcher)) => {
-            words.splice(at..at, launcher.words().map(OsString::from));
-        }
-        (None, ..) => {}
-        (Some(file), ..) => {
-            for record in &records {
-                match oci::tighten_process(file, &record.left, launcher.as_ref()) {
-                    // The runtime says it in its own words.
-                    Err(oci::Error::File { source, .. })
-                        if source.kind() == io::ErrorKind::NotFound => {}
-                    other => other?,
-                }
+    match (file, command) {
+        (Some(file), _) => {
+            let left: Vec<&Left> = records.iter().map(|record| &record.left).collect();
+            match oci::tighten_process(file, &left, &launcher, behind) {
+                // The runtime says it in its own words.
+                Err(oci::Error::File { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
             }
         }
+        (None, Some(at)) if behind => {
+            words.splice(at..at, launcher.words().map(OsString::from));
+        }
+        (None, _) => {}
     }
     Ok(())
 }
