@@ -4,7 +4,11 @@ use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
-use super::{Failure, Place, look::look, run::try_engine};
+use super::{
+    Failure, Place,
+    look::look,
+    run::{try_engine, way_to_hooks},
+};
 use crate::{
     compile,
     confine::{self, Engine, Probe},
@@ -85,10 +89,14 @@ fn examine() -> Result<Report, Failure> {
     let (policy, _) = compile::compile(&effective, &place.variables(), &look)?;
     let (reason, remedy) = match host.obstacle() {
         Some((reason, remedy)) => (Some(reason), remedy),
-        None => (
-            try_engine(&probe).err().map(|failure| failure.to_string()),
-            None,
-        ),
+        None => match try_engine(&probe) {
+            Ok(()) => (None, None),
+            Err(failure) => (
+                Some(failure.to_string()),
+                kernel::Engine::is_refused()
+                    .then(|| format!("{}; the fallback is what it has", way_to_hooks())),
+            ),
+        },
     };
     let available = reason.is_none();
     let best = EngineReport {
@@ -105,6 +113,7 @@ fn examine() -> Result<Report, Failure> {
     };
     // What stands beside the fallback engine is as much of it as Landlock is.
     let mut probe = probe;
+    probe.way_to_hooks = way_to_hooks();
     if probe.cgroup.is_some() {
         let beside = kernel::Engine::open_watch();
         probe.cgroup_programs = beside.as_ref().is_ok_and(kernel::Engine::has_network);

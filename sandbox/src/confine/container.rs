@@ -134,7 +134,13 @@ impl Container {
             Some(&derived),
             around.uid,
         );
-        note(&mut standings, around, shares_ipc, derived.mounts.is_some());
+        note(
+            &mut standings,
+            around,
+            shares_ipc,
+            derived.mounts.is_some(),
+            &probe.way_to_hooks,
+        );
         let told = told::write(derived.domain(&policy, &probe).as_ref(), &filters);
         let mut mounts = derived.mounts.unwrap_or_else(MountPlan::everything_open);
         if around.labelled {
@@ -200,7 +206,13 @@ impl AsFd for Gate {
 }
 
 /// What is otherwise than for a command of our own launch.
-fn note(standings: &mut [Standing], around: &Around<'_>, shares_ipc: bool, has_mounts: bool) {
+fn note(
+    standings: &mut [Standing],
+    around: &Around<'_>,
+    shares_ipc: bool,
+    has_mounts: bool,
+    way_to_hooks: &str,
+) {
     const APART: &str =
         "what `exec` adds and what was there before do not signal or trace each other";
     const CLOSED: &str =
@@ -223,7 +235,7 @@ fn note(standings: &mut [Standing], around: &Around<'_>, shares_ipc: bool, has_m
             standing.reason.push_str(reason);
             standing
                 .remedy
-                .get_or_insert_with(|| "use a kernel that is booted with `bpf` in lsm=".to_owned());
+                .get_or_insert_with(|| way_to_hooks.to_owned());
         }
     }
 }

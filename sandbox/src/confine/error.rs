@@ -166,7 +166,7 @@ pub enum Error {
     },
     /// Neither engine can hold the file rules.
     #[error(
-        "this kernel has neither BPF LSM nor Landlock: file rules cannot be enforced; boot with `landlock` or `bpf` in lsm=, or switch files off"
+        "this kernel has neither BPF LSM nor Landlock: file rules cannot be enforced; boot with `landlock` in lsm=, or with `bpf` if the kernel takes programs for it, or switch files off"
     )]
     NoLandlock,
     /// The Landlock ruleset could not be made.

@@ -133,6 +133,7 @@ mod tests {
             namespaces: super::super::probe::Namespaces::Mount,
             own_proc: false,
             cgroup_programs: true,
+            way_to_hooks: String::new(),
             unix_programs: Ok(()),
             cgroup: None,
             uid: 0,

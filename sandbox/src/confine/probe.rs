@@ -34,6 +34,8 @@ pub struct Probe {
     pub cgroup_programs: bool,
     /// Whether programs on the fence's cgroup judge Unix sockets by the addresses that are passed, or why not; likewise.
     pub unix_programs: Result<(), String>,
+    /// What would have BPF LSM judge in the fallback's place; likewise.
+    pub way_to_hooks: String,
     /// Where cgroups can be made, if anywhere.
     pub cgroup: Option<CgroupPlace>,
     /// The caller's user id.
@@ -81,6 +83,8 @@ impl Probe {
             unix_programs: Err(
                 "programs on a cgroup need root and a cgroup v2 hierarchy".to_owned()
             ),
+            way_to_hooks: "use a kernel that is booted with `bpf` in lsm= and run as root"
+                .to_owned(),
             cgroup: CgroupPlace::find()?,
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),

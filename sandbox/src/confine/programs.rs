@@ -32,11 +32,12 @@ pub(super) fn differences(policy: &Policy) -> Vec<FileDifference> {
 }
 
 /// `standing` of the policy at large, as it is with the programs that the engine does not tell apart; `differences` is
-/// what [`differences`] gave.
+/// what [`differences`] gave, `way_to_hooks` what would tell them apart.
 pub(super) fn at_large(
     mut standing: Standing,
     policy: &Policy,
     differences: &[FileDifference],
+    way_to_hooks: &str,
 ) -> Standing {
     for (program, found) in policy.programs.iter().zip(differences) {
         let difference = difference(standing.protection, policy, program, *found);
@@ -48,6 +49,7 @@ pub(super) fn at_large(
                     "program `{}` has fewer rights in the profile, and those at large here",
                     program.path
                 ),
+                way_to_hooks,
             );
         } else if difference.more {
             worsen(
@@ -57,21 +59,20 @@ pub(super) fn at_large(
                     "program `{}` has more rights in the profile, and those at large here",
                     program.path
                 ),
+                way_to_hooks,
             );
         }
     }
     standing
 }
 
-fn worsen(standing: &mut Standing, grade: Grade, reason: &str) {
+fn worsen(standing: &mut Standing, grade: Grade, reason: &str, way: &str) {
     standing.grade = standing.grade.max(grade);
     if !standing.reason.is_empty() {
         standing.reason.push_str("; ");
     }
     standing.reason.push_str(reason);
-    standing.remedy.get_or_insert_with(|| {
-        "use a kernel that is booted with `bpf` in lsm= and run as root".to_owned()
-    });
+    standing.remedy.get_or_insert_with(|| way.to_owned());
 }
 
 fn difference(

@@ -16,7 +16,6 @@ pub(super) use network::{UnixSockets, supervises_unix, unix_sockets};
 const ABI_SCOPE: u32 = 6;
 /// The first Landlock ABI that sees truncation by path (6.2).
 const ABI_TRUNCATE: u32 = 3;
-const KERNEL_REMEDY: &str = "use a kernel that is booted with `bpf` in lsm= and run as root";
 
 /// The standings of `policy` for a command of user `uid`; `derived` is there for the fallback engine only.
 pub(super) fn of(
@@ -38,7 +37,9 @@ pub(super) fn of(
         })
         .map(|standing| match engine {
             Engine::BpfLsm => standing,
-            Engine::Fallback => programs::at_large(standing, policy, &differences),
+            Engine::Fallback => {
+                programs::at_large(standing, policy, &differences, &probe.way_to_hooks)
+            }
         })
         .collect()
 }
@@ -54,14 +55,14 @@ fn one(
         (Protection::Capabilities | Protection::PrivilegeGain, ..) => {
             Standing::exact(protection, &[Backend::Capabilities])
         }
-        (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection),
+        (Protection::Syscalls, ..) if !probe.seccomp => no_seccomp(protection, probe),
         (Protection::Syscalls, ..) => syscalls(policy, probe, derived),
         (Protection::Network, Engine::BpfLsm, _) => network::by_hooks(policy, probe),
         (_, Engine::BpfLsm, _) => Standing::exact(protection, &[Backend::BpfLsm]),
         (Protection::Network, ..) => network::by_fallback(policy, probe, derived),
         (Protection::Processes, ..) => processes(policy, probe),
         (_, Engine::Fallback, Some(derived)) => files(protection, policy, probe, derived),
-        (_, Engine::Fallback, None) => absent(protection, "this kernel has no Landlock"),
+        (_, Engine::Fallback, None) => absent(protection, "this kernel has no Landlock", probe),
     }
 }
 
@@ -71,10 +72,11 @@ fn files(protection: Protection, policy: &Policy, probe: &Probe, derived: &Deriv
         (Mode::Audit, _) => absent(
             protection,
             "files are in audit mode, and only BPF LSM can report without denying",
+            probe,
         ),
-        (Mode::Enforce, None) => absent(protection, "this kernel has no Landlock"),
+        (Mode::Enforce, None) => absent(protection, "this kernel has no Landlock", probe),
         (Mode::Enforce, Some(gaps)) => match protection {
-            Protection::FilesRead => reading(gaps, derived.own_proc),
+            Protection::FilesRead => reading(gaps, probe, derived.own_proc),
             Protection::FilesWrite => writing(gaps, probe, derived),
             Protection::FilesMetadata => metadata(gaps, probe, derived),
             _ => executing(gaps, probe, derived),
@@ -82,7 +84,7 @@ fn files(protection: Protection, policy: &Policy, probe: &Probe, derived: &Deriv
     }
 }
 
-fn reading(gaps: &Gaps, own_proc: bool) -> Standing {
+fn reading(gaps: &Gaps, probe: &Probe, own_proc: bool) -> Standing {
     let protection = Protection::FilesRead;
     let backends = [Backend::Landlock, Backend::Seccomp];
     if let Some(path) = &gaps.unreadable_program {
@@ -114,7 +116,7 @@ fn reading(gaps: &Gaps, own_proc: bool) -> Standing {
             path.display()
         ));
     }
-    stricter(protection, &backends, &reasons)
+    stricter(protection, &backends, &reasons, probe)
 }
 
 fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
@@ -143,7 +145,7 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     if probe.landlock_abi < 2 {
         reasons.push("Landlock ABI 1 cannot move files between directories".to_owned());
     }
-    stricter(protection, &with_mounts(derived), &reasons)
+    stricter(protection, &with_mounts(derived), &reasons, probe)
 }
 
 fn metadata(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
@@ -171,6 +173,7 @@ fn metadata(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         protection,
         &[Backend::Mounts],
         &later(gaps, WRITE, "changed"),
+        probe,
     )
 }
 
@@ -194,7 +197,7 @@ fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         ));
     }
     reasons.push("memory files can be made with MFD_NOEXEC_SEAL only".to_owned());
-    stricter(protection, &backends, &reasons)
+    stricter(protection, &backends, &reasons, probe)
 }
 
 fn syscalls(policy: &Policy, probe: &Probe, derived: Option<&Derived>) -> Standing {
@@ -230,7 +233,7 @@ fn syscalls(policy: &Policy, probe: &Probe, derived: Option<&Derived>) -> Standi
             "`mount` is open in the profile, and Landlock keeps mounts as they are".to_owned(),
         );
     }
-    stricter(protection, &backends, &reasons)
+    stricter(protection, &backends, &reasons, probe)
 }
 
 fn processes(policy: &Policy, probe: &Probe) -> Standing {
@@ -252,10 +255,13 @@ fn processes(policy: &Policy, probe: &Probe) -> Standing {
         reasons.push("System V IPC and POSIX message queues are closed".to_owned());
     }
     match probe.landlock_abi {
-        0 => absent(protection, "this kernel has no Landlock"),
-        _ if policy.kernel.contains(SIGNALS) => {
-            stricter(protection, &[Backend::Landlock, Backend::Seccomp], &reasons)
-        }
+        0 => absent(protection, "this kernel has no Landlock", probe),
+        _ if policy.kernel.contains(SIGNALS) => stricter(
+            protection,
+            &[Backend::Landlock, Backend::Seccomp],
+            &reasons,
+            probe,
+        ),
         abi if abi < ABI_SCOPE => Standing {
             grade: Grade::Weaker,
             reason: format!(
@@ -264,7 +270,12 @@ fn processes(policy: &Policy, probe: &Probe) -> Standing {
             remedy: Some("use Linux 6.12 or newer, or --user with a user of its own".to_owned()),
             ..Standing::exact(protection, &[Backend::Landlock])
         },
-        _ => stricter(protection, &[Backend::Landlock, Backend::Seccomp], &reasons),
+        _ => stricter(
+            protection,
+            &[Backend::Landlock, Backend::Seccomp],
+            &reasons,
+            probe,
+        ),
     }
 }
 
@@ -377,7 +388,7 @@ fn no_mounts(protection: Protection, what: &str, probe: &Probe, derived: &Derive
              their seccomp profile), or run as root"
                 .to_owned(),
         ),
-        _ => ("mounts are not used".to_owned(), KERNEL_REMEDY.to_owned()),
+        _ => ("mounts are not used".to_owned(), probe.way_to_hooks.clone()),
     };
     Standing {
         grade: Grade::Weaker,
@@ -387,28 +398,33 @@ fn no_mounts(protection: Protection, what: &str, probe: &Probe, derived: &Derive
     }
 }
 
-fn no_seccomp(protection: Protection) -> Standing {
-    absent(protection, "this kernel has no seccomp filters")
+fn no_seccomp(protection: Protection, probe: &Probe) -> Standing {
+    absent(protection, "this kernel has no seccomp filters", probe)
 }
 
-fn absent(protection: Protection, reason: &str) -> Standing {
+fn absent(protection: Protection, reason: &str, probe: &Probe) -> Standing {
     Standing {
         protection,
         backends: Vec::new(),
         grade: Grade::Absent,
         reason: reason.to_owned(),
-        remedy: Some(KERNEL_REMEDY.to_owned()),
+        remedy: Some(probe.way_to_hooks.clone()),
     }
 }
 
-fn stricter(protection: Protection, backends: &[Backend], reasons: &[String]) -> Standing {
+fn stricter(
+    protection: Protection,
+    backends: &[Backend],
+    reasons: &[String],
+    probe: &Probe,
+) -> Standing {
     if reasons.is_empty() {
         return Standing::exact(protection, backends);
     }
     Standing {
         grade: Grade::Stricter,
         reason: reasons.join("; "),
-        remedy: Some(KERNEL_REMEDY.to_owned()),
+        remedy: Some(probe.way_to_hooks.clone()),
         ..Standing::exact(protection, backends)
     }
 }

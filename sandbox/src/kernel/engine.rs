@@ -24,7 +24,7 @@ use super::{
     layout::Kernel,
     map, memory,
     pins::{self, Pins, Turn},
-    recorder,
+    recorder, refusal,
     selftest::{self, Cgroup},
     table,
 };
@@ -155,13 +155,19 @@ impl Engine {
         collect::every_version()
     }
 
+    /// Whether the kernel has refused the programs since it was booted, as far as this user can tell.
+    #[must_use]
+    pub fn is_refused() -> bool {
+        refusal_note(&digest(JUDGE)).exists()
+    }
+
     /// Forgets that the kernel has refused the programs, so that [`Engine::open`] tries again.
     ///
     /// # Errors
     /// If the note cannot be removed.
     pub fn forget_refusal() -> Result<(), Error> {
         for digest in [digest(JUDGE), recorder::digest_by_hooks()] {
-            let note = refusal(&digest);
+            let note = refusal_note(&digest);
             match fs::remove_file(&note) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::state(note, error));
@@ -286,19 +292,21 @@ pub(super) fn unless_refused<T>(
     digest: &str,
     open: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let note = refusal(digest);
+    let note = refusal_note(digest);
     if let Ok(reason) = fs::read_to_string(&note) {
         return Err(Error::Unavailable(reason));
     }
     let opened = open();
-    if let Err(error @ Error::Program { .. }) = &opened {
+    if let Err(error) = &opened
+        && error.is_refusal()
+    {
         fs::write(&note, error.to_string()).map_err(|error| Error::state(&note, error))?;
     }
     opened
 }
 
 /// Where it is noted that the kernel has refused the programs of this version and role.
-fn refusal(digest: &str) -> PathBuf {
+fn refusal_note(digest: &str) -> PathBuf {
     Path::new(pins::STATE).join(format!("refused-{digest}"))
 }
 
@@ -330,7 +338,10 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         let path = pins.map(name);
         map.pin(&path).map_err(|error| Error::pin(&path, error))?;
     }
-    for (hook, program) in object.programs_mut() {
+    let mut programs: Vec<_> = object.programs_mut().collect();
+    // They come in no order, and the first that is refused is named.
+    programs.sort_unstable_by_key(|(hook, _)| *hook);
+    for (hook, program) in programs {
         if hook.starts_with(recorder::PREFIX) {
             continue;
         }
@@ -395,10 +406,6 @@ pub(super) fn attach(
     program: &mut Program,
     types: &Btf,
 ) -> Result<(), Error> {
-    let refused = |reason: String| Error::Program {
-        hook: hook.to_owned(),
-        reason,
-    };
     let link = match program {
         Program::Lsm(program) => program.load(hook, types).and_then(|()| {
             let link = program.attach()?;
@@ -409,12 +416,13 @@ pub(super) fn attach(
             Ok(FdLink::from(program.take_link(link)?))
         }),
         _ => {
-            return Err(refused(
-                "it is of a kind that this version does not know".to_owned(),
-            ));
+            return Err(Error::Program {
+                hook: hook.to_owned(),
+                reason: "it is of a kind that this version does not know".to_owned(),
+            });
         }
     };
-    let link = link.map_err(|error| refused(spell(&error)))?;
+    let link = link.map_err(|error| refusal::at_hook(hook, &error))?;
     let path = pins.program(name);
     program
         .pin(&path)
@@ -435,7 +443,7 @@ fn put_in_place(pins: &Pins, name: &str, program: &mut Program) -> Result<(), Er
     };
     if let Err(error) = loaded {
         let note = attach::refusal(pins, Purpose::of(name));
-        let text = format!("{name}: {}", spell(&error));
+        let text = format!("{name}: {}", refusal::words(&error));
         return fs::write(&note, text).map_err(|error| Error::state(note, error));
     }
     let path = pins.program(name);

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use nix::errno::Errno;
+
 /// A step of the kernel room that failed. Nothing has been started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -31,6 +33,11 @@ pub enum Error {
         /// The kernel's words, verifier log included.
         reason: String,
     },
+    /// The kernel takes no program for its LSM hooks: it has refused the first without having looked at it.
+    #[error(
+        "the kernel refuses to load programs for LSM hooks ({0}): this host forbids them, although `bpf` is in lsm="
+    )]
+    Forbidden(Errno),
     /// A pinned object cannot be made or opened.
     #[error("cannot pin or open {path}: {reason}")]
     Pin {
@@ -117,6 +124,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the kernel has refused a program, and will refuse it again.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Program { .. } | Self::Forbidden(_))
+    }
+
     pub(super) fn map(
         action: &'static str,
         map: &'static str,

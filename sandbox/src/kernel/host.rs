@@ -55,6 +55,28 @@ impl Host {
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
+    /// What would have BPF LSM judge here, for who is held to less by the fallback; `refused` says that the kernel has refused its
+    /// programs.
+    #[must_use]
+    pub fn way_to_hooks(&self, refused: bool) -> String {
+        let modules = self.modules.iter().flatten();
+        let is_listed = modules.into_iter().any(|module| module == "bpf");
+        match self.obstacle() {
+            _ if refused => {
+                "use another kernel or host: this one refuses the programs of BPF LSM".to_owned()
+            }
+            None => "choose the engine `auto`: this host can have BPF LSM".to_owned(),
+            Some(_) if !self.privileged && is_listed => {
+                "run as root: `bpf` is in lsm= here".to_owned()
+            }
+            Some(_) if !self.privileged => {
+                "use a kernel that is booted with `bpf` in lsm= and run as root".to_owned()
+            }
+            Some((_, Some(way))) if is_listed => way,
+            Some(_) => "use a kernel that is booted with `bpf` in lsm=".to_owned(),
+        }
+    }
+
     /// Why the engine cannot be used here and what to do about it, as far as that can be told without trying.
     #[must_use]
     pub fn obstacle(&self) -> Option<(String, Option<String>)> {
@@ -192,6 +214,27 @@ mod tests {
                 .obstacle()
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_boot_with_bpf_is_advised_only_where_that_would_help() {
+        let advises =
+            |host: &Host, refused| host.way_to_hooks(refused).contains("booted with `bpf`");
+        assert!(advises(&host(&["lockdown"]), false));
+        let listed = host(&["lockdown", "bpf"]);
+        assert!(!advises(&listed, true) && !advises(&listed, false));
+        assert!(listed.way_to_hooks(true).contains("another kernel or host"));
+        let user = |modules: &[&str]| Host {
+            privileged: false,
+            ..host(modules)
+        };
+        assert!(advises(&user(&["lockdown"]), false));
+        assert!(!advises(&user(&["lockdown", "bpf"]), false));
+        let old = Host {
+            release: "5.15.0".to_owned(),
+            ..listed
+        };
+        assert!(old.way_to_hooks(false).contains("6.1"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod names;
 mod pins;
 mod reader;
 mod recorder;
+mod refusal;
 mod register;
 mod replace;
 mod selftest;

@@ -92,7 +92,7 @@ impl Recorder {
             Some((reason, _)) => reason,
             None => match by_hooks() {
                 // Some kernels list `bpf` among their security modules and refuse to load for it.
-                Err(error @ Error::Program { .. }) => error.to_string(),
+                Err(error) if error.is_refusal() => error.to_string(),
                 Err(Error::Unavailable(reason)) => reason,
                 other => return other,
             },

@@ -34,6 +34,7 @@ impl Ready {
         probe.cgroup_programs = engine.as_ref().is_some_and(kernel::Engine::has_network);
         probe.unix_programs =
             Err("a container has no supervisor that connects in its place".to_owned());
+        probe.way_to_hooks = run::way_to_hooks();
         Ok(Self {
             probe,
             bundle,

@@ -299,6 +299,12 @@ pub fn try_engine(probe: &Probe) -> Result<(), Failure> {
     open(probe).map(|_| ())
 }
 
+/// What would have BPF LSM judge here, where the fallback does.
+#[must_use]
+pub fn way_to_hooks() -> String {
+    Host::probe().way_to_hooks(kernel::Engine::is_refused())
+}
+
 /// Finds or loads the programs. Only the first run after a boot needs the cgroup, for its self-test.
 pub(in crate::command) fn open(probe: &Probe) -> Result<kernel::Engine, Failure> {
     let place: &CgroupPlace = probe.cgroup.as_ref().ok_or_else(no_cgroup)?;

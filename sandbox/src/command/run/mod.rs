@@ -15,7 +15,7 @@ mod summary;
 mod traffic;
 
 pub(super) use engine::open as open_engine;
-pub use engine::{EngineChoice, try_engine};
+pub use engine::{EngineChoice, try_engine, way_to_hooks};
 pub(super) use line::Line;
 pub use record::{Denial, Record, last_run};
 pub(super) use reload::{Answer, Request};
@@ -90,6 +90,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     if probe.cgroup.is_some() {
         probe.unix_programs = enforcer.has_unix();
     }
+    probe.way_to_hooks = way_to_hooks();
     let events = narrator::open(options)?;
     let mut prepared = prepare::prepare(options, &place, &remembered)?;
     if let Some(trial) = trial {

@@ -5,7 +5,7 @@ use ringfence_abi::surface::IO_URING;
 
 use super::super::fallback::{self, Derived, Ports};
 use super::super::probe::Probe;
-use super::{KERNEL_REMEDY, absent, no_seccomp};
+use super::{absent, no_seccomp};
 use crate::policy::{Backend, Demand, Grade, Mode, Policy, Protection, Standing};
 
 const NO_CGROUP_PROGRAMS: &str = "rules about addresses and hosts need programs on a cgroup, and so root and a cgroup v2 hierarchy";
@@ -60,7 +60,7 @@ pub(super) fn by_hooks(policy: &Policy, probe: &Probe) -> Standing {
         return Standing::exact(protection, &[Backend::BpfLsm, Backend::Seccomp]);
     }
     if !probe.cgroup_programs {
-        return absent(protection, NO_CGROUP_PROGRAMS);
+        return absent(protection, NO_CGROUP_PROGRAMS, probe);
     }
     let backends = [Backend::BpfLsm, Backend::CgroupBpf, Backend::Seccomp];
     Standing::exact(protection, &backends)
@@ -76,14 +76,14 @@ pub(super) fn by_fallback(policy: &Policy, probe: &Probe, derived: Option<&Deriv
     }
     let rules = policy.network.reaches || policy.network.mode == Mode::Audit;
     if rules && !probe.cgroup_programs {
-        return absent(Protection::Network, NO_PORTS);
+        return absent(Protection::Network, NO_PORTS, probe);
     }
     if policy.network.mode == Mode::Audit {
         return Standing {
             grade: Grade::Weaker,
             reason: "Unix sockets, and sockets of other families than those of the internet, are not reported in audit mode"
                 .to_owned(),
-            remedy: Some(KERNEL_REMEDY.to_owned()),
+            remedy: Some(probe.way_to_hooks.clone()),
             ..Standing::exact(Protection::Network, &[Backend::CgroupBpf])
         };
     }
@@ -186,10 +186,10 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
                     ""
                 }
             ),
-            remedy: Some(KERNEL_REMEDY.to_owned()),
+            remedy: Some(probe.way_to_hooks.clone()),
             ..Standing::exact(protection, &[Backend::Seccomp])
         },
-        () if !probe.seccomp => no_seccomp(protection),
+        () if !probe.seccomp => no_seccomp(protection, probe),
         () => match unix_sockets(policy, probe) {
             UnixSockets::Landlock if policy.network.reaches_unix() => Standing {
                 grade: Grade::Stricter,
@@ -207,7 +207,7 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
                          path of /proc that leads into a process is not followed; an abstract name needs a rule, the \
                          fence's own too"
                     .to_owned(),
-                remedy: Some(KERNEL_REMEDY.to_owned()),
+                remedy: Some(probe.way_to_hooks.clone()),
                 ..Standing::exact(protection, &[Backend::Seccomp, Backend::CgroupBpf])
             },
             UnixSockets::Anybody => Standing {
@@ -235,7 +235,7 @@ fn closed_sockets(probe: &Probe) -> Standing {
             format!(
                 "Unix sockets are closed too (but stream pairs), because this Landlock cannot tell whom they reach, and {why}"
             ),
-            format!("set protection.network to best-effort, or {KERNEL_REMEDY}"),
+            format!("set protection.network to best-effort, or {}", probe.way_to_hooks),
         ),
     };
     Standing {

@@ -39,6 +39,7 @@ use crate::kernel::{
     layout::Kernel,
     memory,
     pins::{self, Pins, STATE},
+    refusal,
 };
 
 /// How it is recorded.
@@ -486,7 +487,9 @@ fn load(pins: &Pins, way: Way) -> Result<(), Error> {
         let path = pins.map(name);
         map.pin(&path).map_err(|error| Error::pin(&path, error))?;
     }
-    for (name, program) in object.programs_mut() {
+    let mut programs: Vec<_> = object.programs_mut().collect();
+    programs.sort_unstable_by_key(|(name, _)| *name);
+    for (name, program) in programs {
         let Some(hook) = name.strip_prefix(PREFIX) else {
             continue;
         };
@@ -516,7 +519,7 @@ fn put_in_place(
         Program::CgroupSockAddr(program) => program.load(),
         _ => return Ok(()),
     };
-    loaded.map_err(|error| refused(hook, engine::spell(&error)))?;
+    loaded.map_err(|error| refused(hook, refusal::words(&error)))?;
     let path = pins.program(name);
     program.pin(&path).map_err(|error| Error::pin(&path, error))
 }
