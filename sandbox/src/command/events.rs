@@ -88,7 +88,8 @@ pub fn send(fence: Option<u64>, endpoint: &str, stderr: &mut dyn Write) -> Resul
             // Where stderr is gone, the collector's gap still tells.
             writeln!(
                 stderr,
-                "ringfence: {records} records did not arrive at {endpoint}: {reason}"
+                "ringfence: {} did not arrive at {endpoint}: {reason}",
+                crate::policy::number_of(records, "record", "records")
             )
             .ok();
         }

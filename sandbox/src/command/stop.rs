@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Failure, ps::registered};
-use crate::{confine::Foreign, kernel::Registered};
+use crate::{confine::Foreign, kernel::Registered, policy::number_of};
 
 /// How long a supervisor may take to end its fence once nobody is in it.
 const SUPERVISOR: Duration = Duration::from_secs(5);
@@ -59,8 +59,5 @@ fn ended(id: u64) -> Result<bool, Failure> {
 }
 
 fn processes(number: usize) -> String {
-    match number {
-        1 => "1 process".to_owned(),
-        number => format!("{number} processes"),
-    }
+    number_of(number, "process", "processes")
 }

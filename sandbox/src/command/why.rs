@@ -6,6 +6,7 @@ use super::{
     Failure,
     run::{last_run, paragraph},
 };
+use crate::policy::number_of;
 
 /// Writes the explanations of the caller's last run to `out`; with a `filter`, of the denials whose path contains it.
 ///
@@ -48,7 +49,7 @@ pub fn why(filter: Option<&str>, json: bool, out: &mut dyn Write) -> Result<(), 
         lines.push(match (record.denials.len(), &record.blind) {
             (0, Some(reason)) => format!("denials   cannot be seen here: {reason}"),
             (0, None) => "denials   none".to_owned(),
-            (kinds, _) => format!("denials   {kinds} kinds"),
+            (kinds, _) => format!("denials   {}", number_of(kinds, "kind", "kinds")),
         });
         let mut text = lines.join("\n") + "\n";
         for denial in &record.denials {

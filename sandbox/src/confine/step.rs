@@ -8,6 +8,7 @@ use std::path::Path;
 use super::capabilities;
 use super::fallback::mounts::MountPlan;
 use super::seccomp::Program;
+use crate::policy::number_of;
 
 /// One thing that the launched process does to itself. What a step needs was allocated, opened and looked up before.
 #[derive(Debug)]
@@ -237,11 +238,19 @@ impl fmt::Display for Step {
             Self::NoNewPrivileges => out.write_str("no new privileges"),
             Self::Landlock {
                 paths, ports: 0, ..
-            } => write!(out, "landlock domain of {paths} paths"),
+            } => {
+                write!(
+                    out,
+                    "landlock domain of {}",
+                    number_of(*paths, "path", "paths")
+                )
+            }
             Self::Landlock { paths, ports, .. } => {
                 write!(
                     out,
-                    "landlock domain of {paths} paths and {ports} TCP ports"
+                    "landlock domain of {} and {}",
+                    number_of(*paths, "path", "paths"),
+                    number_of(*ports, "TCP port", "TCP ports")
                 )
             }
             Self::CloseDescriptors { kept, .. } => {

@@ -8,6 +8,7 @@ mod call;
 mod compare;
 mod memory;
 mod network;
+mod number;
 mod ports;
 mod protection;
 
@@ -16,6 +17,7 @@ pub use call::{Argument, ClosedCall};
 pub use compare::Witness;
 pub use memory::{Key, KeyHasher, Memory};
 pub use network::{NetworkPolicy, NetworkQuestion, Sni, mapped};
+pub use number::number_of;
 pub use ports::{PortSet, PortView};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};
 

@@ -150,9 +150,9 @@ impl Collector {
         [
             ("found no room in the ring buffer", tally.lost),
             ("had a path that could not be read", tally.unread),
-            ("were system calls of 32-bit programs", tally.foreign),
-            ("were left out by the kernel", tally.missed),
-            ("were tasks that could not be followed", tally.unfollowed),
+            ("came from 32-bit programs", tally.foreign),
+            ("met a program that the kernel left out", tally.missed),
+            ("began a task that could not be followed", tally.unfollowed),
             ("made no sense", self.malformed),
         ]
         .into_iter()

@@ -7,6 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::json;
 
 use super::finding::{Finding, Findings, printable};
+use crate::policy::number_of;
 
 /// How findings are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,9 +64,9 @@ fn text(findings: &Findings) -> String {
 
 fn conclusion(findings: &Findings) -> String {
     format!(
-        "{} new of {} kinds of acts; profile {}, command `{}` (exit code {})",
+        "{} new of {}; profile {}, command `{}` (exit code {})",
         findings.new.len(),
-        findings.acts,
+        number_of(findings.acts, "kind of acts", "kinds of acts"),
         findings.profile,
         printable(&findings.command),
         findings.exit

@@ -16,6 +16,7 @@ use ringfence_abi::{
 use serde::Serialize;
 
 use super::{Finding, finding::printable};
+use crate::policy::number_of;
 use crate::trace::{Peer, Record, Text, Trace};
 
 /// The page, as a template.
@@ -43,7 +44,7 @@ pub fn page(trace: &Trace, judged: &Judged<'_>) -> Result<String, String> {
     let lost: Vec<_> = end
         .lost
         .iter()
-        .map(|(reason, count)| format!("{count} acts {reason}"))
+        .map(|(reason, count)| format!("{} {reason}", number_of(*count, "act", "acts")))
         .collect();
     let privileges: BTreeSet<_> = end.capabilities.iter().chain(&end.surfaces).collect();
     let mut environment = Environment::new();
@@ -53,7 +54,7 @@ pub fn page(trace: &Trace, judged: &Judged<'_>) -> Result<String, String> {
             command => printable(&words.join(" ")),
             run => trace.facts.run.as_str(),
             exit => end.exit,
-            acts => trace.records.len(),
+            acts => number_of(trace.records.len(), "kind of acts", "kinds of acts"),
             recorder => trace.facts.recorder.as_str(),
             kernel => trace.facts.kernel.as_str(),
             version => trace.facts.version.as_str(),

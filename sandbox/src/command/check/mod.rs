@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     compile,
+    policy::number_of,
     profile::{self, CommandLine},
     report::{self, Findings, Format},
 };
@@ -89,7 +90,7 @@ pub fn check(
         lost: end
             .lost
             .iter()
-            .map(|(reason, count)| format!("{count} acts {reason}"))
+            .map(|(reason, count)| format!("{} {reason}", number_of(*count, "act", "acts")))
             .collect(),
     };
     tell(options, &findings, out)?;

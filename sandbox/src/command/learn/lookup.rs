@@ -96,7 +96,7 @@ impl Lookup {
         );
         trace.end.names = self.asked;
         if self.lost != 0 {
-            let reason = "were name queries that found no room".to_owned();
+            let reason = "asked for a name and found no room".to_owned();
             trace.end.lost.insert(reason, self.lost);
         }
         // Connections from here do not wake what waits in another network; that ends with its process.

@@ -28,6 +28,7 @@ use std::{
 use super::Failure;
 use crate::{
     learn::{self, Learned, Level},
+    policy::number_of,
     trace::Trace,
 };
 
@@ -192,9 +193,9 @@ fn summary(
         writeln!(text, "ringfence: {line}").expect("a string takes everything");
     };
     say(format_args!(
-        "{} rules from {} kinds of acts in {}",
-        learned.rules.len(),
-        seen.trace.records.len(),
+        "{} from {} in {}",
+        number_of(learned.rules.len(), "rule", "rules"),
+        number_of(seen.trace.records.len(), "kind of acts", "kinds of acts"),
         options
             .output
             .as_ref()
@@ -218,7 +219,8 @@ fn summary(
     }
     for (reason, count) in &seen.trace.end.lost {
         say(format_args!(
-            "the recording is not whole: {count} acts {reason}"
+            "the recording is not whole: {} {reason}",
+            number_of(*count, "act", "acts")
         ));
     }
     for note in seen.notes.iter().chain(not_kept) {

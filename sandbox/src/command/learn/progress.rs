@@ -7,6 +7,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::policy::number_of;
+
 /// Between two times that the line is drawn.
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -44,7 +46,9 @@ impl Progress {
                 Some(lost) => format!(", {lost} LOST"),
                 None => ", losses not known".to_owned(),
             };
-            bar.set_message(format!("{events} records, {distinct} kinds of acts{lost}"));
+            let events = number_of(events, "record", "records");
+            let distinct = number_of(distinct, "kind of acts", "kinds of acts");
+            bar.set_message(format!("{events}, {distinct}{lost}"));
             bar.tick();
         }
     }

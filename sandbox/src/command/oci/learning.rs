@@ -27,6 +27,7 @@ use crate::{
     kernel::Recorder,
     learn::render,
     oci::{Bundle, Container, OwnCgroup},
+    policy::number_of,
     profile::Variables,
     record::Collector,
     trace::{Act, Facts, Tally, Trace},
@@ -167,7 +168,11 @@ impl Ending {
         let mut notes = self.notes;
         notes.extend(learn::strangers(&trace));
         let lost = trace.end.lost.iter();
-        notes.extend(lost.map(|(why, count)| format!("not whole: {count} acts {why}")));
+        notes.extend(
+            lost.map(|(why, count)| {
+                format!("not whole: {} {why}", number_of(*count, "act", "acts"))
+            }),
+        );
         let notes_text: String = notes.iter().map(|note| format!("# {note}\n")).collect();
         let seen = Observation {
             trace,

@@ -8,7 +8,7 @@ use super::{Record, engine::Enforcer, record::Denial};
 use crate::{
     command::Failure,
     confine::Plan,
-    policy::{Grade, Standing},
+    policy::{Grade, Standing, number_of},
 };
 
 /// Kinds of denials that the summary spells out; `ringfence why` has all.
@@ -40,8 +40,8 @@ pub(super) fn text(
             push(
                 &mut text,
                 format_args!(
-                    "  and {} kinds more: ringfence why\n",
-                    unexpected.len() - KINDS
+                    "  and {} more: ringfence why\n",
+                    number_of(unexpected.len() - KINDS, "kind", "kinds")
                 ),
             );
         }
@@ -70,8 +70,8 @@ fn heading(text: &mut String, record: &Record, unexpected: &[&Denial]) {
     push(
         text,
         format_args!(
-            "ringfence: {what}, {} kinds (profile {}, engine {})\n",
-            unexpected.len(),
+            "ringfence: {what}, {} (profile {}, engine {})\n",
+            number_of(unexpected.len(), "kind", "kinds"),
             record.profile,
             record.engine
         ),
@@ -96,8 +96,8 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: {} events made no sense and are not told\n",
-                record.malformed
+                "ringfence: {} made no sense, and cannot be told\n",
+                number_of(record.malformed, "event", "events")
             ),
         );
     }
@@ -105,8 +105,8 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: {} denials more found no room to be told\n",
-                record.lost
+                "ringfence: {} more found no room to be told\n",
+                number_of(record.lost, "denial", "denials")
             ),
         );
     }
@@ -114,8 +114,8 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: {} more queries for names found no room to be told\n",
-                record.lost_queries
+                "ringfence: {} for names found no room to be told\n",
+                number_of(record.lost_queries, "query more", "queries more")
             ),
         );
     }
@@ -123,8 +123,8 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: {} denials more of further kinds\n",
-                record.further
+                "ringfence: {} more of further kinds\n",
+                number_of(record.further, "denial", "denials")
             ),
         );
     }
@@ -132,8 +132,8 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: {} of the denials are failures of the fence itself\n",
-                record.errors
+                "ringfence: the fence itself has failed {}, and denied\n",
+                number_of(record.errors, "time", "times")
             ),
         );
     }
@@ -141,8 +141,8 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: {} packets that no rule allows were held back, coming or going\n",
-                record.dropped
+                "ringfence: held back, coming or going: {} that no rule allows\n",
+                number_of(record.dropped, "packet", "packets")
             ),
         );
     }
@@ -150,9 +150,9 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: the kernel has left out {} runs of the fence's programs since they were loaded: what happened then \
+                "ringfence: the kernel has left out {} of the fence's programs since they were loaded: what happened then \
                  was not judged; do not rely on this engine on this kernel\n",
-                record.missed
+                number_of(record.missed, "run", "runs")
             ),
         );
     }
@@ -160,8 +160,8 @@ fn unnoticed(text: &mut String, record: &Record) {
         push(
             text,
             format_args!(
-                "ringfence: ended {} processes that the command had left behind\n",
-                record.leftover
+                "ringfence: ended {} that the command had left behind\n",
+                number_of(record.leftover, "process", "processes")
             ),
         );
     }
@@ -304,4 +304,23 @@ pub(super) fn dry_run(
 /// Appends to a string, which takes everything.
 fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
     text.write_fmt(what).expect("a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_told_as_many() {
+        let mut record = Record::default();
+        (record.lost, record.dropped, record.leftover) = (1, 1, 1);
+        let one = text(&record, false);
+        assert!(
+            !["denials", "packets", "processes"]
+                .iter()
+                .any(|many| one.contains(many))
+        );
+        record.dropped = 2;
+        assert!(text(&record, false).contains("2 packets"));
+    }
 }
