@@ -424,3 +424,11 @@ fn profiles_that_differ_in_the_network_alone_differ() {
         "{out}"
     );
 }
+
+#[test]
+fn a_profile_that_is_not_there_to_be_merged_into_is_begun_with_output() {
+    refuses(
+        &["learn", "--merge", "ci.toml", "--", "true"],
+        &["no ci.toml", "`-o ci.toml`"],
+    );
+}

@@ -22,7 +22,7 @@ use std::{
     fmt::Write as _,
     fs::File,
     io::{self, BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::Failure;
@@ -78,7 +78,7 @@ pub fn learn(
     out: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Result<u8, Failure> {
-    let before = options.merge.as_deref().map(read_profile).transpose()?;
+    let before = options.merge.as_deref().map(read_before).transpose()?;
     let seen = observe(&options.subject, options.seconds, stderr)?;
     if let Some(path) = &options.trace {
         write_trace(path, &seen.trace)?;
@@ -126,6 +126,19 @@ pub fn learn(
     // Where stderr is gone, the profile is there all the same.
     stderr.write_all(told.as_bytes()).ok();
     Ok(if lost { LOST } else { seen.trace.end.exit })
+}
+
+/// The profile that is merged into.
+fn read_before(path: &Path) -> Result<Learned, Failure> {
+    match read_profile(path) {
+        Err(Failure::File { path, source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::Argument(format!(
+                "there is no {0} to merge into; begin with `-o {0}`, and merge the runs after it",
+                path.display()
+            )))
+        }
+        other => other,
+    }
 }
 
 /// The profile of one observation.
