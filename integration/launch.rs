@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::kit::{Fence, Need, PYTHON, Suite, Verdict, binary};
+use crate::kit::{Fence, Need, PYTHON, Ringfence, Suite, Verdict, binary};
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
@@ -24,6 +24,10 @@ pub(crate) fn register(suite: &mut Suite) {
         (
             "launch::what_cannot_be_run_is_126",
             what_cannot_be_run_is_126,
+        ),
+        (
+            "launch::a_profile_that_lets_nothing_be_executed_says_so",
+            a_profile_that_lets_nothing_be_executed_says_so,
         ),
         ("launch::a_signal_is_forwarded", a_signal_is_forwarded),
         (
@@ -88,6 +92,20 @@ fn what_cannot_be_run_is_126() -> Verdict {
     for name in ["./plain", "./garbage", "./elsewhere", "./folder"] {
         fence.run([name]).run()?.exits_with(126)?;
     }
+    Ok(())
+}
+
+fn a_profile_that_lets_nothing_be_executed_says_so() -> Verdict {
+    const HINT: &str = "add `-p untrusted`";
+    let run = |words: &str| Ringfence::with(["run"]).and(words.split(' ')).run();
+    let alone = run("-p registry/npm -- true")?;
+    alone.exits_with(126)?.complains(HINT)?;
+    run("-p untrusted -p registry/npm -- true")?.exits_with(0)?;
+    // Something may be executed, and this is not it.
+    let other = run("-p registry/npm --read /usr/bin/true --exec /usr/bin/true -- id")?;
+    other
+        .exits_with(126)?
+        .claim(!other.err().contains(HINT), "no such hint")?;
     Ok(())
 }
 

@@ -34,11 +34,13 @@ use std::{
     rc::Rc,
 };
 
+use ringfence_abi::rights::EXEC;
+
 use super::{Failure, memory::Remembered, place::Place};
 use crate::{
-    confine::{Connector, Engine, Exit, Plan, Probe, Running},
+    confine::{self, Connector, Engine, Exit, Plan, Probe, Running},
     kernel,
-    policy::Policy,
+    policy::{Mode, Policy},
     profile::CommandLine,
 };
 use engine::{Enforcer, Watch};
@@ -71,6 +73,25 @@ pub struct Options {
     pub events: Option<PathBuf>,
     /// Whether to print the plan and what would be enforced, and run nothing.
     pub dry_run: bool,
+}
+
+/// A command that cannot be run because nothing can: a profile that only names hosts, for one.
+fn explained(failure: Failure, policy: &Policy) -> Failure {
+    match failure {
+        Failure::Confine(confine::Error::ProgramNotRunnable { path, .. })
+            if executes_nothing(policy) =>
+        {
+            let reason = "the profile lets nothing be executed; add `-p untrusted`, or list under files.exec what may be".to_owned();
+            Failure::Confine(confine::Error::ProgramNotRunnable { path, reason })
+        }
+        other => other,
+    }
+}
+
+fn executes_nothing(policy: &Policy) -> bool {
+    let automaton = &policy.files.automaton;
+    let root = automaton.state(b"/");
+    policy.files.mode == Mode::Enforce && !automaton.leads_anywhere_to(root, EXEC)
 }
 
 /// Runs the command and returns its exit code; 128+n if signal n ended it. What the fence has to say goes to `stderr`.
@@ -191,6 +212,7 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         record.exit = Some(exit.code);
         record.timed_out = exit.timed_out;
     }
+    let ended = ended.map_err(|failure| explained(failure, &prepared.policy));
     narrator.summary(&record);
     if options.stats {
         narrator.traffic(&record.destinations);
