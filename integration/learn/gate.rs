@@ -124,7 +124,13 @@ fn a_check_takes_in_what_is_new_if_it_is_told_to() -> Verdict {
     let other = shop.aside.file("other", "y")?;
     let script = format!("{BUILD}\ncat {} $HOME/.ssh/id_ed25519\n", other.display());
     shop.work.file("build.sh", &script)?;
-    check(&shop, &["--update"])?.exits_with(1)?;
+    let taken = check(&shop, &["--update"])?;
+    taken
+        .exits_with(1)?
+        .says(&format!("taken into {}", shop.profile().display()))?
+        .says("2 new of")?
+        .says(", 1 taken in;")?
+        .complains("stands as a question")?;
     let text = fs::read_to_string(shop.profile())?;
     let finished = check(&shop, &[])?;
     finished

@@ -40,6 +40,9 @@ pub struct Finding {
     /// A line for the profile that would allow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<String>,
+    /// Whether the profile has been changed, and allows it now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub taken_in: bool,
 }
 
 impl Finding {

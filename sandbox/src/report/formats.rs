@@ -48,7 +48,12 @@ fn text(findings: &Findings) -> String {
     let mut text = String::new();
     for finding in &findings.new {
         push(&mut text, format_args!("new: {}\n", finding.line()));
-        if let Some(allow) = &finding.allow {
+        if finding.taken_in {
+            push(
+                &mut text,
+                format_args!("     taken into {}\n", findings.profile),
+            );
+        } else if let Some(allow) = &finding.allow {
             push(
                 &mut text,
                 format_args!("     to allow it: {}\n", printable(allow)),
@@ -63,8 +68,13 @@ fn text(findings: &Findings) -> String {
 }
 
 fn conclusion(findings: &Findings) -> String {
+    let taken_in = findings.new.iter().filter(|one| one.taken_in).count();
+    let taken_in = match taken_in {
+        0 => String::new(),
+        number => format!(", {number} taken in"),
+    };
     format!(
-        "{} new of {}; profile {}, command `{}` (exit code {})",
+        "{} new of {}{taken_in}; profile {}, command `{}` (exit code {})",
         findings.new.len(),
         number_of(findings.acts, "kind of acts", "kinds of acts"),
         findings.profile,
@@ -228,6 +238,7 @@ mod tests {
                 reason: "no rule allows to read it".to_owned(),
                 secret: Some("private keys".to_owned()),
                 allow: None,
+                taken_in: false,
             }],
             ..Findings::default()
         }
@@ -246,6 +257,22 @@ mod tests {
             let text = write(&findings(), format).unwrap();
             assert!(text.contains("/root/.ssh/id"), "{format:?}: {text}");
         }
+    }
+
+    #[test]
+    fn what_was_taken_in_needs_no_line() {
+        let mut findings = findings();
+        findings.new[0].allow = Some("read = [\"/x\"]".to_owned());
+        let told = |findings: &Findings| write(findings, Format::Text).unwrap();
+        assert!(told(&findings).contains("to allow it: read"));
+        findings.new[0].taken_in = true;
+        let text = told(&findings);
+        assert!(!text.contains("to allow it"), "{text}");
+        assert!(text.contains("taken into ci.toml"), "{text}");
+        assert!(
+            text.contains("1 new of 7 kinds of acts, 1 taken in;"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -14,13 +14,14 @@ use std::{
 
 use super::{
     Failure,
-    learn::{self, LOST, Subject, observe},
+    learn::{self, LOST, Observation, Subject, observe},
 };
 use crate::{
     compile,
+    learn::Learned,
     policy::number_of,
     profile::{self, CommandLine},
-    report::{self, Findings, Format},
+    report::{self, Finding, Findings, Format},
 };
 
 /// The exit code for new behaviour.
@@ -64,9 +65,8 @@ pub fn check(
         std::slice::from_ref(&options.profile),
         CommandLine::default(),
     )?;
-    let path = PathBuf::from(&options.profile);
     let before = match options.update {
-        true => Some(learn::read_profile(&path)?),
+        true => Some(learn::read_profile(Path::new(&options.profile))?),
         false => None,
     };
     let subject = Subject::Command {
@@ -81,7 +81,7 @@ pub fn check(
         .map(|word| word.to_string_lossy())
         .collect();
     let end = &seen.trace.end;
-    let findings = Findings {
+    let mut findings = Findings {
         profile: options.profile.to_string_lossy().into_owned(),
         command: words.join(" "),
         exit: end.exit,
@@ -93,10 +93,23 @@ pub fn check(
             .map(|(reason, count)| format!("{} {reason}", number_of(*count, "act", "acts")))
             .collect(),
     };
+    let left = before.map(|before| take_in(before, &seen, options));
+    if let Some(Ok(left)) = &left {
+        for finding in &mut findings.new {
+            let is_it =
+                |one: &Finding| (&one.kind, &one.subject) == (&finding.kind, &finding.subject);
+            finding.taken_in = !left.iter().any(is_it);
+        }
+    }
+    // What was found is told also where it cannot be taken in.
     tell(options, &findings, out)?;
-    if let Some(before) = before {
-        let merged = before.merge(learn::profile_of(&seen, &learn::How::default())?)?;
-        learn::write_profile(&path, &crate::learn::render(&merged))?;
+    if left.transpose()?.is_some_and(|left| !left.is_empty()) {
+        writeln!(
+            stderr,
+            "ringfence: not all of it was taken in: what is left stands as a question in {}, in lines that begin with `#?`",
+            findings.profile
+        )
+        .ok();
     }
     for note in &seen.notes {
         writeln!(stderr, "ringfence: {note}").ok();
@@ -108,6 +121,23 @@ pub fn check(
     } else {
         end.exit
     })
+}
+
+/// Takes what was seen into the profile; returns what that does not allow even then.
+fn take_in(
+    before: Learned,
+    seen: &Observation,
+    options: &Options,
+) -> Result<Vec<Finding>, Failure> {
+    let path = Path::new(&options.profile);
+    let merged = before.merge(learn::profile_of(seen, &learn::How::default())?)?;
+    learn::write_profile(path, &crate::learn::render(&merged))?;
+    let effective = profile::load(
+        std::slice::from_ref(&options.profile),
+        CommandLine::default(),
+    )?;
+    let (policy, explainer) = compile::compile(&effective, &seen.variables, &super::look::look)?;
+    Ok(compare::new(&seen.trace, &policy, &explainer, &seen.known))
 }
 
 fn tell(options: &Options, findings: &Findings, out: &mut dyn Write) -> Result<(), Failure> {
