@@ -1,7 +1,7 @@
 //! The programs in the kernel, before the first fence and after the last. Each test has a `/run` of its own, and with it
 //! programs of its own.
 
-use crate::kit::{Need, OWN_RUN_ON_HOSTS, Suite, script};
+use crate::kit::{Need, OWN_RUN_ON_HOSTS, Ringfence, Suite, script};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Cgroup, Need::Program("unshare")];
 
@@ -12,6 +12,13 @@ pub(crate) fn register(suite: &mut Suite) {
         NEEDS,
         || script(STAYING),
     );
+    suite.test("load::only_root_loads_and_unloads", &[Need::Root], || {
+        for verb in ["load", "unload"] {
+            let refused = Ringfence::with([verb]).by_ordinary_user().run()?;
+            refused.exits_with(125)?.complains("run it with sudo")?;
+        }
+        Ok(())
+    });
     suite.test(
         "load::recordings_share_programs_and_leave_none_on_tracepoints",
         NEEDS,

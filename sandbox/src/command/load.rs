@@ -5,7 +5,7 @@ use std::{io::Write, time::Instant};
 use super::{Failure, run};
 use crate::{
     confine::Probe,
-    kernel::{Engine, Recorder},
+    kernel::{Engine, Host, Recorder},
 };
 
 /// Loads what a fence and a recording need, so that the first one need not: on this host's best engine.
@@ -13,6 +13,7 @@ use crate::{
 /// # Errors
 /// If neither engine's programs can be loaded, with the reason.
 pub fn load(out: &mut dyn Write) -> Result<(), Failure> {
+    only_root("load programs into the kernel")?;
     let began = Instant::now();
     let (engine, beside) = match run::open_engine(&Probe::without_namespaces()?) {
         Ok(engine) => (engine, None),
@@ -45,6 +46,7 @@ pub fn load(out: &mut dyn Write) -> Result<(), Failure> {
 /// # Errors
 /// If what is there cannot be read or removed.
 pub fn unload(out: &mut dyn Write) -> Result<u8, Failure> {
+    only_root("take programs out of the kernel")?;
     let unloaded = Engine::unload()?;
     match (unloaded.removed, unloaded.kept) {
         (0, 0) => say(out, "nothing is loaded\n")?,
@@ -55,6 +57,15 @@ pub fn unload(out: &mut dyn Write) -> Result<u8, Failure> {
         )?,
     }
     Ok(u8::from(unloaded.kept > 0))
+}
+
+fn only_root(act: &str) -> Result<(), Failure> {
+    match Host::probe().privileged {
+        true => Ok(()),
+        false => Err(Failure::Argument(format!(
+            "only root can {act}: run it with sudo"
+        ))),
+    }
 }
 
 fn say(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
