@@ -229,13 +229,7 @@ fn read(version: &str, record: &Path) -> Result<Option<Registered>, Error> {
         return Ok(None);
     };
     let number = file_name(record).and_then(|name| name.parse().ok());
-    let supervised = match is_held(record) {
-        Ok(held) => held,
-        Err(Error::State { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
+    let supervised = is_held(record)?;
     Ok(Some(Registered {
         id: cgroup.id,
         cgroup: cgroup.directory,
