@@ -225,7 +225,7 @@ fn syscalls(policy: &Policy, probe: &Probe, derived: Option<&Derived>) -> Standi
         backends.push(Backend::Mounts);
     }
     if !policy.kernel.contains(KERNEL_FILES) && gaps.is_some_and(|gaps| gaps.settings) {
-        reasons.push("nothing in /proc can be written".to_owned());
+        reasons.push("nothing in /proc and /sys can be written".to_owned());
     }
     if probe.landlock_abi > 0 && policy.kernel.contains(MOUNT) {
         backends.push(Backend::Landlock);

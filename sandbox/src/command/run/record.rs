@@ -30,6 +30,8 @@ use crate::{
 const KINDS: usize = 10_000;
 const FILE: &str = "last-run.json";
 
+/// Where the kernel's own files are, which engines treat by themselves.
+const KERNEL_FILES: [&str; 2] = ["/proc", "/sys"];
 /// One run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -64,7 +66,7 @@ pub struct Record {
     pub malformed: u64,
     /// Why denials could not be seen, if they could not.
     pub blind: Option<String>,
-    /// Where the engine was stricter than the profile: a protection and how.
+    /// Where the engine was stricter than the profile: a protection and how, each way by itself.
     pub stricter: Vec<(String, String)>,
     /// Runs of the kernel's half that the kernel has left out.
     pub missed: u64,
@@ -162,9 +164,10 @@ impl Record {
         let stricter = standings
             .iter()
             .filter(|standing| standing.grade == Grade::Stricter);
-        let named = stricter.map(|standing| {
-            let name = standing.protection.name().to_owned();
-            (name, standing.reason.clone())
+        let named = stricter.flat_map(|standing| {
+            let name = standing.protection.name();
+            let reasons = standing.reason.split("; ");
+            reasons.map(move |reason| (name.to_owned(), reason.to_owned()))
         });
         Self {
             stricter: named.collect(),
@@ -210,7 +213,7 @@ impl Record {
         self.kinds.insert(kind, self.denials.len());
         let mut denial = Denial::of(event, names, explainer);
         if denial.allowed_by_profile && event.operation != operation::SOCKET {
-            denial.hint = Some(self.stricter_for(event.needed));
+            denial.hint = Some(self.stricter_for(event.needed, &event.path));
         }
         self.denials.push(denial);
         self.denials.last()
@@ -239,19 +242,28 @@ impl Record {
     }
 
     /// What may lie behind a denial that the profile has no part in.
-    fn stricter_for(&self, needed: u8) -> String {
+    fn stricter_for(&self, needed: u8, path: &[u8]) -> String {
+        // What is said of a file system of the kernel's is why a path in it is denied, and no other.
+        let place = KERNEL_FILES.iter().find(|place| lies_in(path, place));
+        let is_about = |reason: &str| match place {
+            Some(place) => names(reason, place),
+            None => !KERNEL_FILES.iter().any(|place| names(reason, place)),
+        };
         let reasons: Vec<&str> = [
             (rights::READ, Protection::FilesRead),
             (rights::WRITE, Protection::FilesWrite),
+            // That the kernel's settings are not written is kept with the system calls that change them.
+            (rights::WRITE, Protection::Syscalls),
             (rights::EXEC, Protection::Exec),
         ]
         .into_iter()
         .filter(|(right, _)| needed & right != 0)
-        .filter_map(|(_, protection)| {
-            let mut all = self.stricter.iter();
-            all.find(|(name, _)| name == protection.name())
-                .map(|(_, reason)| reason.as_str())
+        .flat_map(|(_, protection)| {
+            let all = self.stricter.iter();
+            all.filter(move |(name, _)| name == protection.name())
         })
+        .map(|(_, reason)| reason.as_str())
+        .filter(|reason| is_about(reason))
         .collect();
         if reasons.is_empty() {
             return "permission bits, an attribute or a limit may deny it".to_owned();
@@ -434,6 +446,18 @@ impl Denial {
     }
 }
 
+/// Whether `path` is below `place`.
+fn lies_in(path: &[u8], place: &str) -> bool {
+    let below = path.strip_prefix(place.as_bytes());
+    below.is_some_and(|below| below.starts_with(b"/"))
+}
+
+/// Whether a reason speaks of `place` or of something below it.
+fn names(reason: &str, place: &str) -> bool {
+    let mut words = reason.split([' ', ',']);
+    words.any(|word| word == place || lies_in(word.as_bytes(), place))
+}
+
 fn fixed_reason(cause: Cause) -> &'static str {
     match cause {
         Cause::Rule => "no rule allows it",
@@ -454,5 +478,42 @@ fn fixed_reason(cause: Cause) -> &'static str {
         }
         Cause::Other => "the profile allows it, and something else does not",
         Cause::Closed => "it is closed to every fenced task",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stricter(protection: Protection, reason: &str) -> Standing {
+        Standing {
+            grade: Grade::Stricter,
+            reason: reason.to_owned(),
+            ..Standing::exact(protection, &[])
+        }
+    }
+
+    #[test]
+    fn a_denial_is_laid_to_what_is_said_of_its_place() {
+        const LATER: &str = "what is listed in / and does not exist yet cannot be made or written";
+        const SETTINGS: &str = "nothing in /proc and /sys can be written";
+        let record = Record::of(&[
+            stricter(Protection::FilesWrite, &format!("{LATER}; other")),
+            stricter(Protection::Syscalls, SETTINGS),
+        ]);
+        let hint = |path: &str| record.stricter_for(rights::WRITE, path.as_bytes());
+        for path in ["/proc/1/comm", "/sys/power/state"] {
+            assert!(hint(path).ends_with(SETTINGS), "{}", hint(path));
+            assert!(!hint(path).contains(LATER), "{}", hint(path));
+        }
+        for path in ["/procedure", "/srv/new"] {
+            assert!(
+                hint(path).ends_with(&format!("{LATER}; other")),
+                "{}",
+                hint(path)
+            );
+        }
+        let reading = record.stricter_for(rights::READ, b"/proc/1/comm");
+        assert!(reading.contains("permission bits"), "{reading}");
     }
 }
