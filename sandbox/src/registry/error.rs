@@ -93,10 +93,26 @@ impl Error {
             hint: hint(&error, &registry)
                 .map(|hint| format!("; {hint}"))
                 .unwrap_or_default(),
-            reason: chain(&error),
+            reason: reason(&error),
             address,
         }
     }
+}
+
+/// What the registry has said in its own words, or what went wrong on the way there.
+fn reason(error: &OciDistributionError) -> String {
+    let OciDistributionError::RegistryError { envelope, .. } = error else {
+        return chain(error);
+    };
+    let said = envelope
+        .errors
+        .iter()
+        .map(|error| match &error.message[..] {
+            "" => format!("{:?}", error.code),
+            message => message.to_owned(),
+        });
+    let said: Vec<String> = said.collect();
+    format!("the registry says: {}", said.join("; "))
 }
 
 fn hint(error: &OciDistributionError, registry: &str) -> Option<String> {
@@ -167,4 +183,31 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_client::errors::{OciEnvelope, OciError};
+
+    #[test]
+    fn a_registry_is_heard_in_its_own_words() {
+        let said = |code, message: &str| {
+            let error = OciError {
+                code,
+                message: message.to_owned(),
+                detail: serde_json::Value::Null,
+            };
+            reason(&OciDistributionError::RegistryError {
+                envelope: OciEnvelope {
+                    errors: vec![error],
+                },
+                url: "http://127.0.0.1/v2".to_owned(),
+            })
+        };
+        let unknown = said(OciErrorCode::ManifestUnknown, "manifest unknown");
+        assert_eq!(unknown, "the registry says: manifest unknown");
+        let silent = said(OciErrorCode::Denied, "");
+        assert_eq!(silent, "the registry says: Denied");
+    }
 }
