@@ -63,6 +63,12 @@ pub enum Error {
     /// The state on standard input.
     #[error("the state that the runtime gives to its hook is not usable: {0}")]
     State(String),
+    /// What is no name of a profile of the host's.
+    #[error(
+        "{0:?} is no name of a profile: letters, digits, `.`, `_` and `-`, as of a file in /etc/ringfence/profiles or of a \
+         shipped one"
+    )]
+    Name(String),
     /// The container has no cgroup by which it could be told from others.
     #[error("the container has no cgroup of its own, so that a fence would hold others too: {0}")]
     Cgroup(String),

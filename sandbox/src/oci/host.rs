@@ -177,9 +177,7 @@ impl Host {
     pub fn profile_file(name: &str) -> Result<Option<PathBuf>, Error> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
-            return Err(Error::State(format!(
-                "{name:?} is no name of a profile: letters, digits, `.`, `_` and `-`"
-            )));
+            return Err(Error::Name(name.to_owned()));
         }
         for ending in ["toml", "json"] {
             let path = Path::new(PROFILES).join(format!("{name}.{ending}"));

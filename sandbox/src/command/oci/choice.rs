@@ -4,7 +4,7 @@ use std::{collections::HashMap, ffi::OsString};
 
 use crate::{
     command::Failure,
-    oci::{ANNOTATION, CONFIGURATION, Host, Image},
+    oci::{ANNOTATION, CONFIGURATION, Host, Image, PROFILES},
     profile::shipped,
 };
 
@@ -41,7 +41,12 @@ pub(super) fn choose(
         Some(name) => Ok(Choice {
             profiles: vec![match Host::profile_file(name)? {
                 Some(file) => file.into_os_string(),
-                None => name.into(),
+                None if shipped::find(name).is_some() => name.into(),
+                None => {
+                    return Err(Failure::Argument(format!(
+                        "no profile is called `{name}`: there is no {PROFILES}/{name}.toml, and none of that name is shipped"
+                    )));
+                }
             }],
             name: name.to_owned(),
         }),
@@ -89,6 +94,24 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_told_with_the_place_for_its_file() {
+        let told = |name| {
+            let chosen = choose(&Host::default(), &annotated(name), &Image::default(), None);
+            chosen.unwrap_err().to_string()
+        };
+        let nobody = told("ringfence-no-such");
+        assert!(
+            nobody.contains("/etc/ringfence/profiles/ringfence-no-such.toml"),
+            "{nobody}"
+        );
+        let path = told("./own.toml");
+        assert!(
+            path.contains("\"./own.toml\" is no name of a profile"),
+            "{path}"
+        );
     }
 
     #[test]
