@@ -314,13 +314,13 @@ mod tests {
     fn one_is_not_told_as_many() {
         let mut record = Record::default();
         (record.lost, record.dropped, record.leftover) = (1, 1, 1);
-        let one = text(&record, false);
+        let one = text(&record, false, |_| None);
         assert!(
             !["denials", "packets", "processes"]
                 .iter()
                 .any(|many| one.contains(many))
         );
         record.dropped = 2;
-        assert!(text(&record, false).contains("2 packets"));
+        assert!(text(&record, false, |_| None).contains("2 packets"));
     }
 }
