@@ -2,7 +2,7 @@
 
 use ringfence_abi::{event::operation, network::NETLINK, rights::READ, surface::Surfaces};
 
-use super::record::Denial;
+use super::denial::Denial;
 use crate::{
     compile::Explainer,
     event::{Event, Source},

@@ -31,9 +31,10 @@ pub enum EngineChoice {
 pub(super) enum Enforcer {
     /// BPF LSM.
     BpfLsm(Box<kernel::Engine>),
-    /// The fallback, why it is not BPF LSM, and what watches it, or why nothing can.
+    /// The fallback, why it is not BPF LSM, what would have it, and what watches it, or why nothing can.
     Fallback {
         reason: Option<Reason>,
+        way_to_hooks: String,
         watch: Result<Box<kernel::Engine>, kernel::Error>,
     },
 }
@@ -56,33 +57,34 @@ pub(super) struct Watch {
 
 impl Enforcer {
     pub(super) fn choose(choice: EngineChoice, probe: &Probe) -> Result<Self, Failure> {
+        let host = Host::probe();
         if choice == EngineChoice::Fallback {
-            return Ok(Self::fallback(None));
+            return Ok(Self::fallback(&host, None));
         }
         if choice == EngineChoice::Auto
-            && let Some((reason, _)) = Host::probe().obstacle()
+            && let Some((text, _)) = host.obstacle()
         {
-            return Ok(Self::fallback(Some(Reason {
-                text: reason,
-                is_news: false,
-            })));
+            let is_news = false;
+            return Ok(Self::fallback(&host, Some(Reason { text, is_news })));
         }
         match open(probe) {
             Ok(engine) => Ok(Self::BpfLsm(Box::new(engine))),
             Err(Failure::Kernel(error)) if choice == EngineChoice::Auto => {
-                Ok(Self::fallback(Some(Reason {
+                let reason = Reason {
                     is_news: !matches!(error, kernel::Error::Unavailable(_)),
                     text: error.to_string(),
-                })))
+                };
+                Ok(Self::fallback(&host, Some(reason)))
             }
             Err(error) => Err(error),
         }
     }
 
     /// The fallback denies without a word; where the watch cannot be had, the run says that it is blind.
-    fn fallback(reason: Option<Reason>) -> Self {
+    fn fallback(host: &Host, reason: Option<Reason>) -> Self {
         Self::Fallback {
             reason,
+            way_to_hooks: host.way_to_hooks(kernel::Engine::is_refused()),
             watch: kernel::Engine::open_watch().map(Box::new),
         }
     }
@@ -106,6 +108,14 @@ impl Enforcer {
         match self {
             Self::BpfLsm(_) => confine::Engine::BpfLsm,
             Self::Fallback { .. } => confine::Engine::Fallback,
+        }
+    }
+
+    /// What would have BPF LSM judge here, where the fallback does.
+    pub(super) fn way_to_hooks(&self) -> Option<&str> {
+        match self {
+            Self::BpfLsm(_) => None,
+            Self::Fallback { way_to_hooks, .. } => Some(way_to_hooks),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `ringfence run`: one command behind a fence.
 
 mod closed;
+mod denial;
 mod engine;
 mod line;
 mod narrator;
@@ -11,13 +12,15 @@ mod record;
 mod reload;
 mod resolver;
 mod sighting;
+mod stricter;
 mod summary;
 mod traffic;
 
+pub use denial::Denial;
 pub(super) use engine::open as open_engine;
 pub use engine::{EngineChoice, try_engine, way_to_hooks};
 pub(super) use line::Line;
-pub use record::{Denial, Record, last_run};
+pub use record::{Record, last_run};
 pub(super) use reload::{Answer, Request};
 pub(super) use resolver::{
     HOSTS, SERVERS, granting, place as place_of, place_of_sockets, policies, wildcards,
@@ -111,7 +114,9 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     if probe.cgroup.is_some() {
         probe.unix_programs = enforcer.has_unix();
     }
-    probe.way_to_hooks = way_to_hooks();
+    if let Some(way) = enforcer.way_to_hooks() {
+        way.clone_into(&mut probe.way_to_hooks);
+    }
     let events = narrator::open(options)?;
     let mut prepared = prepare::prepare(options, &place, &remembered)?;
     if let Some(trial) = trial {

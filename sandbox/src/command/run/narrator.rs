@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::{
     Options, Record,
+    denial::Denial,
     engine::{Enforcer, Watch},
     line::Line,
     offer,
-    record::Denial,
     resolver::Names,
     sighting, summary,
     traffic::{self, Destination},

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use ringfence_abi::network::TCP;
 
-use super::{peer::LIKELY_PORT, record::Denial};
+use super::{denial::Denial, peer::LIKELY_PORT};
 use crate::{
     command::{compiled::Wanted, look::look},
     compile::{self, Explainer},

@@ -7,7 +7,7 @@ use ringfence_abi::{
     network::{DENY, ICMP, ICMP6, TCP, UDP, greeting},
 };
 
-use super::record::Denial;
+use super::denial::Denial;
 use crate::{
     compile::{Explainer, NetworkExplanation},
     event::{Cause, Event, Peer, Source},

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io::Write};
 
 use ringfence_abi::rights;
 
-use super::{Record, engine::Enforcer, record::Denial};
+use super::{Record, denial::Denial, engine::Enforcer};
 use crate::{
     command::Failure,
     confine::Plan,
