@@ -26,7 +26,7 @@ const FIRST: Release = Release::V6_12;
 /// host and on the kernel that is named: where a processor is emulated, each takes minutes, and machines that run beside each other
 /// are to end together.
 const ALIKE: [(&str, Release); 35] = [
-    ("faults::", Release::V6_12),
+    ("faults::", Release::Newest),
     ("launch::", Release::V6_12),
     ("learn::a_service_", Release::V6_12),
     ("learn::git_", Release::V6_12),
@@ -51,7 +51,7 @@ const ALIKE: [(&str, Release); 35] = [
     ("programs::", Release::V6_12),
     ("refusal::", Release::V6_12),
     ("register::", Release::V6_12),
-    ("reload::", Release::V6_12),
+    ("reload::", Release::V6_1),
     ("resolver::", Release::V6_12),
     ("sections::", Release::V6_12),
     ("soak::", Release::V6_12),
