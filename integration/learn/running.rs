@@ -172,6 +172,9 @@ fn a_recording_ends_with_the_process_that_ran_already() -> Verdict {
     let here = Folder::new()?;
     let process = Running::start(&here)?;
     let mut recording = learn(&shop, &process, "trace")?;
+    // One that has done nothing has no profile.
+    fs::write(here.at("go"), "")?;
+    super::recording::until(|| here.at("done").exists())?;
     drop(process);
     let status = recording.wait()?;
     if status.success() {
