@@ -59,13 +59,13 @@ impl Enforcer {
     pub(super) fn choose(choice: EngineChoice, probe: &Probe) -> Result<Self, Failure> {
         let host = Host::probe();
         if choice == EngineChoice::Fallback {
-            return Ok(Self::fallback(&host, None));
+            return Ok(Self::fallback(host, None));
         }
         if choice == EngineChoice::Auto
             && let Some((text, _)) = host.obstacle()
         {
             let is_news = false;
-            return Ok(Self::fallback(&host, Some(Reason { text, is_news })));
+            return Ok(Self::fallback(host, Some(Reason { text, is_news })));
         }
         match open(probe) {
             Ok(engine) => Ok(Self::BpfLsm(Box::new(engine))),
@@ -74,7 +74,7 @@ impl Enforcer {
                     is_news: !matches!(error, kernel::Error::Unavailable(_)),
                     text: error.to_string(),
                 };
-                Ok(Self::fallback(&host, Some(reason)))
+                Ok(Self::fallback(host, Some(reason)))
             }
             Err(error) => Err(error),
         }
