@@ -1,17 +1,22 @@
 //! A monitor that is sent ahead of its hook, and hooks that find none.
 
 use std::fs;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use super::FENCED;
 use super::bundle::Bundle;
 use super::runtimes::{absent, nothing_names};
-use crate::kit::{Suite, Verdict};
+use crate::kit::{Folder, Need, Ringfence, Suite, Verdict};
 
 const SCRIPT: &str = "echo x 2>/dev/null >/data/made || echo unwritten";
 
@@ -31,6 +36,51 @@ pub(crate) fn register(suite: &mut Suite) {
         FENCED,
         no_word,
     );
+    suite.test(
+        "oci::ahead::a_monitor_that_hangs_up_first_has_gone",
+        &[Need::Root],
+        hung_up,
+    );
+}
+
+/// The hook is stopped at each of its calls, so that the monitor's answer comes before its word.
+fn hung_up() -> Verdict {
+    let folder = Folder::new()?;
+    let root = folder.path().display().to_string();
+    Ringfence::with(["oci", "install", "podman", "--root", &root])
+        .run()?
+        .succeeds()?;
+    let socket = folder.at("meeting");
+    let listener = UnixListener::bind(&socket)?;
+    listener.set_nonblocking(true)?;
+    let mut hook = Command::new(folder.at("usr/local/bin/ringfence-hook"));
+    hook.args(["oci", "hook", "end"])
+        .arg(&socket)
+        .arg("/bin/false")
+        .stdin(Stdio::null());
+    // SAFETY: one system call.
+    unsafe { hook.pre_exec(|| ptrace::traceme().map_err(Into::into)) };
+    let mut hook = hook.spawn()?;
+    let pid = Pid::from_raw(i32::try_from(hook.id())?);
+    let mut monitor = loop {
+        match waitpid(pid, None)? {
+            WaitStatus::Stopped(..) => {}
+            other => return Err(format!("the hook came to nobody: {other:?}").into()),
+        }
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => ptrace::syscall(pid, None)?,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    monitor.write_all(b"gone")?;
+    drop(monitor);
+    ptrace::detach(pid, None)?;
+    let ended = hook.wait()?;
+    match ended.success() {
+        true => Ok(()),
+        false => Err(format!("the hook ended with {ended}").into()),
+    }
 }
 
 /// The runtime fails before it comes to its hooks.

@@ -140,8 +140,9 @@ impl Words {
             }
         };
         let is_patient = be_patient(monitor, RECEIVING).is_ok();
-        let said = is_patient && write(monitor, END) && shut(monitor);
-        if said && hears(monitor, GONE) {
+        // One that is about to end tells all who stand in line and hangs up, whatever they have to say.
+        let _heard_or_not = tell(monitor, END) && shut(monitor);
+        if is_patient && hears(monitor, GONE) {
             finish();
         }
         // Killed, or stuck. The state has not been read yet.
@@ -294,6 +295,13 @@ fn write(to: usize, mut text: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Says a word to who may have hung up, which is no end of this program.
+fn tell(to: usize, word: &[u8]) -> bool {
+    const NO_SIGNAL: usize = 0x4000;
+    let words = [to, word.as_ptr() as usize, word.len(), NO_SIGNAL, 0];
+    answer(call(system::SENDTO, words)).is_ok()
 }
 
 fn answer(answer: Answer) -> Result<usize, i32> {

@@ -21,6 +21,7 @@ mod numbers {
     pub const MMAP: usize = 9;
     pub const SOCKET: usize = 41;
     pub const CONNECT: usize = 42;
+    pub const SENDTO: usize = 44;
     pub const SHUTDOWN: usize = 48;
     pub const SETSOCKOPT: usize = 54;
     pub const EXECVE: usize = 59;
@@ -50,6 +51,7 @@ mod numbers {
     pub const PRCTL: usize = 167;
     pub const SOCKET: usize = 198;
     pub const CONNECT: usize = 203;
+    pub const SENDTO: usize = 206;
     pub const SETSOCKOPT: usize = 208;
     pub const SHUTDOWN: usize = 210;
     pub const EXECVE: usize = 221;
