@@ -74,7 +74,7 @@ pub struct Surroundings<'a> {
 }
 
 /// How a trace names the recorder that stands at the hooks of a fence ([`crate::trace::Facts::recorder`]).
-const BY_HOOKS: &str = "hooks";
+pub(crate) const BY_HOOKS: &str = "hooks";
 /// How many needs a shipped profile has to cover, beyond those that are extended already, to be extended itself.
 const WORTH_EXTENDING: usize = 5;
 

@@ -96,8 +96,8 @@ fn is_hash(word: &str) -> bool {
         || (hexadecimal && word.len() >= 32)
 }
 
-/// What `mkstemp` and its like draw: six letters and more, of more than one kind and not like a name, which has capitals in front only and
-/// numbers at the end only.
+/// What `mkstemp` and its like draw: six letters and more, of more than one kind and not like a name, which has capitals in front only, or
+/// one number between its words (`Base64url`).
 fn is_drawn(word: &str) -> bool {
     if word.len() < 6 || word.len() > 24 {
         return false;
@@ -106,10 +106,8 @@ fn is_drawn(word: &str) -> bool {
     let lower = word.bytes().any(|byte| byte.is_ascii_lowercase());
     let digit = word.bytes().any(|byte| byte.is_ascii_digit());
     let begins = word.starts_with(|first: char| first.is_ascii_uppercase());
-    let scattered = word
-        .as_bytes()
-        .windows(2)
-        .any(|two| two[0].is_ascii_digit() && two[1].is_ascii_alphabetic());
+    let goes_on = |two: &&[u8]| two[0].is_ascii_digit() && two[1].is_ascii_alphabetic();
+    let scattered = word.as_bytes().windows(2).filter(goes_on).count() > 1;
     upper && (lower || digit) || begins && scattered
 }
 
@@ -153,6 +151,7 @@ mod tests {
         assert_eq!(made(".lock.P1f6r6").as_deref(), Some(".lock.*"));
         assert_eq!(made("Report2024"), Some("Report[0-9]*".to_owned()));
         assert_eq!(made("Chapter1"), None);
+        assert_ne!(made("Base64url.o").as_deref(), Some("*.o"));
         assert_eq!(
             made("worker-4711.pid").as_deref(),
             Some("worker-[0-9]*.pid")

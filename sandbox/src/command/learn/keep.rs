@@ -8,13 +8,11 @@ use crate::{
     compile,
     confine::{self, Act, Kept, Probe, standings},
     kernel::Engine,
-    learn::is_making,
+    learn::{BY_HOOKS, is_making},
     profile::{self, CommandLine},
     trace::Record,
 };
 
-/// How a trace names the recorder that is at the hooks; where another has been at work, the fallback engine is all that there is.
-const BY_HOOKS: &str = "hooks";
 /// Acts that this engine keeps from nobody ([`crate::confine::NOT_STOPPED_BY_FALLBACK`]).
 const NOT_STOPPED: [&str; 2] = ["readlink", "inotify"];
 /// Acts of one kind that are named; more are counted.
@@ -27,6 +25,7 @@ const NAMED: usize = 5;
 /// If the profile does not compile, or is too much for the engine.
 pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>, Failure> {
     let facts = &seen.trace.facts;
+    // Where another recorder has been at work, the fallback engine is all that there is.
     if facts.recorder == BY_HOOKS {
         return Ok(Vec::new());
     }
