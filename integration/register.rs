@@ -96,7 +96,7 @@ $R run --read "$PWD" --write "$PWD" -- sh -c 'trap ": > asked; exit 3" TERM; : >
 run=$!
 until_ [ -e ready ]
 $R ps --json > list
-id=$(python3 -IS -c 'import json; print(json.load(open("list"))[0]["id"])')
+id=$(/usr/bin/python3 -IS -c 'import json; print(json.load(open("list"))[0]["id"])')
 $R stop $id --time 30s > told
 grep -q 'asked . process' told
 if grep -q killed told; then exit 1; fi
@@ -116,7 +116,7 @@ $R run --read "$PWD" --write "$PWD" -- sh -c 'trap "" TERM; : > ready; while :; 
 run=$!
 until_ [ -e ready ]
 $R ps --json > list
-id=$(python3 -IS -c 'import json; print(json.load(open("list"))[0]["id"])')
+id=$(/usr/bin/python3 -IS -c 'import json; print(json.load(open("list"))[0]["id"])')
 $R stop $id --time 300ms > told
 grep -q 'killed' told
 code=0; wait $run || code=$?
@@ -157,7 +157,7 @@ mkfifo end
 $R run -q --read "$PWD" --write "$PWD" -- sh -c ': > ready; cat end; cat /etc/shadow; exit 0' & run=$!
 until_ [ -e ready ]
 $R ps --json > list
-id=$(python3 -IS -c 'import json; print(json.load(open("list"))[0]["id"])')
+id=$(/usr/bin/python3 -IS -c 'import json; print(json.load(open("list"))[0]["id"])')
 $R events $id > heard & ear=$!
 until_ grep -q '"kind":"standing"' heard
 $R run -q -- cat /etc/shadow || true
@@ -190,7 +190,7 @@ with open("port.new", "w") as port:
 os.rename("port.new", "port")
 server.serve_forever()
 END
-python3 -IS collector.py 2> requests & collector=$!
+/usr/bin/python3 -IS collector.py 2> requests & collector=$!
 until_ [ -e port ]
 $R events --otlp "http://127.0.0.1:$(cat port)" 2> told & ear=$!
 until_ sh -c 'ls /run/ringfence/followers/0.*'

@@ -54,7 +54,7 @@ pub(crate) fn register(suite: &mut Suite) {
 /// What the command has seen, the fence's number, and a refusal that changes nothing.
 const TOOLS: &str = r#"
 sees() { [ "$(cat out/seen)" = $1 ]; }
-number() { $R ps --json > list; python3 -IS -c 'import json; [f] = json.load(open("list")); print(f["id"])'; }
+number() { $R ps --json > list; /usr/bin/python3 -IS -c 'import json; [f] = json.load(open("list")); print(f["id"])'; }
 refused() { # profile, and what the refusal says
     code=0; $R reload $id -p ./$1.toml > said 2>&1 || code=$?
     [ $code = 125 ]
@@ -170,7 +170,7 @@ wait $run
 "#;
 
 const PEERS: &str = r#"
-python3 -IS -c '
+/usr/bin/python3 -IS -c '
 import socket, time
 own = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
 print(*(one.getsockname()[1] for one in own), file=open("ports", "w"))

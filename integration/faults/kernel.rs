@@ -29,7 +29,7 @@ for loaded in no yes; do
         set -- $errors; error=$1; errors="$2 $1"
         if [ $loaded = yes ]; then $R run -q -- true; else rm -f /run/ringfence/refused-*; $R unload > /dev/null; fi
         code=0
-        python3 -IS refused.py $command $error $R run --read "$PWD" -- sh -c 'cat /etc/shadow && exit 0; exit 7' 2> told || code=$?
+        /usr/bin/python3 -IS refused.py $command $error $R run --read "$PWD" -- sh -c 'cat /etc/shadow && exit 0; exit 7' 2> told || code=$?
         case $code in 7|125) ;; *) echo "bpf command $command, $error: $code" >&2; cat told >&2; exit 1;; esac
         [ $code = 7 ] || [ -s told ]
         echo "$loaded $command $error $code" >> codes
@@ -48,7 +48,7 @@ echo "bpf() refused in $tried ways: fenced $(grep -c ' 7$' codes), nothing start
 const SKEW: &str = r#"
 $R run -q -- true
 digest=$(ls /run/ringfence/bpf | sed -n 's/^[a-z]*-v.*-//p' | head -n 1)
-python3 -IS other.py "$R" other "$digest"
+/usr/bin/python3 -IS other.py "$R" other "$digest"
 fence & run=$!
 until_ [ -e ready ]
 [ "$(ask)" = 1 ]

@@ -49,7 +49,7 @@ echo 'unmounted under a fence: it held, and so did the next one'
 const REMOVED: &str = r#"
 fence & run=$!
 until_ [ -e ready ]
-group=$($R ps --json | python3 -IS -c 'import json, sys; print(json.load(sys.stdin)[0]["cgroup"])')
+group=$($R ps --json | /usr/bin/python3 -IS -c 'import json, sys; print(json.load(sys.stdin)[0]["cgroup"])')
 kill -STOP $run
 echo end > ask
 until_ rmdir "$group"

@@ -16,7 +16,7 @@ pub(super) fn register(suite: &mut Suite) {
                 .parse()
                 .map_err(|error| format!("RINGFENCE_SOAK is `{seconds}`: {error}"))?;
             script(
-                &format!("python3 -IS soak.py {seconds}\nuntil_ nothing_is_left"),
+                &format!("/usr/bin/python3 -IS soak.py {seconds}\nuntil_ nothing_is_left"),
                 &[("soak.py", SOAK)],
             )
         },

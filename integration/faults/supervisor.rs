@@ -33,7 +33,7 @@ pub(super) fn register(suite: &mut Suite) {
 }
 
 const WARM: &str = "
-python3 -IS sweep.py 30
+/usr/bin/python3 -IS sweep.py 30
 until_ nothing_is_left
 ";
 
@@ -42,7 +42,7 @@ const COLD: &str = "
 $R run -q -- true
 mkdir /run/ringfence/bpf/watch-unfinished
 $R unload
-python3 -IS sweep.py 10 cold
+/usr/bin/python3 -IS sweep.py 10 cold
 until_ nothing_is_left
 $R unload
 [ -z \"$(find /run/ringfence/bpf -mindepth 1 -type d)\" ]

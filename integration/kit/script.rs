@@ -36,7 +36,7 @@ until_() {
     echo "never: $*" >&2; cat waited >&2; exit 1
 }
 # A claim in Python about what a file holds in JSON: `j` is the value, or the list of values, one a line.
-claim() { python3 -IS -c '
+claim() { /usr/bin/python3 -IS -c '
 import json, sys
 text = open(sys.argv[1]).read()
 try: j = json.loads(text)

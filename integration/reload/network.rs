@@ -49,7 +49,7 @@ profile() { # name, and lines that follow
 /// TCP that is made and that stands, datagrams of a socket that is connected and of others, ports that are bound, and what is denied inside of
 /// what is allowed.
 const KINDS: &str = r#"
-python3 -IS -c '
+/usr/bin/python3 -IS -c '
 import os, selectors, socket
 tcp = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
 udp = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
@@ -128,7 +128,7 @@ wait $run
 /// By path and by abstract name.
 const SOCKETS: &str = r#"
 mkdir sockets
-python3 -IS -c '
+/usr/bin/python3 -IS -c '
 import select, socket, sys
 def listens(name):
     one = socket.socket(socket.AF_UNIX); one.bind(name); one.listen(64); return one

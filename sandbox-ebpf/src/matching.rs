@@ -18,9 +18,10 @@ use crate::{
     walk::bounded,
 };
 
-/// Bytes of one round of the loop: enough for most paths, so that most need one round.
-const BYTES_A_ROUND: u64 = 64;
-const ROUNDS: u32 = (PATH_END as u64 / BYTES_A_ROUND) as u32;
+/// Bytes of one round of the loop, one below a power of two. A round costs little; the verifier follows each byte, for each size of a
+/// table.
+const BYTES_A_ROUND: u64 = 15;
+const ROUNDS: u32 = (PATH_END as u64).div_ceil(BYTES_A_ROUND) as u32;
 
 /// What the automaton says of a path.
 #[derive(Clone, Copy)]
@@ -35,17 +36,63 @@ pub struct Answer {
     pub mode: u8,
 }
 
+impl Answer {
+    /// An answer in one register: its lowest byte is the reason for having none, which is never 0.
+    #[inline(always)]
+    fn packed(answer: Result<Self, Outcome>) -> u64 {
+        match answer {
+            Ok(Self { below, granted, program, mode }) => {
+                u64::from(below) << 32 | u64::from(granted) << 24 | u64::from(program) << 16 | u64::from(mode) << 8
+            }
+            Err(Outcome(cause)) => u64::from(cause),
+        }
+    }
+
+    #[inline(always)]
+    fn unpacked(answer: u64) -> Result<Self, Outcome> {
+        match answer as u8 {
+            0 => Ok(Self {
+                below: (answer >> 32) as u32,
+                granted: (answer >> 24) as u8,
+                program: (answer >> 16) as u8,
+                mode: (answer >> 8) as u8,
+            }),
+            cause => Err(Outcome(cause)),
+        }
+    }
+}
+
 /// Matches a path that [`crate::walk`] has built against the policy of a fence.
 #[inline(always)]
 pub fn rights(path: *mut Path, label: Label) -> Result<Answer, Outcome> {
-    by_size!(label, in_table(path))
+    Answer::unpacked(match_path(path, label.table(), u32::from(label.size_class)))
+}
+
+/// [`rights`], with label and answer in registers.
+///
+/// VERIFIER: a global function (Documentation/bpf/verifier.rst) is looked at once, whoever calls it and however often. So it looks at the
+/// pointer itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_path(path: *mut Path, table: u32, size_class: u32) -> u64 {
+    if path.is_null() {
+        return Answer::packed(Err(Outcome::INTERNAL));
+    }
+    Answer::packed(by_size!(table, size_class, in_table(path)))
 }
 
 /// The rights of `dentry` in the mount with the root `root`, whose path is made of the names between them; none where one of
 /// these does not lie in its dentry, or they are more than a few.
 #[inline(always)]
 pub fn in_place(label: Label, dentry: Typed, root: Typed) -> u8 {
-    by_size!(label, names_in(dentry, root))
+    names(dentry, root, label.table(), u32::from(label.size_class)) as u8
+}
+
+/// VERIFIER: a function of its own, so that what comes behind is looked at once, and not for each name and size that it may have ended
+/// with.
+#[inline(never)]
+extern "C" fn names(dentry: Typed, root: Typed, table: u32, size_class: u32) -> u64 {
+    u64::from(by_size!(table, size_class, names_in(dentry, root)))
 }
 
 #[inline(always)]
@@ -209,16 +256,35 @@ unsafe fn to_the_end<const WORDS: usize>(
 /// of the question.
 #[inline(always)]
 pub fn text(path: *mut Path, label: Label, kind: u8) -> Result<u8, Outcome> {
-    by_size!(label, text_in(path, kind))
+    match match_text(path, label.table(), u32::from(label.size_class), u32::from(kind)) {
+        // Lossless: what a state accepts with is a byte.
+        accepted @ 0..FAILED => Ok(accepted as u8),
+        _ => Err(Outcome::INTERNAL),
+    }
+}
+
+/// [`text`], with what it answers in a register; [`FAILED`] for an error.
+///
+/// VERIFIER: a global function, as [`match_path`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_text(path: *mut Path, table: u32, size_class: u32, kind: u32) -> u32 {
+    if path.is_null() {
+        return FAILED;
+    }
+    by_size!(table, size_class, text_in(path, kind))
 }
 
 #[inline(always)]
 fn text_in<const WORDS: usize>(
     path: *mut Path,
-    kind: u8,
+    kind: u32,
     table: Option<&Table<WORDS>>,
-) -> Result<u8, Outcome> {
-    let table: *const Table<WORDS> = table.ok_or(Outcome::INTERNAL)?;
+) -> u32 {
+    let Some(table) = table else {
+        return FAILED;
+    };
+    let table: *const Table<WORDS> = table;
     // SAFETY: `path` and `table` are map values, which live as long as the program runs.
     unsafe {
         let part = network(table);
@@ -227,8 +293,10 @@ fn text_in<const WORDS: usize>(
         let position = core::ptr::read_volatile(&raw const (*path).start);
         core::ptr::write_volatile(&raw mut (*path).position, position);
         core::ptr::write_volatile(&raw mut (*path).state, state);
-        let state = to_the_end(path, table, part)?;
-        Ok(accepted(table, part, state))
+        match to_the_end(path, table, part) {
+            Ok(state) => u32::from(accepted(table, part, state)),
+            Err(_) => FAILED,
+        }
     }
 }
 
@@ -240,7 +308,22 @@ pub const FAILED: u32 = 1 << 8;
 /// What the network's automaton says of an address: accepted with what of `ringfence_abi::network`, or [`FAILED`].
 #[inline(always)]
 pub fn address(label: Label, question: &[u8; ADDRESS_QUESTION]) -> u32 {
-    by_size!(label, address_in(question))
+    match_address(question, label.table(), u32::from(label.size_class))
+}
+
+/// VERIFIER: a global function, as [`match_path`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_address(
+    question: *const [u8; ADDRESS_QUESTION],
+    table: u32,
+    size_class: u32,
+) -> u32 {
+    // SAFETY: a question, by the verifier's own account.
+    match unsafe { question.as_ref() } {
+        Some(question) => by_size!(table, size_class, address_in(question)),
+        None => FAILED,
+    }
 }
 
 #[inline(always)]
@@ -265,7 +348,26 @@ fn address_in<const WORDS: usize>(
 /// found.
 #[inline(always)]
 pub fn granted(label: Label, grant: *const Grant, question: &[u8; 3]) -> bool {
-    by_size!(label, granted_in(grant, question))
+    match_granted(grant, question, label.table(), u32::from(label.size_class)) != 0
+}
+
+/// VERIFIER: a global function, as [`match_path`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_granted(
+    grant: *const Grant,
+    question: *const [u8; 3],
+    table: u32,
+    size_class: u32,
+) -> u32 {
+    if grant.is_null() {
+        return 0;
+    }
+    // SAFETY: a question, by the verifier's own account.
+    match unsafe { question.as_ref() } {
+        Some(question) => u32::from(by_size!(table, size_class, granted_in(grant, question))),
+        None => 0,
+    }
 }
 
 #[inline(always)]
@@ -331,7 +433,7 @@ extern "C" fn round<const WORDS: usize>(
         let mut state = core::ptr::read_volatile(&raw const (*path).state);
         let left = PATH_END as u64 - position;
         // Opaque, or LLVM asks for both at each byte.
-        let count = bounded!(if left < BYTES_A_ROUND { left } else { BYTES_A_ROUND }, 127);
+        let count = bounded!(if left < BYTES_A_ROUND { left } else { BYTES_A_ROUND }, BYTES_A_ROUND);
         let at = bounded!(position, PATH_END as u64 - 1);
         let bytes = (&raw const (*path).bytes).cast::<u8>().add(at as usize);
         let mut index = 0;

@@ -14,8 +14,9 @@ pub const SLOTS: u32 = 128;
 const TRIES: u32 = 16;
 /// Where a path ends in its buffer: it is built from the end, root last.
 pub const PATH_END: usize = 4096;
-/// As far as the verifier can tell, a path may start at any offset below [`PATH_END`] and be that long again.
-const PATH_BUFFER: usize = 2 * PATH_END;
+/// As far as the verifier can tell, a path may start at any offset below [`PATH_END`] and be that long again, and a short name of 32
+/// bytes be put behind it.
+const PATH_BUFFER: usize = 2 * PATH_END + 32;
 
 const _: () = assert!(PATH_END == limits::PATH_BYTES + 1);
 const _: () = assert!(SLOTS.is_power_of_two());

@@ -16,9 +16,12 @@ use crate::{
 macro_rules! by_size {
     ($label:expr, $ask:ident($($argument:expr),*)) => {{
         let label: ringfence_abi::policy::Label = $label;
-        let key = label.table();
+        by_size!(label.table(), label.size_class, $ask($($argument),*))
+    }};
+    ($key:expr, $size_class:expr, $ask:ident($($argument:expr),*)) => {{
+        let key: u32 = $key;
         // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-        match label.size_class {
+        match $size_class {
             0 => $ask::<{ ringfence_abi::policy::SMALL_WORDS }>($($argument,)* unsafe {
                 $crate::maps::TABLES_SMALL.get_value(&key, &$crate::table::only())
             }),

@@ -24,8 +24,8 @@ use crate::{
 const WALKING: u32 = 0;
 /// The walk has reached the root of a mount namespace.
 pub const COMPLETE: u32 = 255;
-/// Steps of one round of the loop: enough for most paths, so that most need one round.
-const STEPS_A_ROUND: usize = 16;
+/// Steps of one round of the loop: enough for most paths, and the verifier follows each.
+const STEPS_A_ROUND: usize = 8;
 /// Names that are read by plain loads.
 const DIRECT_STEPS: usize = 16;
 /// A name that is shorter than this lies in its dentry on every kernel (include/linux/dcache.h, `DNAME_INLINE_LEN`: 32 or more).
@@ -66,8 +66,7 @@ pub fn mount_of(vfsmount: u64) -> u64 {
 pub fn absolute(path: *mut Path, dentry: u64, mount: u64) -> Result<(), Outcome> {
     let mount_root = read::<u64>(mount + offset!(mount_vfsmount) + offset!(vfsmount_root))?;
     begin(path, dentry, mount, mount_root);
-    to_the_root(path);
-    in_namespace(ended(path)?, current_namespace()?)
+    in_namespace(reached(path)?, current_namespace()?)
 }
 
 /// The same for a dentry and a mount whose types the verifier knows: up to the root of the mount names are read by plain loads.
@@ -76,17 +75,42 @@ pub fn absolute_typed(path: *mut Path, dentry: Typed, vfsmount: Typed) -> Result
     let mount_root = vfsmount.member::<u64>(offset!(vfsmount_root));
     begin(path, dentry.address(), mount_of(vfsmount.address()), mount_root);
     directly(path, dentry);
-    // Mostly this is the root of all, and the loop need not be set up.
-    match step(path) {
-        Ok(()) => to_the_root(path),
-        // SAFETY: `path` is a map value.
-        Err(outcome) => unsafe { core::ptr::write_volatile(&raw mut (*path).outcome, outcome) },
-    }
-    let mount = ended(path)?;
+    let mount = reached(path)?;
     // A task on its way out has none, and a mount that is nowhere has none either: they are not the same.
     let namespaces = Typed::current_task().pointer(offset!(task_nsproxy)).known()?;
     let own = namespaces.member::<u64>(offset!(nsproxy_mount_namespace));
     in_namespace(mount, own)
+}
+
+/// Goes on from where `path` says to the root of a mount namespace; the mount that it ends in.
+#[inline(always)]
+fn reached(path: *mut Path) -> Result<u64, Outcome> {
+    match walk_on(path) {
+        // Lossless: causes are bytes.
+        cause @ 1..=255 => Err(Outcome(cause as u8)),
+        mount => Ok(mount),
+    }
+}
+
+/// [`reached`], with what it answers in a register: no mount lies where a cause could be meant.
+///
+/// VERIFIER: a global function, as `matching::match_path`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_on(path: *mut Path) -> u64 {
+    if path.is_null() {
+        return u64::from(cause::INTERNAL);
+    }
+    // Mostly this is the root of all, and the loop need not be set up.
+    match step_at_once(path) {
+        Ok(()) => to_the_root(path),
+        // SAFETY: `path` is a path, by the verifier's own account.
+        Err(outcome) => unsafe { core::ptr::write_volatile(&raw mut (*path).outcome, outcome) },
+    }
+    match ended(path) {
+        Ok(mount) => mount,
+        Err(Outcome(cause)) => u64::from(cause),
+    }
 }
 
 #[inline(always)]
