@@ -18,6 +18,7 @@ mod kit;
 mod launch;
 mod learn;
 mod load;
+mod mounts;
 mod names;
 mod network;
 mod oci;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     let mut suite = Suite::default();
     version::register(&mut suite);
     files::register(&mut suite);
+    mounts::register(&mut suite);
     names::register(&mut suite);
     network::register(&mut suite);
     resolver::register(&mut suite);

@@ -9,7 +9,7 @@ use ringfence_abi::{
 
 use crate::{
     kernel::{Typed, offset, read},
-    matching,
+    matching, standing,
     walk::{self, INLINE_BYTES},
 };
 
@@ -21,11 +21,26 @@ struct Edge {
     mountpoint: u64,
 }
 
-/// The rights that the policy in force gives to the path of `dentry` in `vfsmount`, which [`is_the_root`]; none where this way does not
-/// lead there.
+/// The rights that the policy in force gives to the path of `dentry` in `vfsmount`; none where this way does not lead there.
 #[inline(always)]
 pub fn rights(label: Label, dentry: Typed, vfsmount: Typed) -> u8 {
-    matching::in_place(label, dentry, vfsmount.pointer(offset!(vfsmount_root)))
+    let moves = if is_the_root(vfsmount) {
+        0
+    } else {
+        match standing::moves() {
+            0 => return 0,
+            moves => moves,
+        }
+    };
+    matching::in_place(label, dentry, vfsmount, moves)
+}
+
+/// The task's mount namespace.
+#[inline(always)]
+pub fn namespace() -> u64 {
+    Typed::current_task()
+        .pointer(offset!(task_nsproxy))
+        .member::<u64>(offset!(nsproxy_mount_namespace))
 }
 
 /// Whether a mount stands on the root of the task's mount namespace, as the one does that a system runs from: what is below its root

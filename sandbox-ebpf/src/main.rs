@@ -39,6 +39,7 @@ mod scratch;
 mod siphash;
 mod sockets;
 mod special;
+mod standing;
 mod surface;
 mod table;
 mod tasks;

@@ -14,8 +14,9 @@ use crate::{
     kernel::{Typed, offset},
     outcome::Outcome,
     scratch::{PATH_END, Path},
+    standing,
     table::by_size,
-    walk::bounded,
+    walk::{self, bounded},
 };
 
 /// Bytes of one round of the loop, one below a power of two. A round costs little; the verifier follows each byte, for each size of a
@@ -81,33 +82,103 @@ extern "C" fn match_path(path: *mut Path, table: u32, size_class: u32) -> u64 {
     Answer::packed(by_size!(table, size_class, in_table(path)))
 }
 
-/// The rights of `dentry` in the mount with the root `root`, whose path is made of the names between them; none where one of
-/// these does not lie in its dentry, or they are more than a few.
+/// The rights of `dentry` in `vfsmount`, whose path is made of the names between them, behind the path of the mount where `moves` is not
+/// 0; none where one of these does not lie in its dentry, where they are more than a few, or where the mount's path is not known.
 #[inline(always)]
-pub fn in_place(label: Label, dentry: Typed, root: Typed) -> u8 {
-    names(dentry, root, label.table(), u32::from(label.size_class)) as u8
+pub fn in_place(label: Label, dentry: Typed, vfsmount: Typed, moves: u64) -> u8 {
+    names(dentry, vfsmount, label.table(), u32::from(label.size_class), moves) as u8
 }
 
 /// VERIFIER: a function of its own, so that what comes behind is looked at once, and not for each name and size that it may have ended
 /// with.
 #[inline(never)]
-extern "C" fn names(dentry: Typed, root: Typed, table: u32, size_class: u32) -> u64 {
-    u64::from(by_size!(table, size_class, names_in(dentry, root)))
+extern "C" fn names(
+    dentry: Typed,
+    vfsmount: Typed,
+    table: u32,
+    size_class: u32,
+    moves: u64,
+) -> u64 {
+    u64::from(by_size!(table, size_class, names_in(dentry, vfsmount, moves)))
 }
 
 #[inline(always)]
-fn names_in<const WORDS: usize>(dentry: Typed, root: Typed, table: Option<&Table<WORDS>>) -> u8 {
+fn names_in<const WORDS: usize>(
+    dentry: Typed,
+    vfsmount: Typed,
+    moves: u64,
+    table: Option<*mut Table<WORDS>>,
+) -> u8 {
     let Some(table) = table else {
         return 0;
     };
-    let table: *const Table<WORDS> = table;
-    // The root itself has no name, and its path is a slash.
-    if dentry.address() == root.address() || root.address() == 0 {
+    let root = vfsmount.pointer(offset!(vfsmount_root));
+    if root.address() == 0 {
         return 0;
     }
-    let state = eight(table, root, dentry);
+    // SAFETY: `table` is a map value.
+    let start = unsafe {
+        if moves != 0 {
+            let mount = walk::mount_of(vfsmount.address());
+            standing::state((&raw mut (*table).header.standings).cast(), mount, in_place::namespace(), moves)
+        } else if dentry.address() == root.address() {
+            // The root itself has no name, and its path is a slash.
+            DEAD
+        } else {
+            (*table).header.start
+        }
+    };
+    let state = eight(table, root, dentry, start);
     // SAFETY: `table` is a map value.
     unsafe { accepted(table, Part::FILES, state) & rights::ALL }
+}
+
+/// Whether the table in force has kept what the path of a mount leads to.
+#[inline(always)]
+pub fn has_standing(table: u32, size_class: u32, mount: u64, namespace: u64, moves: u64) -> bool {
+    by_size!(table, size_class, has_in(mount, namespace, moves))
+}
+
+#[inline(always)]
+fn has_in<const WORDS: usize>(
+    mount: u64,
+    namespace: u64,
+    moves: u64,
+    table: Option<*mut Table<WORDS>>,
+) -> bool {
+    let Some(table) = table else {
+        return false;
+    };
+    // SAFETY: `table` is a map value.
+    let kept = unsafe { standing::state((&raw mut (*table).header.standings).cast(), mount, namespace, moves) };
+    kept != DEAD
+}
+
+/// Keeps in the table in force what the path of a mount leads to, which [`crate::walk`] has built.
+#[inline(always)]
+pub fn keep_standing(path: *mut Path, table: u32, size_class: u32, mount: u64, namespace: u64, moves: u64) {
+    by_size!(table, size_class, keep_in(path, mount, namespace, moves));
+}
+
+#[inline(always)]
+fn keep_in<const WORDS: usize>(
+    path: *mut Path,
+    mount: u64,
+    namespace: u64,
+    moves: u64,
+    table: Option<*mut Table<WORDS>>,
+) {
+    let Some(table) = table else {
+        return;
+    };
+    // SAFETY: `path` and `table` are map values, which live as long as the program runs.
+    unsafe {
+        if let Ok(state) = from_the_start(path, table)
+            && standing::moves() == moves
+        {
+            standing::keep((&raw mut (*table).header.standings).cast(), mount, namespace, moves, state);
+        }
+    }
 }
 
 /// The state after the path of a dentry that lies so many names below `root` at most; [`DEAD`] where it does not.
@@ -117,12 +188,16 @@ fn names_in<const WORDS: usize>(dentry: Typed, root: Typed, table: Option<&Table
 macro_rules! depth {
     ($name:ident, $below:ident) => {
         #[inline(always)]
-        fn $name<const WORDS: usize>(table: *const Table<WORDS>, root: Typed, dentry: Typed) -> u32 {
+        fn $name<const WORDS: usize>(
+            table: *const Table<WORDS>,
+            root: Typed,
+            dentry: Typed,
+            start: u32,
+        ) -> u32 {
             if dentry.address() == root.address() {
-                // SAFETY: `table` is a map value.
-                return unsafe { (*table).header.start };
+                return start;
             }
-            let before = $below(table, root, dentry.pointer(offset!(dentry_parent)));
+            let before = $below(table, root, dentry.pointer(offset!(dentry_parent)), start);
             if automaton::is_sink(before) {
                 return before;
             }
@@ -141,12 +216,13 @@ depth!(two, one);
 depth!(one, none);
 
 #[inline(always)]
-fn none<const WORDS: usize>(table: *const Table<WORDS>, root: Typed, dentry: Typed) -> u32 {
-    if dentry.address() != root.address() {
-        return DEAD;
-    }
-    // SAFETY: `table` is a map value.
-    unsafe { (*table).header.start }
+fn none<const WORDS: usize>(
+    _table: *const Table<WORDS>,
+    root: Typed,
+    dentry: Typed,
+    start: u32,
+) -> u32 {
+    if dentry.address() == root.address() { start } else { DEAD }
 }
 
 /// The state after a slash and the name of `dentry`.
@@ -201,15 +277,12 @@ struct Context<const WORDS: usize> {
 #[inline(always)]
 fn in_table<const WORDS: usize>(
     path: *mut Path,
-    table: Option<&Table<WORDS>>,
+    table: Option<*mut Table<WORDS>>,
 ) -> Result<Answer, Outcome> {
-    let table: *const Table<WORDS> = table.ok_or(Outcome::INTERNAL)?;
+    let table = table.ok_or(Outcome::INTERNAL)?;
     // SAFETY: `path` and `table` are map values, which live as long as the program runs.
     unsafe {
-        let position = core::ptr::read_volatile(&raw const (*path).start);
-        core::ptr::write_volatile(&raw mut (*path).position, position);
-        core::ptr::write_volatile(&raw mut (*path).state, (*table).header.start);
-        let state = to_the_end(path, table, Part::FILES)?;
+        let state = from_the_start(path, table)?;
         let accept = accepted(table, Part::FILES, state);
         Ok(Answer {
             below: advance(table, Part::FILES, state, u64::from(b'/')),
@@ -217,6 +290,24 @@ fn in_table<const WORDS: usize>(
             program: rights::program(accept),
             mode: (*table).header.files_mode,
         })
+    }
+}
+
+/// The state that the whole of `path` leads to in the automaton of the files.
+///
+/// # Safety
+/// `path` and `table` are map values.
+#[inline(always)]
+unsafe fn from_the_start<const WORDS: usize>(
+    path: *mut Path,
+    table: *const Table<WORDS>,
+) -> Result<u32, Outcome> {
+    // SAFETY: by contract.
+    unsafe {
+        let position = core::ptr::read_volatile(&raw const (*path).start);
+        core::ptr::write_volatile(&raw mut (*path).position, position);
+        core::ptr::write_volatile(&raw mut (*path).state, (*table).header.start);
+        to_the_end(path, table, Part::FILES)
     }
 }
 
@@ -279,7 +370,7 @@ extern "C" fn match_text(path: *mut Path, table: u32, size_class: u32, kind: u32
 fn text_in<const WORDS: usize>(
     path: *mut Path,
     kind: u32,
-    table: Option<&Table<WORDS>>,
+    table: Option<*mut Table<WORDS>>,
 ) -> u32 {
     let Some(table) = table else {
         return FAILED;
@@ -329,7 +420,7 @@ extern "C" fn match_address(
 #[inline(always)]
 fn address_in<const WORDS: usize>(
     question: &[u8; ADDRESS_QUESTION],
-    table: Option<&Table<WORDS>>,
+    table: Option<*mut Table<WORDS>>,
 ) -> u32 {
     let Some(table) = table else {
         return FAILED;
@@ -374,7 +465,7 @@ extern "C" fn match_granted(
 fn granted_in<const WORDS: usize>(
     grant: *const Grant,
     question: &[u8; 3],
-    table: Option<&Table<WORDS>>,
+    table: Option<*mut Table<WORDS>>,
 ) -> bool {
     let Some(table) = table else {
         return false;

@@ -23,13 +23,13 @@ macro_rules! by_size {
         // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
         match $size_class {
             0 => $ask::<{ ringfence_abi::policy::SMALL_WORDS }>($($argument,)* unsafe {
-                $crate::maps::TABLES_SMALL.get_value(&key, &$crate::table::only())
+                $crate::maps::TABLES_SMALL.get_value_ptr_mut(&key, &$crate::table::only())
             }),
             1 => $ask::<{ ringfence_abi::policy::MEDIUM_WORDS }>($($argument,)* unsafe {
-                $crate::maps::TABLES_MEDIUM.get_value(&key, &$crate::table::only())
+                $crate::maps::TABLES_MEDIUM.get_value_ptr_mut(&key, &$crate::table::only())
             }),
             _ => $ask::<{ ringfence_abi::policy::LARGE_WORDS }>($($argument,)* unsafe {
-                $crate::maps::TABLES_LARGE.get_value(&key, &$crate::table::only())
+                $crate::maps::TABLES_LARGE.get_value_ptr_mut(&key, &$crate::table::only())
             }),
         }
     }};

@@ -15,7 +15,7 @@ use crate::{
     pseudo,
     report::{self, Finding, Span},
     scratch::{self, PATH_END, Slot},
-    special, table, walk,
+    special, standing, table, walk,
 };
 
 /// What a hook returns to deny (`-EACCES`). A literal, because the verifier wants to see the range.
@@ -93,6 +93,13 @@ pub fn of_file(label: Label, needed: u8, file: Typed, operation: impl FnOnce() -
     let question = Question { label, operation: operation(), needed };
     with_slot(label, |slot| {
         let judged = dentry.known().and_then(|dentry| judge_typed(slot, question, dentry, vfsmount.known()?));
+        if let Ok(Judged::Fine) = judged
+            && !in_place::is_the_root(vfsmount)
+        {
+            // SAFETY: `slot` is a map value.
+            let path = unsafe { &raw mut (*slot).other };
+            standing::note(path, label, walk::mount_of(vfsmount.address()));
+        }
         conclude(slot, question, judged)
     })
 }
@@ -109,7 +116,6 @@ pub fn is_plainly_allowed(label: Label, needed: u8, dentry: Typed, vfsmount: Typ
     // A load that has faulted gives 0.
     magic != 0
         && pseudo::is_never_closed(magic, needed)
-        && in_place::is_the_root(vfsmount)
         && in_place::rights(label, dentry, vfsmount) & needed == needed
 }
 

@@ -87,6 +87,8 @@ layout! {
     required task_name = "task_struct" "comm";
     required nsproxy_mount_namespace = "nsproxy" "mnt_ns";
     optional namespace_root = "mnt_namespace" "root";
+    optional sequence_number = "seqcount" "sequence";
+    optional sequence_of_lock = "seqcount_spinlock" "seqcount";
     required program_file = "linux_binprm" "file";
     required area_file = "vm_area_struct" "vm_file";
     required attributes_valid = "iattr" "ia_valid";

@@ -50,6 +50,37 @@ pub struct Header {
     pub classes: [u8; 256],
     /// Byte to class, in the automaton of the network.
     pub network_classes: [u8; 256],
+    /// What the kernel half has found out about mounts. User space writes zeros, and whoever gets a new table starts anew.
+    pub standings: [Standing; STANDINGS],
+}
+
+/// Mounts that a table has room for: a power of two.
+pub const STANDINGS: usize = 8;
+
+/// The state that the path of a mount's root leads to, for as long as nothing has moved.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Odd while somebody writes.
+    pub version: u64,
+    /// Address of the `struct mount`; 0 for none.
+    pub mount: u64,
+    /// Address of the mount namespace that the path is one of.
+    pub namespace: u64,
+    /// How often names and mounts had moved.
+    pub moves: u64,
+    /// When it was found out, in ticks of the kernel's clock.
+    pub since: u64,
+    /// The state.
+    pub state: u64,
+    /// Zeros, which make it a power of two.
+    pub reserved: [u64; 2],
+}
+
+impl Standing {
+    /// Nothing is known.
+    pub const NONE: Self =
+        Self { version: 0, mount: 0, namespace: 0, moves: 0, since: 0, state: 0, reserved: [0; 2] };
 }
 
 /// No such program.
@@ -84,6 +115,7 @@ impl Header {
         programs: [NO_TABLE; PROGRAMS as usize + 1],
         classes: [0; 256],
         network_classes: [0; 256],
+        standings: [Standing::NONE; STANDINGS],
     };
 }
 
@@ -149,7 +181,7 @@ pub struct Counters {
     pub dropped: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 576);
-const _: () = assert!(size_of::<Table<SMALL_WORDS>>() == 576 + 65_536 + 8);
+const _: () = assert!(size_of::<Header>() == 1088);
+const _: () = assert!(size_of::<Table<SMALL_WORDS>>() == 1088 + 65_536 + 8);
 const _: () = assert!(size_of::<Label>() == 8);
 const _: () = assert!(size_of::<Counters>() == 48);

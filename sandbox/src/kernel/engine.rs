@@ -326,6 +326,7 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         .btf(Some(&types))
         .override_global("LAYOUT", kernel.offsets.as_slice(), true)
         .override_global("SETATTR_HAS_MAPPING", &setattr_has_mapping, true)
+        .override_global("MOVES", &kernel.moves(), true)
         .override_global("HOOKS_JUDGE", &u32::from(role == Role::Judge), true)
         .load(OBJECT)?;
     for name in Maps::NAMES {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, io};
 use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
 use ringfence_abi::layout::{ABSENT, Layout, MEMBERS};
 
-use super::Error;
+use super::{Error, moves};
 
 /// Where the kernel shows its type information.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -53,6 +53,11 @@ impl Kernel {
             setattr_has_mapping,
             types,
         })
+    }
+
+    /// Where renames and changes of mounts are counted.
+    pub(super) fn moves(&self) -> [u64; 2] {
+        moves::counters(&Layout::from_offsets(&self.offsets))
     }
 
     /// Whether programs on cgroups are shown the addresses of Unix sockets: a length beside the address came with them (include/linux/filter.h,

@@ -21,6 +21,7 @@ mod layout;
 mod map;
 mod memory;
 mod misses;
+mod moves;
 mod names;
 mod pins;
 mod reader;
