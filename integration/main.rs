@@ -34,6 +34,7 @@ mod rights;
 mod sections;
 mod stress;
 mod surfaces;
+mod temporary;
 mod terminal;
 mod unix;
 mod untrusted;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
     sections::register(&mut suite);
     stress::register(&mut suite);
     surfaces::register(&mut suite);
+    temporary::register(&mut suite);
     terminal::register(&mut suite);
     processes::register(&mut suite);
     programs::register(&mut suite);

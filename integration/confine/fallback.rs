@@ -10,7 +10,7 @@ use ringfence::policy::{Degradation, Demand, Grade, Protection};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
 use crate::kit::{copy, fenced, place, policy, request, run, system};
-use crate::rules::{deny, file, tree};
+use crate::rules::{deny, drawn, file, tree};
 
 #[test]
 fn reads_what_is_listed_and_nothing_else() {
@@ -51,6 +51,32 @@ fn writes_below_what_is_listed_and_nowhere_else() {
     assert_ne!(fenced(&format!("mv {o}/f {p}/f"), &rules()), 0);
     assert_ne!(fenced(&format!("rm {o}/f"), &rules()), 0);
     assert_eq!(fs::read_to_string(other.path().join("f")).unwrap(), "f");
+}
+
+#[test]
+fn names_by_a_pattern_are_made_where_nobody_else_sees_them() {
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    let p = place.path().display();
+    fs::write(place.path().join("closed"), "c").unwrap();
+    fs::create_dir(place.path().join("open")).unwrap();
+    let rules = || {
+        let mut rules = system();
+        rules.push(drawn(format!("{p}-"), READ | WRITE));
+        rules.push(tree(place.path().join("open"), READ | WRITE));
+        rules
+    };
+    let makes = format!(
+        "echo x > {p}-a && mv {p}-a {p}-b && cat {p}-b && mkdir {p}-d && echo x > {p}-d/f && echo x > {p}/open/f"
+    );
+    assert_eq!(fenced(&makes, &rules()), 0);
+    assert!(!Path::new(&format!("{p}-b")).exists());
+    assert!(place.path().join("open/f").exists());
+    assert_ne!(fenced(&format!("cat {p}/closed"), &rules()), 0);
+    assert_ne!(fenced(&format!("echo x > {p}/new"), &rules()), 0);
+    assert_ne!(
+        fenced(&format!("cp /usr/bin/true {p}-t && {p}-t"), &rules()),
+        0
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(crate) struct Rule {
     rights: u8,
     tree: bool,
     deny: bool,
+    drawn: bool,
 }
 
 /// Rights of one path.
@@ -19,6 +20,7 @@ pub(crate) fn file(path: impl AsRef<std::path::Path>, rights: u8) -> Rule {
         rights,
         tree: false,
         deny: false,
+        drawn: false,
     }
 }
 
@@ -26,6 +28,14 @@ pub(crate) fn file(path: impl AsRef<std::path::Path>, rights: u8) -> Rule {
 pub(crate) fn tree(path: impl AsRef<std::path::Path>, rights: u8) -> Rule {
     Rule {
         tree: true,
+        ..file(path, rights)
+    }
+}
+
+/// Rights of all whose paths begin like this, as by a pattern.
+pub(crate) fn drawn(path: impl AsRef<std::path::Path>, rights: u8) -> Rule {
+    Rule {
+        drawn: true,
         ..file(path, rights)
     }
 }
@@ -85,6 +95,7 @@ fn exactly(rules: &[Rule], path: &str) -> u8 {
     decide(rules, |rule| {
         let root = rule.path.trim_end_matches('/');
         path == rule.path
+            || rule.drawn && path.starts_with(&rule.path)
             || rule.tree && path.len() > root.len() + 1 && path.starts_with(&format!("{root}/"))
     })
 }
@@ -92,7 +103,8 @@ fn exactly(rules: &[Rule], path: &str) -> u8 {
 /// The rights of anything that goes on from `prefix` in a way that no rule spells out.
 fn inside(rules: &[Rule], prefix: &str) -> u8 {
     decide(rules, |rule| {
-        rule.tree && prefix.starts_with(&format!("{}/", rule.path.trim_end_matches('/')))
+        rule.drawn && prefix.starts_with(&rule.path)
+            || rule.tree && prefix.starts_with(&format!("{}/", rule.path.trim_end_matches('/')))
     })
 }
 

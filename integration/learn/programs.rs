@@ -154,6 +154,23 @@ const TRIPS: &[Trip] = &[
         beside: "cat /etc/fstab",
     },
     Trip {
+        name: "learn::what_draws_names_in_tmp_goes_there_and_back",
+        needs: &[Need::Root, Need::Cgroup],
+        // Whatever TMPDIR says, as interpreters and virtual machines do.
+        files: &[(
+            "draw.py",
+            "import os, shutil, tempfile\n\
+             for place in '/tmp', '/var/tmp':\n\
+             \x20   file, name = tempfile.mkstemp(dir=place); os.write(file, b'x'); os.unlink(name)\n\
+             \x20   name = tempfile.mkdtemp(dir=place); open(name + '/file', 'w').close()\n\
+             \x20   shutil.rmtree(name)\n\
+             print('built')\n",
+        )],
+        reset: "",
+        command: "/usr/bin/python3 draw.py",
+        beside: "cat /etc/fstab",
+    },
+    Trip {
         name: "learn::what_lists_processes_goes_there_and_back",
         needs: &[
             Need::Root,

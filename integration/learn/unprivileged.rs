@@ -48,6 +48,11 @@ pub(super) fn register(suite: &mut Suite) {
         without_root_what_shares_memory_goes_there_and_back,
     );
     suite.test(
+        "learn::without_root_what_draws_names_in_tmp_goes_there_and_back",
+        NEEDS,
+        without_root_what_draws_names_in_tmp_goes_there_and_back,
+    );
+    suite.test(
         "learn::without_root_what_will_not_be_kept_is_told",
         NEEDS,
         without_root_what_will_not_be_kept_is_told,
@@ -144,6 +149,32 @@ fn without_root_what_shares_memory_goes_there_and_back() -> Verdict {
     let peeps = format!("{script}print('told' if os.path.exists('{path}') else 'none')");
     shop.work.file("share.py", &peeps)?;
     run(&shop, &command)?.succeeds()?.says("none\n")?;
+    Ok(())
+}
+
+/// A program that does not ask where temporary files are to be: a file, and a directory with something in it.
+const DRAWS: &str = "import os, shutil, tempfile\n\
+                     for place in '/tmp', '/var/tmp':\n\
+                     \x20   file, name = tempfile.mkstemp(dir=place); os.write(file, b'x'); os.unlink(name)\n\
+                     \x20   name = tempfile.mkdtemp(dir=place); open(name + '/file', 'w').close()\n\
+                     \x20   print(os.listdir(name)); shutil.rmtree(name)\n";
+
+fn without_root_what_draws_names_in_tmp_goes_there_and_back() -> Verdict {
+    let shop = open_workshop()?;
+    shop.work.file("draw.py", DRAWS)?;
+    let command = [PYTHON, "draw.py"];
+    let learned = learn(&shop, &command)?;
+    learned.succeeds()?.says("['file']\n['file']\n")?;
+    learned.claim(
+        !learned.err().contains("will deny"),
+        "nothing that would be denied",
+    )?;
+    let again = run(&shop, &command)?;
+    again.succeeds()?;
+    again.claim(
+        again.out() == learned.out(),
+        "the same as when it was learned",
+    )?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_int, c_long, c_void};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr;
 
-use super::fallback::{allow_below, own_shm};
+use super::fallback::allow_below;
 use super::seccomp::Program;
 use super::signals;
 use super::step::{Execution, Step, UserMap};
@@ -93,11 +93,9 @@ pub(super) fn perform(step: &Step) -> Result<(), c_int> {
             until_exec,
         } => capabilities(*kept, *ambient, *until_exec),
         Step::NoNewPrivileges => prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0),
-        Step::Landlock {
-            ruleset, own_shm, ..
-        } => {
-            if let Some(access) = own_shm {
-                allow_below(ruleset.as_fd(), own_shm::PLACE_C, *access)?;
+        Step::Landlock { ruleset, own, .. } => {
+            for (directory, access) in own {
+                allow_below(ruleset.as_fd(), directory, *access)?;
             }
             // SAFETY: takes a descriptor that the step owns, and flags.
             check(unsafe {

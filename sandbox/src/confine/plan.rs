@@ -52,6 +52,7 @@ pub struct Plan {
     pub(super) wait_all: bool,
     supervised: bool,
     standings: Vec<Standing>,
+    notes: Vec<String>,
 }
 
 impl Plan {
@@ -89,6 +90,8 @@ impl Plan {
             Engine::Fallback => Some(fallback::derive(policy, probe, uid, &request.directory)?),
         };
         let standings = standings::of(policy, engine, probe, derived.as_ref(), uid);
+        let notes = derived.as_ref().and_then(|derived| derived.gaps.as_ref());
+        let notes = notes.and_then(standings::loss).into_iter().collect();
         let filter = filter(policy, engine, probe, derived.as_ref());
         let terminal = Terminal::find()?;
         let mut steps = Vec::new();
@@ -123,6 +126,7 @@ impl Plan {
             wait_all: request.wait_all,
             supervised,
             standings,
+            notes,
         })
     }
 
@@ -136,6 +140,12 @@ impl Plan {
     #[must_use]
     pub fn standings(&self) -> &[Standing] {
         &self.standings
+    }
+
+    /// What is to be known before the start, besides.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The file that will be executed.
@@ -194,7 +204,7 @@ fn fallback_steps(steps: &mut Vec<Step>, derived: Option<Derived>, probe: &Probe
         ruleset,
         paths,
         ports,
-        own_shm: derived.own_shm,
+        own: derived.own,
     })
 }
 

@@ -1,5 +1,7 @@
 //! What a launch would really enforce, protection by protection, with the reason wherever it is not the policy.
 
+use std::path::Path;
+
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 use ringfence_abi::surface::{CGROUP, IPC, KERNEL_FILES, MOUNT, PTRACE, SCHEDULER, SIGNALS};
 
@@ -133,9 +135,8 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         };
     }
     let mut reasons = later(gaps, WRITE, "made or written");
-    if derived.own_shm.is_some() {
-        reasons.push("/dev/shm is the fence's own, and nothing of others is there".to_owned());
-    }
+    reasons.extend(gaps.own.iter().map(|place| own(place)));
+    reasons.extend(loss(gaps));
     if let Some((path, what)) = &gaps.unmade {
         reasons.push(format!(
             "{what} {}, because what is denied there does not exist yet and could be made too",
@@ -146,6 +147,24 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         reasons.push("Landlock ABI 1 cannot move files between directories".to_owned());
     }
     stricter(protection, &with_mounts(derived), &reasons, probe)
+}
+
+fn own(place: &Path) -> String {
+    format!(
+        "{} is the fence's own: nothing of others is there but what the profile allows and was there at the start, and what is made \
+         there is gone with the fence",
+        place.display()
+    )
+}
+
+/// What is said of a path that a rule spells out, in a directory of the fence's own.
+pub(super) fn loss(gaps: &Gaps) -> Option<String> {
+    gaps.lost.as_ref().map(|path| {
+        format!(
+            "{} does not exist yet, and what the command makes there is gone with the fence",
+            path.display()
+        )
+    })
 }
 
 fn metadata(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {

@@ -1,6 +1,6 @@
 //! The list of things that happen between fork and exec, prepared to the last byte, and printable.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
@@ -79,8 +79,8 @@ pub(super) enum Step {
         paths: usize,
         /// How many TCP ports.
         ports: usize,
-        /// Rights to add to `/dev/shm`, which the mounts have made the fence's own.
-        own_shm: Option<u64>,
+        /// Rights to add, to directories that the mounts have made the fence's own.
+        own: Vec<(&'static CStr, u64)>,
     },
     /// Closes every descriptor but 0 to 2 and those kept.
     CloseDescriptors {

@@ -142,6 +142,9 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     }
     let mut narrator = Narrator::new(options, events, Rc::clone(&prepared.source), stderr);
     narrator.standing(&enforcer, plan.standings());
+    for note in plan.notes() {
+        narrator.note(note);
+    }
     let mut record = Record::begin(options, &prepared, &enforcer, plan.standings());
     let supervises_unix = plan.supervises_unix();
     let launched = plan.launch()?;

@@ -2,10 +2,11 @@
 //! policy says.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::carve::Unmade;
 use super::mounts::MountPlan;
+use super::own_directory::OwnDirectory;
 use super::view::View;
 
 /// Listing a directory: in the policy that is reading the directory itself, for Landlock a right of its own.
@@ -20,8 +21,8 @@ pub(super) struct Found {
     pub(super) mounts: Option<MountPlan>,
     /// What of `/proc` is in sight, where it is one of the fence's own.
     pub(super) view: Option<View>,
-    /// Whether shared memory is to be the fence's own.
-    pub(super) own_shm: bool,
+    /// The directories that are to be the fence's own.
+    pub(super) own: Vec<OwnDirectory>,
     /// What the mounts hide.
     pub(super) hidden: Vec<PathBuf>,
     /// Where and how this is not what the policy says.
@@ -39,7 +40,7 @@ pub(super) struct Grant {
 }
 
 /// Examples of what cannot be said; each is the first of its kind.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::confine) struct Gaps {
     /// Right to a directory in which a listed name does not exist yet, or a pattern may match one.
     pub(in crate::confine) later: HashMap<u8, PathBuf>,
@@ -57,4 +58,8 @@ pub(in crate::confine) struct Gaps {
     pub(in crate::confine) programs: Option<PathBuf>,
     /// A directory whose own mode may not be changed, but below which everything may be written.
     pub(in crate::confine) edge: Option<PathBuf>,
+    /// Directories that are the fence's own.
+    pub(in crate::confine) own: Vec<&'static Path>,
+    /// What a rule spells out and is not there yet in such a directory: made, it goes with the fence.
+    pub(in crate::confine) lost: Option<PathBuf>,
 }

@@ -1,6 +1,7 @@
 //! Which acts a launch under this engine would let pass: what was derived, asked act by act.
 
 use std::collections::HashMap;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,8 @@ use ringfence_abi::surface::KERNEL_FILES;
 
 use super::carve::Unmade;
 use super::found::{Found, LIST};
-use super::{own_proc, own_shm, walk};
+use super::own_directory::OwnDirectory;
+use super::{own_proc, walk};
 use crate::confine::error::Error;
 use crate::confine::mountinfo;
 use crate::confine::probe::{Namespaces, Probe};
@@ -34,11 +36,46 @@ pub struct Act<'a> {
 pub struct Kept {
     rights: HashMap<PathBuf, u8>,
     hidden: Vec<PathBuf>,
+    own: Vec<Own>,
     own_proc: bool,
     /// Whether all that the policy lets be read in `/proc` is in sight.
     lists_tasks: bool,
     kernel_files: bool,
     unix_sockets: bool,
+}
+
+/// A directory of the fence's own.
+#[derive(Debug)]
+struct Own {
+    path: &'static Path,
+    rights: u8,
+    /// What lies in it by a name that rules spell out, and was there.
+    fixed: Vec<PathBuf>,
+}
+
+impl From<OwnDirectory> for Own {
+    fn from(own: OwnDirectory) -> Self {
+        let is_there = |path: &PathBuf| fs::symlink_metadata(path).is_ok();
+        Self {
+            path: own.place.path(),
+            rights: own.rights(),
+            fixed: own.spelled.into_iter().filter(is_there).collect(),
+        }
+    }
+}
+
+impl Own {
+    /// Its rights, where they are not those of something that is mounted into it. What a pattern matches now is of the run that was
+    /// looked at: the next one draws other names.
+    fn gives(&self, act: Act<'_>) -> u8 {
+        let is_below = act.path.starts_with(self.path) && (act.lists || act.path != self.path);
+        let is_fixed = self.fixed.iter().any(|fixed| act.path.starts_with(fixed));
+        match (is_below, is_fixed) {
+            (false, _) => 0,
+            (true, false) => self.rights,
+            (true, true) => LIST,
+        }
+    }
 }
 
 impl Kept {
@@ -54,7 +91,7 @@ impl Kept {
             grants,
             hidden,
             view,
-            own_shm,
+            own: directories,
             ..
         } = walk::walk(
             &policy.files.automaton,
@@ -73,12 +110,10 @@ impl Kept {
             };
             *rights.entry(grant.path).or_default() |= held;
         }
-        if own_shm {
-            rights.insert(own_shm::PLACE.into(), READ | WRITE | LIST);
-        }
         Ok(Self {
             rights,
             hidden,
+            own: directories.into_iter().map(Own::from).collect(),
             lists_tasks: view.is_some(),
             own_proc: view.is_some() || own_proc::beside(policy, probe).is_some(),
             kernel_files: policy.kernel.contains(KERNEL_FILES),
@@ -130,12 +165,18 @@ impl Kept {
             .filter_map(|directory| self.rights.get(directory))
             .chain(own)
             .fold(0, |held, rights| held | rights);
+        let held = self
+            .own
+            .iter()
+            .fold(held, |held, own| held | own.gives(act));
         needed & !held == 0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ringfence_abi::rights::EXEC;
+
     use super::*;
 
     fn act(path: &str, rights: u8) -> Act<'_> {
@@ -152,6 +193,7 @@ mod tests {
         Kept {
             rights: rights.collect(),
             hidden: vec!["/a/hidden".into()],
+            own: Vec::new(),
             own_proc,
             lists_tasks: false,
             kernel_files: false,
@@ -193,5 +235,31 @@ mod tests {
             assert!(!kept.passes(act("/proc/12/oom_score_adj", WRITE)));
             assert!(kept.passes(act("/proc/cpuinfo", READ)));
         }
+    }
+
+    #[test]
+    fn in_a_directory_of_the_fences_own_all_passes_but_in_what_was_there_by_its_name() {
+        let mut kept = kept(&[("/tmp/in", READ | LIST)], false);
+        kept.own.push(Own {
+            path: Path::new("/tmp"),
+            rights: READ | WRITE | LIST,
+            fixed: vec!["/tmp/in".into()],
+        });
+        let makes = |path| Act {
+            makes: true,
+            ..act(path, WRITE)
+        };
+        assert!(kept.passes(makes("/tmp/drawn")));
+        assert!(kept.passes(act("/tmp/drawn/file", READ | WRITE)));
+        assert!(kept.passes(act("/tmp/in/file", READ)));
+        for denied in ["/tmp/in/file", "/tmp/in", "/tmpx", "/tmp"] {
+            assert!(!kept.passes(makes(denied)), "{denied}");
+        }
+        assert!(!kept.passes(act("/tmp/drawn", EXEC)));
+        let lists = Act {
+            lists: true,
+            ..act("/tmp", READ)
+        };
+        assert!(kept.passes(lists));
     }
 }

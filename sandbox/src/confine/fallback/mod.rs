@@ -9,15 +9,16 @@ mod found;
 mod interfaces;
 mod kept;
 pub(super) mod mounts;
+mod own_directory;
 mod own_proc;
-pub(super) mod own_shm;
+mod part;
 mod ports;
 mod reach;
 mod ruleset;
 mod view;
 mod walk;
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -65,8 +66,8 @@ pub(super) struct Derived {
     pub(super) too_many_mounts: bool,
     /// Whether tasks can read of themselves in `/proc`, by `self` and `thread-self`.
     pub(super) own_proc: bool,
-    /// The rights to `/dev/shm`, as Landlock has them, where it is an empty directory of the fence's own.
-    pub(super) own_shm: Option<u64>,
+    /// The rights to directories of the fence's own, as Landlock has them.
+    pub(super) own: Vec<(&'static CStr, u64)>,
     /// What the ruleset lists, for who builds it elsewhere.
     grants: Vec<Grant>,
 }
@@ -117,7 +118,7 @@ pub(super) fn derive_among(
         own_ipc,
         too_many_mounts: false,
         own_proc: false,
-        own_shm: None,
+        own: Vec::new(),
         grants: Vec::new(),
     };
     if probe.landlock_abi == 0 && files {
@@ -146,10 +147,10 @@ pub(super) fn derive_among(
             derived.own_proc = own_proc.is_some();
             if let Some(plan) = &mut derived.mounts {
                 own_proc.into_iter().for_each(|own| plan.show_own(own));
-                if found.own_shm {
-                    plan.share_own();
-                    derived.own_shm = Some(ruleset::shared(abi));
-                }
+                let rights = found.own.iter();
+                let rights = rights.map(|own| (own.place.path, ruleset::of_own(abi, own.rights())));
+                derived.own = rights.collect();
+                plan.give_own(found.own);
             }
             ruleset
         } else {
@@ -174,7 +175,7 @@ fn own(policy: &Policy, probe: &Probe, mounts: &[Mount]) -> Own {
     let empty = probe.own_proc || probe.namespaces == Namespaces::User;
     Own {
         proc: own_proc::lists(policy, probe, mounts),
-        shm: empty && Path::new(own_shm::PLACE).is_dir(),
+        directories: empty,
     }
 }
 

@@ -10,8 +10,8 @@ use std::fmt;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::own_directory::OwnDirectory;
 use super::own_proc::OwnProc;
-use super::own_shm;
 use crate::confine::act::check;
 
 // include/uapi/linux/mount.h
@@ -41,7 +41,7 @@ pub(crate) struct MountPlan {
     hidden: Vec<Hidden>,
     frozen: Vec<CString>,
     own_proc: Option<OwnProc>,
-    own_shm: bool,
+    own: Vec<OwnDirectory>,
 }
 
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl MountPlan {
             hidden: Vec::new(),
             frozen: Vec::new(),
             own_proc: None,
-            own_shm: false,
+            own: Vec::new(),
         }
     }
 
@@ -147,9 +147,9 @@ impl MountPlan {
         self.own_proc = Some(own_proc);
     }
 
-    /// Gives the fence shared memory of its own.
-    pub(super) fn share_own(&mut self) {
-        self.own_shm = true;
+    /// Gives the fence directories of its own.
+    pub(super) fn give_own(&mut self, own: Vec<OwnDirectory>) {
+        self.own = own;
     }
 
     /// Does it, in a mount namespace that is nobody else's. Runs between fork and exec.
@@ -189,10 +189,7 @@ impl MountPlan {
         if let Some(own_proc) = &self.own_proc {
             own_proc.attach()?;
         }
-        match self.own_shm {
-            true => own_shm::attach(),
-            false => Ok(()),
-        }
+        self.own.iter().try_for_each(OwnDirectory::attach)
     }
 }
 
@@ -221,10 +218,7 @@ impl fmt::Display for MountPlan {
             };
             write!(out, ", {place} of its own")?;
         }
-        if self.own_shm {
-            write!(out, ", {} of its own", own_shm::PLACE)?;
-        }
-        Ok(())
+        self.own.iter().try_for_each(|own| write!(out, ", {own}"))
     }
 }
 
@@ -279,7 +273,16 @@ fn clone(path: &CStr) -> Result<i32, c_int> {
 
 /// The same of a path below a descriptor, of which there has to be something.
 pub(super) fn clone_at(directory: i32, path: &CStr) -> Result<i32, c_int> {
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW;
+    open_tree(directory, path, libc::AT_SYMLINK_NOFOLLOW)
+}
+
+/// The same of what a descriptor is of.
+pub(super) fn clone_of(file: i32) -> Result<i32, c_int> {
+    open_tree(file, c"", libc::AT_EMPTY_PATH)
+}
+
+fn open_tree(directory: i32, path: &CStr, flags: c_int) -> Result<i32, c_int> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_RECURSIVE | flags;
     // SAFETY: a C string that the caller owns, and flags.
     let clone = unsafe { libc::syscall(libc::SYS_open_tree, directory, path.as_ptr(), flags) };
     check(clone)?;

@@ -64,6 +64,11 @@ impl<'a> Reach<'a> {
         reach
     }
 
+    /// The state of a path.
+    pub(super) fn state(&self, path: &[u8]) -> u32 {
+        self.automaton.state(path)
+    }
+
     /// The state after `bytes`, from `state`.
     pub(super) fn step(&self, state: u32, bytes: &[u8]) -> u32 {
         self.automaton.step(state, bytes)
@@ -155,6 +160,38 @@ impl<'a> Reach<'a> {
             }
         }
         Some(names)
+    }
+
+    /// The names of directory entries after `from` whose state `is_one`, but for those that a pattern matches; only states that
+    /// `may_lead` to one are followed. Of very many the first.
+    pub(super) fn spelled(
+        &self,
+        from: u32,
+        is_one: impl Fn(u32) -> bool,
+        may_lead: impl Fn(u32) -> bool,
+    ) -> Vec<Vec<u8>> {
+        let mut names = Vec::new();
+        let mut open = vec![(from, Vec::new())];
+        for _ in 0..MOST_STATES {
+            let Some((state, name)) = open.pop() else {
+                break;
+            };
+            // Where nearly any byte goes on, a pattern does.
+            if self.others(state).is_some_and(&may_lead) || name.len() > NAME_BYTES {
+                continue;
+            }
+            for step in self.steps(state) {
+                let bytes = &self.alphabet[usize::from(step.class)];
+                if bytes[0] != b'/' && may_lead(step.state) {
+                    let longer = bytes.iter().map(|&byte| [&name[..], &[byte]].concat());
+                    open.extend(longer.map(|longer| (step.state, longer)));
+                }
+            }
+            if !name.is_empty() && is_one(state) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// Sorts the entries by the states that they are of: each names its own, and stands as far behind it as its class says.
@@ -287,7 +324,7 @@ mod tests {
 
     use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-    use super::super::rules::{automaton, deny, file, tree};
+    use super::super::rules::{automaton, deny, drawn, file, tree};
     use super::*;
 
     /// The names after `/d/` that lead to a right.
@@ -376,6 +413,25 @@ mod tests {
         assert_eq!(names(&few).unwrap().len(), 100);
         let many: Vec<_> = many(600);
         assert_eq!(names(&many), None);
+    }
+
+    #[test]
+    fn beside_a_pattern_the_names_that_are_spelled_out_are_told() {
+        let rules = [
+            drawn("/d/x-", READ),
+            drawn("/d/lock", READ),
+            file("/d/lock", READ | WRITE),
+            file("/d/xy", READ),
+            tree("/d/in", READ),
+            file("/other", READ),
+        ];
+        let automaton = automaton(&rules);
+        let reach = Reach::new(&automaton);
+        let leads = |state| reach.rights(state) | reach.ahead(reach.step(state, b"/")).any != 0;
+        let may_lead = |state| reach.rights(state) | reach.ahead(state).any != 0;
+        let mut spelled = reach.spelled(automaton.state(b"/d/"), leads, may_lead);
+        spelled.sort();
+        assert_eq!(spelled, [&b"in"[..], b"xy"]);
     }
 
     #[test]

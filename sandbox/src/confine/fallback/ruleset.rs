@@ -71,9 +71,11 @@ pub(super) fn build(
     Ok((ruleset, paths))
 }
 
-/// The rights to a directory of the fence's own in which it may do what it likes, to be added by [`allow_below`].
-pub(super) fn shared(abi: u32) -> u64 {
-    access(&own(READ | WRITE | LIST), version(abi)).bits()
+/// The rights to a directory of the fence's own, to be added by [`allow_below`]. They hold for what is mounted into it too, so the one to
+/// reach sockets of others is none of them: those of the fence itself are reached without.
+pub(super) fn of_own(abi: u32, rights: u8) -> u64 {
+    let access = access(&own(rights), version(abi));
+    (access & !BitFlags::from(AccessFs::ResolveUnix)).bits()
 }
 
 /// A root of the fence's own, which the walk has not found.

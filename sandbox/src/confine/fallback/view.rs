@@ -5,10 +5,11 @@
 //! alone. That part is mounted from the `/proc` below. What the kernel adds to the top of `/proc` afterwards, a driver for
 //! one, is in sight.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CString, c_int};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::mounts::{self, Kind, NODEV, NOEXEC, NOSUID, RDONLY};
+use super::mounts::{self, Kind};
+use super::part::Part;
 use crate::confine::act::check;
 
 /// What to do to `/proc`.
@@ -17,37 +18,7 @@ pub(super) struct View {
     /// What is covered as a whole.
     pub(super) closed: Vec<(CString, Kind)>,
     /// What is replaced.
-    pub(super) chosen: Vec<Chosen>,
-}
-
-/// A directory of which a part may be read.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Chosen {
-    /// Its path.
-    pub(super) directory: CString,
-    /// What may be read of it, and the directories that lead there; outer before inner.
-    pub(super) entries: Vec<Entry>,
-}
-
-/// One entry in it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// Its path.
-    pub(super) path: CString,
-    /// The same below `/proc`.
-    pub(super) below: CString,
-    pub(super) kind: EntryKind,
-}
-
-/// What stands at an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EntryKind {
-    /// A directory on the way.
-    Way,
-    /// A file that may be read.
-    File,
-    /// A directory that may be read with all below.
-    Tree,
+    pub(super) chosen: Vec<Part>,
 }
 
 impl View {
@@ -66,50 +37,5 @@ impl View {
             chosen.lay(below.as_raw_fd())?;
         }
         Ok(())
-    }
-}
-
-impl Chosen {
-    fn lay(&self, below: c_int) -> Result<(), c_int> {
-        let place = mounts::new(c"tmpfs", &[(c"mode", c"755")], NOSUID | NODEV | NOEXEC)?;
-        // SAFETY: a descriptor that was just opened, and belongs to nobody else.
-        let place = unsafe { OwnedFd::from_raw_fd(place) };
-        mounts::attach(place.as_raw_fd(), &self.directory)?;
-        for entry in &self.entries {
-            entry.lay(below)?;
-        }
-        mounts::set(libc::AT_FDCWD, self.directory.as_ptr(), 0, RDONLY)
-    }
-}
-
-impl Entry {
-    fn lay(&self, below: c_int) -> Result<(), c_int> {
-        let path = self.path.as_ptr();
-        let made = match self.kind {
-            // SAFETY: a C string that the plan owns, and a mode.
-            EntryKind::Way | EntryKind::Tree => unsafe { libc::mkdir(path, 0o755) },
-            // SAFETY: the same; a regular file has no device.
-            EntryKind::File => unsafe { libc::mknod(path, libc::S_IFREG | 0o444, 0) },
-        };
-        check(made.into())?;
-        if self.kind == EntryKind::Way {
-            return Ok(());
-        }
-        let clone = match mounts::clone_at(below, &self.below) {
-            // Gone since it was looked at: what stands in its place is empty.
-            Err(libc::ENOENT | libc::ENOTDIR) => return Ok(()),
-            clone => clone?,
-        };
-        // SAFETY: a descriptor that was just opened, and belongs to nobody else.
-        let clone = unsafe { OwnedFd::from_raw_fd(clone) };
-        let flags = RDONLY | NOSUID | NODEV | NOEXEC;
-        let empty: &CStr = c"";
-        mounts::set(
-            clone.as_raw_fd(),
-            empty.as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
-            flags,
-        )?;
-        mounts::attach(clone.as_raw_fd(), &self.path)
     }
 }

@@ -18,7 +18,7 @@ use ringfence_abi::rights::{EXEC, READ, WRITE};
 use super::carve::{Carving, Unmade, carve};
 use super::found::{Found, Gaps, Grant, LIST};
 use super::mounts::{Kind, MountPlan, Need};
-use super::own_shm;
+use super::own_directory::OwnDirectory;
 use super::reach::{Ahead, Reach};
 use super::view::View;
 use crate::confine::error::Error;
@@ -55,7 +55,7 @@ pub(super) fn walk(
         maker,
         mounts,
         view: None,
-        own_shm: false,
+        owned: Vec::new(),
         stay,
         candidates: Vec::new(),
         hidden: Vec::new(),
@@ -75,7 +75,7 @@ pub(super) fn walk(
         .any(|place| walk.reach.ahead(automaton.state(place)).any & WRITE != 0);
     let hidden = walk.hidden.len() + walk.carved.len();
     let fits = walk.places.len() <= MOST_MOUNTS && hidden <= MOST_HIDDEN;
-    if !fits && (walk.relies_on_mounts || walk.view.is_some() || walk.own_shm) {
+    if !fits && (walk.relies_on_mounts || walk.view.is_some() || !walk.owned.is_empty()) {
         return self::walk(automaton, false, Own::default(), maker, mounts, stay);
     }
     if fits {
@@ -108,7 +108,7 @@ pub(super) fn walk(
         grants: walk.grants,
         mounts,
         view: walk.view,
-        own_shm: walk.own_shm,
+        own: walk.owned,
         hidden: covered,
         gaps: walk.gaps,
     })
@@ -119,8 +119,8 @@ pub(super) fn walk(
 pub(super) struct Own {
     /// `/proc`.
     pub(super) proc: bool,
-    /// `/dev/shm`.
-    pub(super) shm: bool,
+    /// Directories where names may be made by a pattern, if they are [`super::own_directory::PLACES`].
+    pub(super) directories: bool,
 }
 
 struct Walk<'a> {
@@ -130,7 +130,7 @@ struct Walk<'a> {
     maker: Option<u32>,
     mounts: &'a [Mount],
     view: Option<View>,
-    own_shm: bool,
+    owned: Vec<OwnDirectory>,
     stay: &'a Path,
     /// Directories without any right, hidden if a directory above comes to be listed.
     candidates: Vec<CString>,
@@ -193,9 +193,11 @@ impl Walk<'_> {
         if self.own.proc && path == Path::new("/proc") {
             return self.processes(path, inside);
         }
-        if self.own.shm && path == Path::new(own_shm::PLACE) && self.draws_names(inside, above) {
-            self.own_shm = true;
-            return Ok(Summary::default());
+        if self.is_made_own(path, inside, above)? {
+            return Ok(Summary {
+                data: true,
+                ..Summary::default()
+            });
         }
         let own_rights = self.reach.rights(own);
         let below = self.reach.ahead(inside);
@@ -622,6 +624,7 @@ fn c_path(path: &Path) -> Result<CString, Error> {
     })
 }
 
+mod own;
 mod processes;
 #[cfg(test)]
 mod tests;

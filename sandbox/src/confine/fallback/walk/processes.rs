@@ -9,8 +9,9 @@ use ringfence_abi::rights::READ;
 
 use super::{Summary, Walk, c_path};
 use crate::confine::error::Error;
-use crate::confine::fallback::mounts::Kind;
-use crate::confine::fallback::view::{Chosen, Entry, EntryKind, View};
+use crate::confine::fallback::mounts::{Kind, NODEV, NOEXEC, NOSUID, RDONLY};
+use crate::confine::fallback::part::{Entry, EntryKind, Part};
+use crate::confine::fallback::view::View;
 
 /// What may be read at a path, and below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Walk<'_> {
                     let mut entries = Vec::new();
                     self.choose(&path, self.reach.step(own, b"/"), &mut entries)?;
                     let directory = c_path(&path)?;
-                    view.chosen.push(Chosen { directory, entries });
+                    view.chosen.push(Part { directory, entries });
                 }
             }
         }
@@ -91,12 +92,14 @@ impl Walk<'_> {
                 (Readable::Some, true) => EntryKind::Way,
             };
             let below = path.strip_prefix("/proc").unwrap_or(&path);
+            let is_way = kind == EntryKind::Way;
             entries.push(Entry {
                 path: c_path(&path)?,
                 below: c_path(below)?,
                 kind,
+                flags: RDONLY | NOSUID | NODEV | NOEXEC,
             });
-            if kind == EntryKind::Way {
+            if is_way {
                 self.choose(&path, self.reach.step(own, b"/"), entries)?;
             }
         }

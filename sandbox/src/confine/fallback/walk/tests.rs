@@ -1,8 +1,9 @@
-use super::super::rules::{self, automaton, deny, file, tree};
+use super::super::rules::{self, automaton, deny, drawn, file, tree};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::*;
+use crate::confine::fallback::part::{Entry, EntryKind};
 
 fn found(rules: &[rules::Rule]) -> Found {
     let user = nix::unistd::geteuid().as_raw();
@@ -228,4 +229,207 @@ fn what_may_be_read_of_proc_is_found_without_looking_at_its_tasks() {
     let few = found(&[file("/proc/1", READ), cpus()]);
     assert_eq!(granted(&few, Path::new("/proc/cpuinfo")), Some(READ));
     assert!(!few.gaps.processes);
+}
+
+/// What is found where directories may be the fence's own.
+fn found_drawing(rules: &[rules::Rule], stay: &Path, maker: Option<u32>) -> Found {
+    let own = Own {
+        directories: true,
+        ..Own::default()
+    };
+    walk(&automaton(rules), true, own, maker, &[], stay).unwrap()
+}
+
+/// A directory below one where names are drawn, and what begins with its name and goes on.
+fn workspace() -> (tempfile::TempDir, String) {
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    let names = format!("{}-", place.path().display());
+    (place, names)
+}
+
+fn kept(found: &Found) -> Vec<(String, bool)> {
+    let [own] = &found.own[..] else {
+        panic!("{:?}", found.own);
+    };
+    assert_eq!(own.place.path(), Path::new("/tmp"));
+    let in_parts = own.parts.iter().flat_map(|part| &part.entries);
+    let all = own.kept.iter().chain(in_parts);
+    let path = |entry: &Entry| entry.path.to_string_lossy().into_owned();
+    all.map(|entry| (path(entry), entry.kind == EntryKind::Way))
+        .collect()
+}
+
+#[test]
+fn where_names_are_drawn_the_directory_is_the_fences_own_and_keeps_what_is_allowed() {
+    let (place, names) = workspace();
+    for name in ["in/d", "out", "closed"] {
+        fs::create_dir_all(place.path().join(name)).unwrap();
+    }
+    fs::write(place.path().join("given"), "").unwrap();
+    let at = |name: &str| place.path().join(name);
+    let rules = || {
+        vec![
+            drawn(&names, READ | WRITE),
+            tree(at("in/d"), READ),
+            tree(at("out"), READ | WRITE),
+            file(at("given"), READ),
+        ]
+    };
+    let found = found_drawing(&rules(), &at("closed"), None);
+    let mut stays = kept(&found);
+    stays.sort();
+    let expected = [
+        ("closed", true),
+        ("given", false),
+        ("in", true),
+        ("in/d", false),
+        ("out", false),
+    ];
+    let expected = expected.map(|(name, way)| (at(name).display().to_string(), way));
+    assert_eq!(stays, expected);
+    assert_eq!(
+        found.own[0].parts[0].directory.as_bytes(),
+        place.path().as_os_str().as_bytes()
+    );
+    assert_eq!(granted(&found, &at("out")), Some(READ | WRITE | LIST));
+    assert!(!found.own[0].executable);
+    assert!(found.gaps.later.is_empty(), "{:?}", found.gaps);
+    assert_eq!(found.gaps.own, [Path::new("/tmp")]);
+    let plan = found.mounts.unwrap().to_string();
+    assert!(
+        plan.contains(&format!("{} noexec", at("out").display())),
+        "{plan}"
+    );
+    // As a whole it stays as a whole.
+    let mut rules = rules();
+    rules.push(tree(place.path(), READ | WRITE));
+    let whole = found_drawing(&rules, &at("closed"), None);
+    assert_eq!(kept(&whole), [(place.path().display().to_string(), false)]);
+    // Without namespaces, or without a pattern, nothing is its own.
+    let none = self::found(&[drawn(&names, READ | WRITE)]);
+    assert!(none.own.is_empty());
+    assert_eq!(
+        none.gaps.later.get(&WRITE).map(PathBuf::as_path),
+        Some(Path::new("/tmp"))
+    );
+    let spelled = found_drawing(&[tree(at("out"), READ | WRITE)], Path::new("/"), None);
+    assert!(spelled.own.is_empty());
+}
+
+#[test]
+fn where_something_would_have_more_rights_in_it_no_directory_is_the_fences_own() {
+    let (place, names) = workspace();
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir(at("d")).unwrap();
+    fs::write(at("file"), "").unwrap();
+    fs::create_dir_all(at("below/d")).unwrap();
+    for pipe in ["pipe", "below/d/pipe"] {
+        nix::unistd::mkfifo(&at(pipe), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    let cases = [
+        ("only written", vec![file(at("file"), WRITE)]),
+        ("only written, with all below", vec![tree(at("d"), WRITE)]),
+        ("a pipe that is only read", vec![file(at("pipe"), READ)]),
+        ("one below", vec![tree(at("below"), READ)]),
+        (
+            "something denied that is not there",
+            vec![tree(place.path(), READ | WRITE), deny(at("new/secret"))],
+        ),
+        ("all of it read", vec![tree("/tmp", READ)]),
+        ("all of everything read", vec![tree("/", READ)]),
+        ("all of it executed", vec![tree("/tmp", EXEC)]),
+    ];
+    for (what, rules) in cases {
+        let plain = found(&rules);
+        let drawing = [drawn(&names, READ | WRITE)].into_iter().chain(rules);
+        let found = found_drawing(&drawing.collect::<Vec<_>>(), Path::new("/"), None);
+        assert!(found.own.is_empty(), "{what}");
+        assert!(found.gaps.own.is_empty(), "{what}");
+        assert_eq!(found.grants.len(), plain.grants.len(), "{what}");
+        assert_eq!(
+            found.gaps.later.get(&WRITE).map(PathBuf::as_path),
+            Some(Path::new("/tmp")),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn what_is_drawn_is_executable_only_if_it_can_be_made_read_and_executed() {
+    let (place, names) = workspace();
+    let tool = place.path().join("tool");
+    fs::write(&tool, "").unwrap();
+    let all = READ | WRITE | EXEC;
+    let found = |rules: &[rules::Rule], maker| {
+        let found = found_drawing(rules, Path::new("/"), maker);
+        let programs = found.gaps.programs.is_some();
+        assert_eq!(found.own[0].executable, programs);
+        assert_eq!(
+            found.gaps.later.contains_key(&EXEC),
+            !programs && rules.len() == 1
+        );
+        programs
+    };
+    assert!(found(&[drawn(&names, all)], Some(1)));
+    // A copy would be another program.
+    assert!(!found(&[drawn(&names, all)], None));
+    // It is what is there that can be, not what is drawn.
+    assert!(!found(
+        &[drawn(&names, READ | WRITE), file(&tool, all)],
+        Some(1)
+    ));
+}
+
+#[test]
+fn a_link_stays_that_leads_to_something_allowed() {
+    let (place, names) = workspace();
+    let (link, other) = (format!("{names}link"), format!("{names}other"));
+    std::os::unix::fs::symlink(place.path(), &link).unwrap();
+    std::os::unix::fs::symlink("/etc", &other).unwrap();
+    let rules = [
+        drawn(format!("{names}x"), READ | WRITE),
+        tree(place.path(), READ),
+    ];
+    let found = found_drawing(&rules, Path::new("/"), None);
+    fs::remove_file(&link).unwrap();
+    fs::remove_file(&other).unwrap();
+    let stays: Vec<_> = kept(&found).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(stays, [place.path().display().to_string(), link]);
+}
+
+#[test]
+fn what_is_spelled_out_and_would_be_lost_is_noted() {
+    let (place, names) = workspace();
+    let report = format!("{names}report");
+    let rules = [
+        drawn(format!("{names}x"), READ | WRITE),
+        file(&report, READ | WRITE),
+        file(format!("{names}given"), READ),
+        tree(place.path(), READ | WRITE),
+    ];
+    let found = || found_drawing(&rules, Path::new("/"), None);
+    assert_eq!(found().gaps.lost.as_deref(), Some(Path::new(&report)));
+    fs::write(&report, "").unwrap();
+    let there = found();
+    fs::remove_file(&report).unwrap();
+    assert_eq!(there.gaps.lost, None);
+    assert!(kept(&there).contains(&(report, false)));
+}
+
+#[test]
+fn shared_memory_is_empty_whatever_is_allowed_of_it() {
+    let other = tempfile::Builder::new()
+        .prefix("sem.")
+        .tempfile_in("/dev/shm");
+    let Ok(_other) = other else {
+        return;
+    };
+    let found = found_drawing(
+        &[drawn("/dev/shm/sem.", READ | WRITE)],
+        Path::new("/"),
+        None,
+    );
+    assert_eq!(found.own[0].place.path(), Path::new("/dev/shm"));
+    assert_eq!(found.own[0].mounts(), 1);
+    assert!(found.grants.is_empty(), "{:?}", found.grants);
 }
