@@ -28,7 +28,7 @@ mod volatile;
 pub use evidence::Evidence;
 pub use learned::{Learned, Question, Run};
 pub use merge::Conflict;
-pub use needs::is_making;
+pub use needs::{is_making, is_removing};
 pub use read::{Unreadable, read};
 pub use render::render;
 

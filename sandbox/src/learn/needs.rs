@@ -59,6 +59,12 @@ pub fn is_making(what: &str) -> bool {
     MAKING.contains(&what)
 }
 
+/// Whether an entry that was there goes by it, or may.
+#[must_use]
+pub fn is_removing(what: &str) -> bool {
+    ["rename", "unlink", "rmdir"].contains(&what)
+}
+
 /// What `trace` needs, by path.
 pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
     let mut needs: BTreeMap<Vec<u8>, Need> = BTreeMap::new();

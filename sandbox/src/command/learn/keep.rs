@@ -8,7 +8,7 @@ use crate::{
     compile,
     confine::{self, Act, Kept, Probe, standings},
     kernel::Engine,
-    learn::{BY_HOOKS, is_making},
+    learn::{BY_HOOKS, is_making, is_removing},
     profile::{self, CommandLine},
     trace::Record,
 };
@@ -68,6 +68,7 @@ pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>
             rights: record.rights.0 & allowed & ringfence_abi::rights::ALL,
             lists: record.what == "readdir",
             makes: is_making(&record.what),
+            removes: is_removing(&record.what),
         };
         if act.rights != 0 && !kept.passes(act) {
             let kind = match (act.lists, act.makes) {

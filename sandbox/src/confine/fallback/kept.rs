@@ -29,6 +29,8 @@ pub struct Act<'a> {
     pub lists: bool,
     /// Whether a name came or went.
     pub makes: bool,
+    /// Whether one went that was there, or may have.
+    pub removes: bool,
 }
 
 /// What the fallback engine lets pass under a policy.
@@ -69,7 +71,11 @@ impl Own {
     /// looked at: the next one draws other names.
     fn gives(&self, act: Act<'_>) -> u8 {
         let is_below = act.path.starts_with(self.path) && (act.lists || act.path != self.path);
-        let is_fixed = self.fixed.iter().any(|fixed| act.path.starts_with(fixed));
+        // Where a name came, it is there by now or comes in this directory; what is mounted does not go.
+        let came = act.makes && !act.removes;
+        let mut fixed = self.fixed.iter();
+        let is_fixed =
+            fixed.any(|fixed| act.path.starts_with(fixed) && !(came && act.path == fixed));
         match (is_below, is_fixed) {
             (false, _) => 0,
             (true, false) => self.rights,
@@ -185,6 +191,7 @@ mod tests {
             rights,
             lists: false,
             makes: false,
+            removes: false,
         }
     }
 
@@ -252,9 +259,15 @@ mod tests {
         assert!(kept.passes(makes("/tmp/drawn")));
         assert!(kept.passes(act("/tmp/drawn/file", READ | WRITE)));
         assert!(kept.passes(act("/tmp/in/file", READ)));
-        for denied in ["/tmp/in/file", "/tmp/in", "/tmpx", "/tmp"] {
+        for denied in ["/tmp/in/file", "/tmpx", "/tmp"] {
             assert!(!kept.passes(makes(denied)), "{denied}");
         }
+        assert!(kept.passes(makes("/tmp/in")));
+        let removes = Act {
+            removes: true,
+            ..makes("/tmp/in")
+        };
+        assert!(!kept.passes(removes));
         assert!(!kept.passes(act("/tmp/drawn", EXEC)));
         let lists = Act {
             lists: true,
