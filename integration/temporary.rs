@@ -148,8 +148,9 @@ fn what_is_allowed_of_the_directory_below_stays_and_nothing_else() -> Verdict {
         fs::write(&there, "of there\n")?;
         let link = format!("/tmp/{}-link", drawing.name);
         std::os::unix::fs::symlink(folder.at("in"), &link)?;
+        std::os::unix::fs::symlink("in/d", folder.at("inner"))?;
         let finished = drawing.runs(
-            "cat given in/d/file out/file /tmp/NAME-there /tmp/NAME-link/d/file; echo more >>out/file && echo new >out/new && echo written\n\
+            "cat given in/d/file out/file /tmp/NAME-there /tmp/NAME-link/d/file inner/file; echo more >>out/file && echo new >out/new && echo written\n\
              pwd; echo drawn >/tmp/NAME.x && cat /tmp/NAME.x\n\
              cat other; for name in given new in/d/file in/new /tmp/NAME-there; do echo x >>$name && echo changed $name; done; true",
         );
@@ -158,7 +159,7 @@ fn what_is_allowed_of_the_directory_below_stays_and_nothing_else() -> Verdict {
         let finished = finished?;
         finished
             .succeeds()?
-            .says("of given\nof in/d/file\nof out/file\nof there\nof in/d/file\nwritten\n")?
+            .says("of given\nof in/d/file\nof out/file\nof there\nof in/d/file\nof in/d/file\nwritten\n")?
             .says(&folder.path().display().to_string())?
             .says("drawn\n")?
             .does_not_say("of other")?

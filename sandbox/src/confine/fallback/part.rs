@@ -78,8 +78,8 @@ impl Entry {
             return Ok(());
         }
         let clone = match clone_below(below, &self.below) {
-            // Gone since it was looked at: what stands in its place is empty.
-            Err(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => return Ok(()),
+            // Gone since it was looked at, or closed: what stands in its place is empty.
+            Err(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EACCES) => return Ok(()),
             clone => clone?,
         };
         mounts::set(

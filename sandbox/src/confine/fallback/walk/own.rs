@@ -16,7 +16,7 @@ use crate::confine::fallback::mounts::{NODEV, RDONLY};
 use crate::confine::fallback::own_directory::{OwnDirectory, PLACES};
 use crate::confine::fallback::part::{Entry, EntryKind, Part};
 
-/// Most entries of directories that are only read that are looked at.
+/// Most entries that are looked at for pipes and links, below what stays.
 const MOST_LOOKED: usize = 10_000;
 
 impl Walk<'_> {
@@ -89,7 +89,7 @@ impl Walk<'_> {
             self.hidden.len(),
             self.carved.len(),
         ];
-        let (gaps, relies) = (self.gaps.clone(), self.relies_on_mounts);
+        let (gaps, relies, entries) = (self.gaps.clone(), self.relies_on_mounts, self.entries);
         let mut keeping = Keeping::new(own, path);
         let mut links = Vec::new();
         for entry in listing.flatten() {
@@ -112,9 +112,11 @@ impl Walk<'_> {
             .chain(&self.listed[marks[1]..])
             .try_for_each(|grant| keeping.grant(grant))
             .and_then(|()| keeping.way_to(self.stay))
-            .and_then(|()| {
+            .and_then(|()| keeping.links_on_ways())
+            .and_then(|more| {
                 links
                     .iter()
+                    .chain(&more)
                     .filter(|link| self.leads_somewhere(link))
                     .try_for_each(|link| keeping.link(link))
             });
@@ -127,7 +129,7 @@ impl Walk<'_> {
         self.places.truncate(marks[2]);
         self.hidden.truncate(marks[3]);
         self.carved.truncate(marks[4]);
-        (self.gaps, self.relies_on_mounts) = (gaps, relies);
+        (self.gaps, self.relies_on_mounts, self.entries) = (gaps, relies, entries);
         Ok(false)
     }
 
@@ -167,7 +169,7 @@ struct Keeping<'a> {
     root: &'a Path,
     /// Directories that stay with all below.
     trees: Vec<PathBuf>,
-    /// Entries that were looked at for pipes.
+    /// Entries that were looked at for pipes and links.
     looked: usize,
 }
 
@@ -246,6 +248,26 @@ impl<'a> Keeping<'a> {
             }
         }
         false
+    }
+
+    /// Symbolic links in directories of which a part stays; `None` if one cannot be looked into, or that is more than is looked at.
+    fn links_on_ways(&mut self) -> Option<Vec<PathBuf>> {
+        let ways = self.own.parts.iter().flat_map(|part| {
+            let inner = part.entries.iter();
+            let inner = inner.filter(|entry| entry.kind == EntryKind::Way);
+            std::iter::once(&part.directory).chain(inner.map(|entry| &entry.path))
+        });
+        let mut links = Vec::new();
+        for way in ways {
+            for entry in fs::read_dir(OsStr::from_bytes(way.to_bytes())).ok()? {
+                let entry = entry.ok()?;
+                self.looked += 1;
+                if entry.file_type().ok()?.is_symlink() {
+                    links.push(entry.path());
+                }
+            }
+        }
+        (self.looked <= MOST_LOOKED).then_some(links)
     }
 
     fn link(&mut self, path: &Path) -> Option<()> {

@@ -395,6 +395,22 @@ fn a_link_stays_that_leads_to_something_allowed() {
     fs::remove_file(&other).unwrap();
     let stays: Vec<_> = kept(&found).into_iter().map(|(path, _)| path).collect();
     assert_eq!(stays, [place.path().display().to_string(), link]);
+    // In a directory of which a part stays, too.
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir(at("in")).unwrap();
+    fs::write(at("in/file"), "").unwrap();
+    std::os::unix::fs::symlink("in/file", at("link")).unwrap();
+    std::os::unix::fs::symlink("in", at("other")).unwrap();
+    std::os::unix::fs::symlink("/etc", at("away")).unwrap();
+    let rules = [
+        drawn(format!("{names}x"), READ | WRITE),
+        file(at("in/file"), READ),
+    ];
+    let found = found_drawing(&rules, Path::new("/"), None);
+    let mut stays: Vec<_> = kept(&found).into_iter().map(|(path, _)| path).collect();
+    stays.sort();
+    let expected = ["in", "in/file", "link", "other"].map(|name| at(name).display().to_string());
+    assert_eq!(stays, expected);
 }
 
 #[test]
