@@ -40,17 +40,41 @@ fn what_is_moved_above_a_file_changes_its_path_at_once() -> Verdict {
     }
     // What lies below a shared mount cannot be moved, and the host's root may be one.
     let _outer = Mounted::on(fence.folder().path(), |folder| {
-        mount(Some(folder), folder, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-        mount(None::<&str>, folder, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)
+        mount(
+            Some(folder),
+            folder,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )?;
+        mount(
+            None::<&str>,
+            folder,
+            None::<&str>,
+            MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )
     })?;
     let here = at("above/here");
     let _inner = Mounted::on(&here, |folder| {
-        mount(Some("none"), folder, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+        mount(
+            Some("none"),
+            folder,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
     })?;
     fence.folder().file("above/here/file", "content")?;
     let mut asked = Asked::inside(&fence, &here)?;
     let shift = |from: &str, to: &str| {
-        mount(Some(&at(from)), &at(to), None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        mount(
+            Some(&at(from)),
+            &at(to),
+            None::<&str>,
+            MsFlags::MS_MOVE,
+            None::<&str>,
+        )
     };
     // More than once: the first finds out what the others are told by.
     for _ in 0..3 {
@@ -117,10 +141,7 @@ impl Drop for Asked {
 struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    fn on(
-        folder: &'a Path,
-        mount: impl FnOnce(&Path) -> nix::Result<()>,
-    ) -> Result<Self, Failed> {
+    fn on(folder: &'a Path, mount: impl FnOnce(&Path) -> nix::Result<()>) -> Result<Self, Failed> {
         mount(folder)?;
         Ok(Self(folder))
     }

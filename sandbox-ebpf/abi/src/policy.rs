@@ -79,8 +79,15 @@ pub struct Standing {
 
 impl Standing {
     /// Nothing is known.
-    pub const NONE: Self =
-        Self { version: 0, mount: 0, namespace: 0, moves: 0, since: 0, state: 0, reserved: [0; 2] };
+    pub const NONE: Self = Self {
+        version: 0,
+        mount: 0,
+        namespace: 0,
+        moves: 0,
+        since: 0,
+        state: 0,
+        reserved: [0; 2],
+    };
 }
 
 /// No such program.

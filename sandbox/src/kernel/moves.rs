@@ -57,7 +57,10 @@ mod tests {
     #[test]
     fn what_is_hidden_or_not_the_only_one_is_not_known() {
         assert_eq!(found("0 D rename_lock\n0 D mount_lock\n"), None);
-        assert_eq!(found(&format!("{SHOWN}ffffffff82a0c180 d mount_lock\n")), None);
+        assert_eq!(
+            found(&format!("{SHOWN}ffffffff82a0c180 d mount_lock\n")),
+            None
+        );
         assert_eq!(found(&SHOWN.replace("rename_lock\n", "other_lock\n")), None);
     }
 }
