@@ -25,7 +25,14 @@ use kit::{is_root, place};
 /// Where a copy of this test lies that an ordinary user can run.
 fn own_copy(place: &Path) -> PathBuf {
     let copy = place.join("confine-test");
-    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // By another process: a child that a test beside this one forks meanwhile would hold what is written here, and it could not be executed
+    // ("Text file busy").
+    let mut copier = std::process::Command::new("cp");
+    let copied = copier
+        .arg(std::env::current_exe().unwrap())
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     copy
 }
