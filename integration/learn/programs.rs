@@ -162,6 +162,7 @@ const TRIPS: &[Trip] = &[
             "import os, tempfile\n\
              for place in '/tmp', '/var/tmp':\n\
              \x20   file, name = tempfile.mkstemp(dir=place); os.write(file, b'x'); os.rename(name, name + '.x'); os.unlink(name + '.x')\n\
+             \x20   with tempfile.TemporaryDirectory(dir=place) as folder: open(folder + '/file', 'w').close(); os.mkdir(folder + '/d')\n\
              print('built')\n",
         )],
         reset: "",

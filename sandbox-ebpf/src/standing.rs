@@ -67,9 +67,10 @@ extern "C" fn note_mount(path: *mut Path, table: u32, size_class: u32) -> u32 {
     if path.is_null() {
         return 0;
     }
-    // SAFETY: `path` is a path, by the verifier's own account.
-    let mount = unsafe { core::ptr::read_volatile(&raw const (*path).mount) };
     let before = moves();
+    // A compare-and-swap, so that no processor looks at names before it has looked at the numbers.
+    // SAFETY: `path` is a path, by the verifier's own account.
+    let mount = unsafe { atomic::compare_exchange(&raw mut (*path).mount, 0, 0) };
     let Ok(namespace) = walk::current_namespace() else {
         return 0;
     };

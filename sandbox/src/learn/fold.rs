@@ -28,6 +28,8 @@ pub(super) struct Folding<'a> {
     pub(super) level: Level,
     /// Whether a secret lies at a path or below.
     pub(super) holds_secret: &'a dyn Fn(&[u8]) -> bool,
+    /// Whether the command made what is at a path.
+    pub(super) made: &'a dyn Fn(&[u8]) -> bool,
     /// Directories that are read besides, whose rules are about nothing else.
     pub(super) on_the_way: &'a BTreeMap<Vec<u8>, Evidence>,
 }
@@ -130,13 +132,13 @@ impl Folding<'_> {
         // What came or went will have another name the next time, and so it is read and executed.
         if need.made && last > 0 && self.is_writable_as_a_whole(path) {
             names.0.pop();
-            self.generalise(&mut names, false);
+            self.generalise(&mut names, parent(path));
             return below(names.0);
         }
         let drawn = volatile::drawn(&names.0[last]);
         match drawn.filter(|_| need.made && parent(path) == SHARED_MEMORY) {
             Some(pattern) => names.0[last] = pattern,
-            None => self.generalise(&mut names, need.made),
+            None => self.generalise(&mut names, path),
         }
         if need.subtree { below(names.0) } else { names }
     }
@@ -146,13 +148,14 @@ impl Folding<'_> {
         self.may_fold(parent(path))
     }
 
-    /// `made` is about the last name.
-    fn generalise(&self, names: &mut Names, made: bool) {
-        let last = names.0.len() - 1;
-        for (position, name) in names.0.iter_mut().enumerate().skip(1) {
-            if let Some(pattern) = volatile::pattern(name, made && position == last) {
+    /// `path` is what the names are about. What lies in a directory with a drawn name has another path the next time as well.
+    fn generalise(&self, names: &mut Names, path: &[u8]) {
+        let mut path = path;
+        for name in names.0.iter_mut().skip(1).rev() {
+            if let Some(pattern) = volatile::pattern(name, (self.made)(path)) {
                 *name = pattern;
             }
+            path = parent(path);
         }
     }
 

@@ -120,11 +120,13 @@ pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
             !covered && surroundings.secrets.rights(path) & READ == 0
         });
     }
+    let made = |path: &[u8]| needs.get(path).is_some_and(|need| need.made);
     let folding = Folding {
         places: &places,
         on_the_way: &on_the_way,
         level: surroundings.level,
         holds_secret: &holds_secret,
+        made: &made,
     };
     for (bit, right) in [
         (READ, Right::Read),
@@ -300,6 +302,31 @@ mod tests {
         let alone = ["${CWD}/out", "/var/log/x"];
         assert_eq!(learned("open", BY_HOOKS, Level::Default), alone);
         assert_eq!(learned("open", "system-calls", Level::Tight), alone);
+    }
+
+    #[test]
+    fn what_lies_below_a_drawn_name_is_found_again() {
+        let made = |what: &str, path: &str| Record {
+            what: what.to_owned(),
+            path: Some(path.into()),
+            rights: Rights(WRITE),
+            count: 1,
+            ..Record::default()
+        };
+        let trace = Trace {
+            records: vec![
+                made("mkdir", "/tmp/tmpk3x_8a2b"),
+                made("create", "/tmp/tmpk3x_8a2b/file"),
+                // Whose name nobody has drawn.
+                made("create", "/srv/tmpk3x_8a2b/file"),
+            ],
+            ..Trace::default()
+        };
+        let rules = learn(&trace, &anything()).rules.into_keys();
+        let rules: Vec<_> = rules
+            .filter_map(|(right, text)| (right == Right::Write).then_some(text))
+            .collect();
+        assert_eq!(rules, ["/srv/tmpk3x_8a2b/**", "/tmp/tmp*/**"]);
     }
 
     fn anything() -> Surroundings<'static> {
