@@ -9,7 +9,7 @@ use ringfence_abi::{
 
 use crate::{
     kernel::{Typed, offset, read},
-    matching, standing,
+    matching, mount_state,
     walk::{self, INLINE_BYTES},
 };
 
@@ -27,7 +27,7 @@ pub fn rights(label: Label, dentry: Typed, vfsmount: Typed) -> u8 {
     let moves = if is_the_root(vfsmount) {
         0
     } else {
-        match standing::moves() {
+        match mount_state::moves() {
             0 => return 0,
             moves => moves,
         }

@@ -12,9 +12,9 @@ use ringfence_abi::{
 use crate::{
     in_place,
     kernel::{Typed, offset},
+    mount_state,
     outcome::Outcome,
     scratch::{PATH_END, Path},
-    standing,
     table::by_size,
     walk::{self, bounded},
 };
@@ -120,7 +120,7 @@ fn names_in<const WORDS: usize>(
     let start = unsafe {
         if moves != 0 {
             let mount = walk::mount_of(vfsmount.address());
-            standing::state((&raw mut (*table).header.standings).cast(), mount, in_place::namespace(), moves)
+            mount_state::state((&raw mut (*table).header.mounts).cast(), mount, in_place::namespace(), moves)
         } else if dentry.address() == root.address() {
             // The root itself has no name, and its path is a slash.
             DEAD
@@ -135,7 +135,7 @@ fn names_in<const WORDS: usize>(
 
 /// Whether the table in force has kept what the path of a mount leads to.
 #[inline(always)]
-pub fn has_standing(table: u32, size_class: u32, mount: u64, namespace: u64, moves: u64) -> bool {
+pub fn has_mount(table: u32, size_class: u32, mount: u64, namespace: u64, moves: u64) -> bool {
     by_size!(table, size_class, has_in(mount, namespace, moves))
 }
 
@@ -150,13 +150,13 @@ fn has_in<const WORDS: usize>(
         return false;
     };
     // SAFETY: `table` is a map value.
-    let kept = unsafe { standing::state((&raw mut (*table).header.standings).cast(), mount, namespace, moves) };
+    let kept = unsafe { mount_state::state((&raw mut (*table).header.mounts).cast(), mount, namespace, moves) };
     kept != DEAD
 }
 
 /// Keeps in the table in force what the path of a mount leads to, which [`crate::walk`] has built.
 #[inline(always)]
-pub fn keep_standing(path: *mut Path, table: u32, size_class: u32, mount: u64, namespace: u64, moves: u64) {
+pub fn keep_mount(path: *mut Path, table: u32, size_class: u32, mount: u64, namespace: u64, moves: u64) {
     by_size!(table, size_class, keep_in(path, mount, namespace, moves));
 }
 
@@ -174,9 +174,9 @@ fn keep_in<const WORDS: usize>(
     // SAFETY: `path` and `table` are map values, which live as long as the program runs.
     unsafe {
         if let Ok(state) = from_the_start(path, table)
-            && standing::moves() == moves
+            && mount_state::moves() == moves
         {
-            standing::keep((&raw mut (*table).header.standings).cast(), mount, namespace, moves, state);
+            mount_state::keep((&raw mut (*table).header.mounts).cast(), mount, namespace, moves, state);
         }
     }
 }

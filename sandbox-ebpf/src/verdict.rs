@@ -11,11 +11,12 @@ use crate::{
     in_place,
     kernel::{Typed, offset, read},
     matching::{self, Answer},
+    mount_state,
     outcome::Outcome,
     pseudo,
     report::{self, Finding, Span},
     scratch::{self, PATH_END, Slot},
-    special, standing, table, walk,
+    special, table, walk,
 };
 
 /// What a hook returns to deny (`-EACCES`). A literal, because the verifier wants to see the range.
@@ -98,7 +99,7 @@ pub fn of_file(label: Label, needed: u8, file: Typed, operation: impl FnOnce() -
         {
             // SAFETY: `slot` is a map value.
             let path = unsafe { &raw mut (*slot).other };
-            standing::note(path, label, walk::mount_of(vfsmount.address()));
+            mount_state::note(path, label, walk::mount_of(vfsmount.address()));
         }
         conclude(slot, question, judged)
     })

@@ -51,16 +51,16 @@ pub struct Header {
     /// Byte to class, in the automaton of the network.
     pub network_classes: [u8; 256],
     /// What the kernel half has found out about mounts. User space writes zeros, and whoever gets a new table starts anew.
-    pub standings: [Standing; STANDINGS],
+    pub mounts: [MountState; MOUNT_STATES],
 }
 
 /// Mounts that a table has room for: a power of two.
-pub const STANDINGS: usize = 8;
+pub const MOUNT_STATES: usize = 8;
 
 /// The state that the path of a mount's root leads to, for as long as nothing has moved.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct MountState {
     /// Odd while somebody writes.
     pub version: u64,
     /// Address of the `struct mount`; 0 for none.
@@ -77,7 +77,7 @@ pub struct Standing {
     pub reserved: [u64; 2],
 }
 
-impl Standing {
+impl MountState {
     /// Nothing is known.
     pub const NONE: Self = Self {
         version: 0,
@@ -122,7 +122,7 @@ impl Header {
         programs: [NO_TABLE; PROGRAMS as usize + 1],
         classes: [0; 256],
         network_classes: [0; 256],
-        standings: [Standing::NONE; STANDINGS],
+        mounts: [MountState::NONE; MOUNT_STATES],
     };
 }
 

@@ -205,7 +205,7 @@ fn encode(
     value.extend_from_slice(&classes);
     value.extend_from_slice(&files.map_or([0; 256], |files| files.classes));
     value.extend_from_slice(&network.classes);
-    value.resize(value.len() + size_of_val(&Header::DENY_ALL.standings), 0);
+    value.resize(value.len() + size_of_val(&Header::DENY_ALL.mounts), 0);
     debug_assert_eq!(value.len(), size_of::<Header>());
     for word in file_words.iter().chain(&network.words) {
         value.extend_from_slice(&word.to_ne_bytes());

@@ -12,7 +12,7 @@ use core::arch::asm;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use ringfence_abi::{
     automaton::DEAD,
-    policy::{Label, STANDINGS, Standing},
+    policy::{Label, MOUNT_STATES, MountState},
 };
 
 use crate::{
@@ -31,9 +31,9 @@ const UNKNOWN: u64 = 1;
 /// What is older, in ticks, is not believed: a minute where there are 250 a second.
 const TICKS: u64 = 1 << 14;
 /// Bytes of all but the last of the places.
-const LAST: u64 = ((STANDINGS - 1) * size_of::<Standing>()) as u64;
+const LAST: u64 = ((MOUNT_STATES - 1) * size_of::<MountState>()) as u64;
 
-const _: () = assert!(STANDINGS.is_power_of_two() && size_of::<Standing>() == 64);
+const _: () = assert!(MOUNT_STATES.is_power_of_two() && size_of::<MountState>() == 64);
 
 /// How often names and mounts have moved by now; 0 while something moves, or where that cannot be told.
 #[inline(always)]
@@ -79,7 +79,7 @@ extern "C" fn note_mount(path: *mut Path, table: u32, size_class: u32) -> u32 {
         return 0;
     }
     // What lies deep below a mount comes here each time.
-    if matching::has_standing(table, size_class, mount, namespace, before) {
+    if matching::has_mount(table, size_class, mount, namespace, before) {
         return 0;
     }
     let Ok(root) = read::<u64>(mount + offset!(mount_vfsmount) + offset!(vfsmount_root)) else {
@@ -94,7 +94,7 @@ extern "C" fn note_mount(path: *mut Path, table: u32, size_class: u32) -> u32 {
     if start as usize >= PATH_END - 1 {
         return 0;
     }
-    matching::keep_standing(path, table, size_class, mount, namespace, before);
+    matching::keep_mount(path, table, size_class, mount, namespace, before);
     0
 }
 
@@ -103,7 +103,7 @@ extern "C" fn note_mount(path: *mut Path, table: u32, size_class: u32) -> u32 {
 /// # Safety
 /// `all` are the places of a table.
 #[inline(always)]
-pub unsafe fn state(all: *mut Standing, mount: u64, namespace: u64, moves: u64) -> u32 {
+pub unsafe fn state(all: *mut MountState, mount: u64, namespace: u64, moves: u64) -> u32 {
     // SAFETY: by contract.
     unsafe {
         let place = place(all, mount);
@@ -125,7 +125,7 @@ pub unsafe fn state(all: *mut Standing, mount: u64, namespace: u64, moves: u64) 
 /// # Safety
 /// `all` are the places of a table.
 #[inline(always)]
-pub unsafe fn keep(all: *mut Standing, mount: u64, namespace: u64, moves: u64, state: u32) {
+pub unsafe fn keep(all: *mut MountState, mount: u64, namespace: u64, moves: u64, state: u32) {
     // SAFETY: by contract.
     unsafe {
         let place = place(all, mount);
@@ -167,7 +167,7 @@ fn low_half(address: u64) -> u32 {
 /// # Safety
 /// `all` are the places of a table.
 #[inline(always)]
-unsafe fn place(all: *mut Standing, mount: u64) -> *mut Standing {
+unsafe fn place(all: *mut MountState, mount: u64) -> *mut MountState {
     // Fibonacci hashing: the highest bits of the product.
     let hash = low_half(mount).wrapping_mul(0x9e37_79b1);
     let offset = bounded!(u64::from(hash >> (32 - (LAST + 64).trailing_zeros())), LAST);
