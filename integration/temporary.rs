@@ -39,6 +39,11 @@ pub(crate) fn register(suite: &mut Suite) {
         a_spelled_name_that_goes_with_the_fence_is_told,
     );
     suite.test(
+        "temporary::a_pipe_that_may_only_be_read_is_not_written_to_where_nobody_can_list",
+        NEEDS,
+        a_pipe_that_may_only_be_read_is_not_written_to_where_nobody_can_list,
+    );
+    suite.test(
         "temporary::a_directory_that_is_granted_or_read_as_a_whole_is_the_real_one",
         NEEDS,
         a_directory_that_is_granted_or_read_as_a_whole_is_the_real_one,
@@ -244,6 +249,25 @@ fn a_spelled_name_that_goes_with_the_fence_is_told() -> Verdict {
     finished.succeeds()?;
     finished.claim(held? == "first\nmore\n", "the file outside to have grown")?;
     finished.claim(!finished.err().contains("is gone"), "nothing told")?;
+    Ok(())
+}
+
+fn a_pipe_that_may_only_be_read_is_not_written_to_where_nobody_can_list() -> Verdict {
+    use std::os::unix::fs::PermissionsExt as _;
+    let rules = RULES.replace("\"${CWD}/**\"]\nexec", "\"${CWD}/out/**\"]\nexec");
+    let drawing = Drawing::with(&rules, true)?;
+    let folder = &drawing.folder;
+    fs::create_dir(folder.at("entered"))?;
+    let pipe = folder.at("entered/pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o666))?;
+    for (path, mode) in [(&pipe, 0o666), (&folder.at("entered"), 0o711)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    // Opened for both, it waits for nobody.
+    let finished = drawing.runs("echo x 1<>entered/pipe && echo written; true")?;
+    finished.succeeds()?.does_not_say("written")?;
+    let outside = drawing.runs("ls entered && echo listed; true")?;
+    outside.does_not_say("listed")?;
     Ok(())
 }
 

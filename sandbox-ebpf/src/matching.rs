@@ -71,8 +71,8 @@ pub fn rights(path: *mut Path, label: Label) -> Result<Answer, Outcome> {
 
 /// [`rights`], with label and answer in registers.
 ///
-/// VERIFIER: a global function (Documentation/bpf/verifier.rst) is looked at once, whoever calls it and however often. So it looks at the
-/// pointer itself.
+/// VERIFIER: a global function (kernel/bpf/verifier.c, `do_check_subprogs`) is looked at once, whoever calls it and however often.
+/// So it looks at the pointer itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn match_path(path: *mut Path, table: u32, size_class: u32) -> u64 {

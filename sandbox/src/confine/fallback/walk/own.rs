@@ -45,7 +45,7 @@ impl Walk<'_> {
             if (above.rights | below.all) != 0 || !self.keep(&mut own, path, inside)? {
                 return Ok(false);
             }
-            self.note_lost(path, inside);
+            self.note_lost(&own.spelled);
         }
         if executable {
             self.gaps.programs.get_or_insert_with(|| path.to_path_buf());
@@ -151,15 +151,14 @@ impl Walk<'_> {
     }
 
     /// Notes what rules spell out and let be made in a directory of the fence's own: somebody may look for it outside.
-    fn note_lost(&mut self, path: &Path, inside: u32) {
-        let may_write = |path: &PathBuf| {
+    fn note_lost(&mut self, spelled: &[PathBuf]) {
+        let may_write = |path: &&PathBuf| {
             let state = self.reach.state(path.as_os_str().as_bytes());
             self.leads_to(self.reach.step(state, b"/"), state) & WRITE != 0
         };
-        let is_missing = |path: &PathBuf| fs::symlink_metadata(path).is_err();
-        let names = self.spelled(path, inside).into_iter();
-        let lost = names.filter(may_write).find(is_missing);
-        self.gaps.lost = self.gaps.lost.take().or(lost);
+        let is_missing = |path: &&PathBuf| fs::symlink_metadata(path).is_err();
+        let lost = spelled.iter().filter(may_write).find(is_missing);
+        self.gaps.lost = self.gaps.lost.take().or_else(|| lost.cloned());
     }
 }
 
@@ -232,11 +231,18 @@ impl<'a> Keeping<'a> {
         self.part_of(directory).map(|_| ())
     }
 
-    /// Whether there is a pipe below a directory, to which a read-only mount lets be written, or more than is looked at.
+    /// Whether there is a pipe below a directory, to which a read-only mount lets be written, or may be one: where a directory cannot be
+    /// listed, or there is more than is looked at.
     fn holds_pipes(&mut self, directory: &Path) -> bool {
-        // What cannot be looked into by the caller cannot be by the command.
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        // What cannot be listed can be entered all the same, by who knows a name in it.
+        let Ok(listing) = fs::read_dir(directory) else {
+            return true;
+        };
+        for entry in listing {
             self.looked += 1;
+            let Ok(entry) = entry else {
+                return true;
+            };
             let kind = entry.file_type();
             let is_pipe = kind.as_ref().map_or(true, FileTypeExt::is_fifo);
             let is_directory = kind.is_ok_and(|kind| kind.is_dir());
