@@ -82,17 +82,29 @@ fn whole(file: &mut File) -> std::io::Result<String> {
 }
 
 /// Ends what a script has left running: whatever has the folder, which is this script's alone, in its environment.
+///
+/// A process that executes another program has none for a moment (`environ_read` in fs/proc/base.c of Linux 6.12): it is looked at again.
 fn end_those_of(folder: &Folder) {
     let folder = folder.path().as_os_str().as_encoded_bytes();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    for process in processes {
-        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
-        let number = process.file_name().to_string_lossy().parse();
-        if let Ok(number) = number
-            && holds(&environment, folder)
-        {
-            kill(Pid::from_raw(number), Signal::SIGKILL).ok();
+    for _ in 0..100 {
+        let mut between = false;
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = process.file_name();
+            let Some(number) = name.to_str().filter(|number| executes(number)) else {
+                continue;
+            };
+            let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+            if holds(&environment, folder)
+                && let Ok(number) = number.parse()
+            {
+                kill(Pid::from_raw(number), Signal::SIGKILL).ok();
+            }
+            between |= environment.is_empty();
         }
+        if !between {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -100,25 +112,35 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// That a script which fails is a failure at once, and leaves nothing running.
+/// That a script which fails is a failure at once, and leaves nothing running, not even what is always about to be another program.
 pub(super) fn ends_what_it_left() -> Verdict {
-    let failed = told_by("sleep 3600 & echo left $!; false").err();
+    let failed = told_by(
+        r#"
+export AGAIN='exec sh -c "$AGAIN"'
+for _ in $(seq 20); do sh -c "$AGAIN" & echo left $!; done
+false"#,
+    )
+    .err();
     let told = failed.as_ref().and_then(|failed| failed.message());
-    let number = told.and_then(|told| {
-        let mut words = told.split_whitespace();
-        words.find(|word| *word == "left")?;
-        words.next()
-    });
-    let Some(number) = number else {
+    let left: Vec<&str> = told
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.strip_prefix("left "))
+        .collect();
+    if left.len() != 20 {
         return Err(format!("was told {told:?}").into());
-    };
-    let left = || std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
-    // It dies on its way out of what it does.
+    }
+    // They die on their way out of what they do.
     for _ in 0..100 {
-        if left().is_empty() {
+        if left.iter().all(|number| !executes(number)) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err(format!("{number} still runs").into())
+    Err(format!("some of {left:?} still run").into())
+}
+
+/// Whether a process executes a program: the kernel's own do not, and what has ended does not.
+fn executes(number: &str) -> bool {
+    std::fs::read_link(format!("/proc/{number}/exe")).is_ok()
 }
