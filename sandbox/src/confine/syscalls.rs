@@ -368,16 +368,22 @@ pub(super) fn closed_when() -> Vec<ClosedWhen> {
 }
 
 /// `personality` only asks (all bits set), goes back to the default (none), or keeps addresses from being random.
-/// A rule can look at an argument once, so "not one of these" is said bit by bit: the top bit tells the question
-/// from the others.
+///
+/// A rule can look at an argument once, so "not one of these" is said by pairs of bits. Around a circle of all bits but the one that
+/// is allowed, some bit that is set comes before one that is not, unless all are set or none; and where all are, that one is, too.
 fn personality() -> impl Iterator<Item = ClosedWhen> {
-    const TOP: u64 = 1 << 31;
-    (0..31).flat_map(|bit| {
-        let set = (bit != PERSONALITY_ALLOWED_BIT)
-            .then(|| when("personality", 0, TOP | 1 << bit, 1 << bit, EPERM));
-        let question_with_a_gap = when("personality", 0, TOP | 1 << bit, TOP, EPERM);
-        set.into_iter().chain([question_with_a_gap])
-    })
+    const BITS: u32 = u32::BITS;
+    let circle = (0..BITS).filter(|bit| *bit != PERSONALITY_ALLOWED_BIT);
+    let behind = circle.clone().cycle().skip(1);
+    let pairs = circle.clone().zip(behind).map(|(set, clear)| {
+        let set = 1 << set;
+        (set | 1 << clear, set)
+    });
+    let all = circle.fold(0, |all, bit| all | 1 << bit);
+    let gap = (all | 1 << PERSONALITY_ALLOWED_BIT, all);
+    pairs
+        .chain([gap])
+        .map(|(mask, value)| when("personality", 0, mask, value, EPERM))
 }
 
 /// Closed besides under the fallback engine for some arguments.

@@ -9,13 +9,14 @@ use std::{
 };
 
 use oci_spec::runtime::Spec;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{Error, Launcher, Left, calls, limits, narrowed};
 use crate::policy::{ClosedCall, Limits};
 
 /// A bundle that was read.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Bundle {
     file: PathBuf,
     value: Value,
@@ -66,7 +67,7 @@ impl Bundle {
         let text = fs::read(file).map_err(Error::file("read", file))?;
         let value: Value =
             serde_json::from_slice(&text).map_err(|error| Error::content(file, &error))?;
-        let spec = Spec::deserialize_from(&value).map_err(|error| Error::content(file, &error))?;
+        let spec = Spec::deserialize(&value).map_err(|error| Error::content(file, &error))?;
         Ok(Self {
             file: file.to_owned(),
             value,
@@ -80,11 +81,13 @@ impl Bundle {
     /// # Errors
     /// If it is no configuration any more.
     pub fn changed(&self) -> Result<Self, Error> {
-        let spec = Spec::deserialize_from(&self.value)
-            .map_err(|error| Error::content(&self.file, &error))?;
+        let spec =
+            Spec::deserialize(&self.value).map_err(|error| Error::content(&self.file, &error))?;
         Ok(Self {
+            file: self.file.clone(),
+            value: self.value.clone(),
             spec,
-            ..self.clone()
+            directory: self.directory.clone(),
         })
     }
 
@@ -232,16 +235,6 @@ impl Bundle {
 const HOOKED: [&str; 2] = ["createRuntime", "poststop"];
 /// What a hook's environment holds: the runtime passes none of its own.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-trait Typed: Sized {
-    fn deserialize_from(value: &Value) -> Result<Self, serde_json::Error>;
-}
-
-impl Typed for Spec {
-    fn deserialize_from(value: &Value) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(value.clone())
-    }
-}
 
 /// Takes from the process in `file`, which is added to a container, what the fences around that do not leave it; `behind` says
 /// whether the launcher is put in front of it. What was done to it for another container is taken back first.

@@ -45,7 +45,7 @@ pub(super) fn close(configuration: &mut Value, calls: &[ClosedCall]) {
         let own = calls
             .iter()
             .filter(|call| !known.iter().any(|known| known == call.name));
-        rules.extend(own.map(ClosedCall::rule));
+        rules.extend(ClosedCall::rules(own));
     }
 }
 
@@ -135,6 +135,28 @@ mod tests {
         let rules = &configuration["linux"]["seccomp"]["syscalls"];
         assert_eq!(rules[0]["names"], json!(["mount"]));
         assert_eq!(rules[1]["args"][0]["value"], 2);
+    }
+
+    #[test]
+    fn calls_that_are_answered_alike_share_a_rule() {
+        let whole = |name, errno| ClosedCall {
+            name,
+            errno,
+            when: None,
+        };
+        let mut configuration = json!({});
+        let calls = [MOUNT, CLONE, whole("stime", 1), whole("uselib", 38)];
+        close(&mut configuration, &calls);
+        let rules = configuration["linux"]["seccomp"]["syscalls"]
+            .as_array()
+            .unwrap();
+        let told: Vec<_> = rules
+            .iter()
+            .map(|rule| (&rule["names"], &rule["errnoRet"]))
+            .collect();
+        let told = serde_json::to_value(told).unwrap();
+        let expected = json!([[["mount", "stime"], 1], [["uselib"], 38], [["clone"], 1]]);
+        assert_eq!(told, expected);
     }
 
     #[test]

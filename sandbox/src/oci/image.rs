@@ -13,9 +13,8 @@ use std::{
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
-use sha2::{Digest as _, Sha256};
 
-use super::ANNOTATION;
+use super::{ANNOTATION, digest::sha256};
 
 /// Where engines write down an image's name: containerd and CRI-O, for Kubernetes.
 const NAMES: [&str; 2] = [
@@ -106,9 +105,7 @@ fn labels(place: &Path, id: &str) -> Option<HashMap<String, String>> {
     let mut paths = fs::read_dir(place.join(id)).ok()?.flatten();
     let found = paths.find_map(|entry| {
         let text = bytes(&entry.path())?;
-        let digest = Sha256::digest(&text);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        (digest == id).then_some(text)
+        (sha256(&text) == id).then_some(text)
     })?;
     let configuration: Configuration = serde_json::from_slice(&found).ok()?;
     configuration.config.labels
@@ -142,8 +139,7 @@ mod tests {
     /// A store with one container, whose image's configuration is `text` under the id of `named`.
     fn store(named: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        let digest = Sha256::digest(named.as_bytes());
-        let id: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = sha256(named.as_bytes());
         let bundle = folder.path().join("overlay-containers/c1/userdata");
         let image = folder.path().join("overlay-images").join(&id);
         for one in [&bundle, &image] {

@@ -16,6 +16,7 @@ mod arguments;
 mod bundle;
 mod calls;
 mod cgroup;
+mod digest;
 mod error;
 mod hook;
 mod host;

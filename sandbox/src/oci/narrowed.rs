@@ -2,11 +2,12 @@
 //! there before, whether it has another profile or is recorded without a fence.
 //!
 //! It is a member that runtimes ignore (config.md, "Extensibility") and that no engine takes from those who start containers, as
-//! annotations are. What somebody has changed since then stays as they have changed it.
+//! annotations are. What somebody has changed since then stays as they have changed it. That is told by a digest: a filter of system
+//! calls is long, and a runtime reads all of the file.
 
 use serde_json::{Value, json};
 
-use super::bundle::member;
+use super::{bundle::member, digest::sha256};
 
 /// Where it is kept.
 const MEMBER: &str = "ringfence";
@@ -27,7 +28,8 @@ pub(super) fn change(value: &mut Value, members: &[&str], change: impl FnOnce(&m
     change(value);
     let changed = members.iter().zip(before).filter_map(|(at, before)| {
         let after = at_pointer(value, at);
-        (before != after).then(|| json!({ "member": at, "before": before, "after": after }))
+        (before != after)
+            .then(|| json!({ "member": at, "before": before, "after": fingerprint(&after) }))
     });
     let changed: Vec<Value> = changed.collect();
     if !changed.is_empty() {
@@ -45,10 +47,15 @@ pub(super) fn restore(value: &mut Value, members: &[&str]) {
         let Some(at) = members.iter().find(|at| one["member"] == **at) else {
             continue;
         };
-        if at_pointer(value, at) == one["after"] {
+        if one["after"] == fingerprint(&at_pointer(value, at)) {
             put(value, at, &one["before"]);
         }
     }
+}
+
+/// The same for values that are equal: members of objects are written in the order of their names.
+fn fingerprint(value: &Value) -> String {
+    sha256(value.to_string().as_bytes())
 }
 
 /// What is not there is null.
@@ -109,7 +116,8 @@ mod tests {
 
     #[test]
     fn no_other_member_is_put_back() {
-        let other = json!({ "member": "/args", "before": ["sh"], "after": ["x"] });
+        let after = fingerprint(&json!(["x"]));
+        let other = json!({ "member": "/args", "before": ["sh"], "after": after });
         let mut value = json!({ "args": ["x"], "ringfence": { "narrowed": [other] } });
         restore(&mut value, OF_PROCESS);
         assert_eq!(value, json!({ "args": ["x"] }));

@@ -1,5 +1,7 @@
 //! System calls that are closed, in a form that every builder of filters can take.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 /// One system call that a fence closes.
@@ -14,25 +16,39 @@ pub struct ClosedCall {
 }
 
 impl ClosedCall {
-    /// The rule that closes it in a filter of the OCI runtime specification (config-linux.md, "seccomp").
+    /// The rules that close `calls` in a filter of the OCI runtime specification (config-linux.md, "seccomp"): one for all that are
+    /// closed whatever their arguments and answered alike, since a runtime reads and compiles them for each container.
     #[must_use]
-    pub fn rule(&self) -> Value {
-        let mut rule = json!({
+    pub fn rules<'a>(calls: impl IntoIterator<Item = &'a Self>) -> Vec<Value> {
+        let mut whole: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
+        let mut some = Vec::new();
+        for call in calls {
+            match call.when {
+                None => whole.entry(call.errno).or_default().push(call.name),
+                Some((index, argument)) => some.push(call.rule_when(index, argument)),
+            }
+        }
+        let whole = whole.into_iter().map(|(errno, names)| {
+            json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno })
+        });
+        whole.chain(some).collect()
+    }
+
+    fn rule_when(&self, index: u32, argument: Argument) -> Value {
+        let condition = match argument {
+            Argument::Masked { mask, value } => json!(
+                { "index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ" }
+            ),
+            Argument::AllBut(value) => json!(
+                { "index": index, "value": value, "op": "SCMP_CMP_NE" }
+            ),
+        };
+        json!({
             "names": [self.name],
             "action": "SCMP_ACT_ERRNO",
             "errnoRet": self.errno,
-        });
-        if let Some((index, argument)) = self.when {
-            rule["args"] = match argument {
-                Argument::Masked { mask, value } => json!([
-                    { "index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ" }
-                ]),
-                Argument::AllBut(value) => json!([
-                    { "index": index, "value": value, "op": "SCMP_CMP_NE" }
-                ]),
-            };
-        }
-        rule
+            "args": [condition],
+        })
     }
 
     /// The kernel's own architecture and the 32-bit one beside it; calls of any other end the process.

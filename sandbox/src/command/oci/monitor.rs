@@ -36,13 +36,13 @@ pub(super) struct Request {
 
 /// What is known of a container that is to come.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(super) struct Expected<'a> {
     /// Its bundle, with all that was put into it.
-    pub(super) bundle: Bundle,
+    pub(super) bundle: &'a Bundle,
     /// Its profile,
-    pub(super) choice: Choice,
+    pub(super) choice: &'a Choice,
     /// and the one that it gets if it names none.
-    pub(super) given: Option<String>,
+    pub(super) given: Option<&'a str>,
     /// Whether its bundle was changed for the fallback engine.
     pub(super) fallback: bool,
 }
@@ -70,7 +70,7 @@ pub(super) fn stay_with(request: &Request, report: PipeWriter) -> Result<(), Fai
 ///
 /// # Errors
 /// If it cannot be started.
-pub(super) fn send_ahead(meeting: Meeting, expected: &Expected) -> Result<Between, Failure> {
+pub(super) fn send_ahead(meeting: Meeting, expected: &Expected<'_>) -> Result<Between, Failure> {
     // Before there is another process: the number could be somebody else's later.
     let runtime = confine::Process::of(process::id().cast_signed())?;
     let Some(between) = confine::branch_off()? else {
@@ -85,7 +85,7 @@ pub(super) fn send_ahead(meeting: Meeting, expected: &Expected) -> Result<Betwee
 fn stay_ahead(
     meeting: Meeting,
     runtime: &confine::Process,
-    expected: &Expected,
+    expected: &Expected<'_>,
 ) -> Result<(), Failure> {
     oci::detach(&[meeting.as_fd(), runtime.as_fd()])?;
     let ready = expected.ready();
@@ -119,7 +119,7 @@ fn answer(
     }
 }
 
-impl Expected {
+impl Expected<'_> {
     fn ready(&self) -> Result<Ready, Failure> {
         Ready::of(self.bundle.changed()?, self.choice.clone(), self.fallback)
     }
@@ -137,7 +137,7 @@ impl Expected {
         }
         if !ready.is_for(&container) {
             let host = Host::read()?;
-            ready = Ready::late(&container, self.given.as_deref(), self.fallback, &host)?;
+            ready = Ready::late(&container, self.given, self.fallback, &host)?;
         }
         Watched::fenced(Enclosure::around(&container, ready, Some(meeting)))
     }

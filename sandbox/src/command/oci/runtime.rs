@@ -157,9 +157,9 @@ fn fence(
     });
     let send_ahead = |meeting| {
         let expected = Expected {
-            bundle: bundle.clone(),
-            choice,
-            given: given.map(str::to_owned),
+            bundle: &bundle,
+            choice: &choice,
+            given,
             fallback,
         };
         monitor::send_ahead(meeting, &expected)

@@ -14,11 +14,10 @@ const NOT_PERMITTED: i32 = 1;
 pub(super) fn filter(source: &Source<'_>) -> (Value, Vec<String>) {
     let architectures = ClosedCall::architectures();
     let Syscalls::Listed(listed) = &source.policy.syscalls else {
-        let rules: Vec<_> = source.closed.iter().map(ClosedCall::rule).collect();
         let filter = json!({
             "defaultAction": "SCMP_ACT_ALLOW",
             "architectures": architectures,
-            "syscalls": rules,
+            "syscalls": ClosedCall::rules(source.closed),
         });
         return (filter, Vec::new());
     };

@@ -360,6 +360,26 @@ fn a_user_namespace_is_not_entered_by_leave_for_the_others() {
 }
 
 #[test]
+fn a_personality_is_asked_for_or_one_of_two() {
+    const FIXED_ADDRESSES: u32 = 0x4_0000;
+    let programs = default(Surfaces::NONE);
+    let runs = (0..32)
+        .flat_map(|low| (low..32).map(move |high| u32::MAX << low & u32::MAX >> (31 - high)));
+    let two = (0..32).flat_map(|one| (0..32).map(move |other| 1 << one | 1 << other));
+    let marked = [0xaaaa_aaaa, 0xdead_beef, 0x0040_0000];
+    for chosen in runs.chain(two).chain(marked).flat_map(|it| [it, !it]) {
+        let expected = match chosen {
+            0 | FIXED_ADDRESSES | u32::MAX => ALLOW,
+            _ => refuses(libc::EPERM),
+        };
+        for above in [0, u64::MAX << 32] {
+            let told = by_name(&programs, "personality", &[above | u64::from(chosen)]);
+            assert_eq!(told, expected, "{chosen:#x}");
+        }
+    }
+}
+
+#[test]
 fn a_list_lets_through_what_is_in_it_and_what_every_process_needs() {
     let programs = listed(&["openat", "read"]);
     for name in ["openat", "read", "execve", "exit_group", "write"] {
