@@ -68,6 +68,21 @@ fn a_kernel_has_nothing_to_complain_of() -> Verdict {
         before == after,
         &format!("no more complaints of the kernel than {before:?}: {after:?}"),
     )?;
+    every_run_was_made()
+}
+
+/// That the kernel has left out no run of a hook's program, whether it is one that may or not.
+fn every_run_was_made() -> Verdict {
+    let metrics = Ringfence::with(["metrics"]).run()?;
+    let told = metrics.succeeds()?.out();
+    let judges: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with(r#"ringfence_missed_total{version="judge-"#))
+        .collect();
+    metrics.claim(
+        !judges.is_empty() && judges.iter().all(|line| line.ends_with("} 0")),
+        "no run left out",
+    )?;
     Ok(())
 }
 

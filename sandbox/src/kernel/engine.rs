@@ -22,7 +22,7 @@ use super::{
     by_hand::{self, ByHand},
     collect, fence, host,
     layout::Kernel,
-    map, memory,
+    map, memory, misses,
     pins::{self, Pins, Turn},
     recorder, refusal,
     selftest::{self, Cgroup},
@@ -362,7 +362,11 @@ fn load(pins: &Pins, role: Role) -> Result<(), Error> {
         attach(pins, hook, hook, program, &types)?;
     }
     match role {
-        Role::Judge => Ok(()),
+        Role::Judge if misses::guards_hooks(&types) => Ok(()),
+        Role::Judge => {
+            let unguarded = pins.unguarded();
+            fs::create_dir(&unguarded).map_err(|error| Error::state(&unguarded, error))
+        }
         Role::Watch => put_unix_in_place(pins, &object, &kernel),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A kernel that guards against recursion skips a program that is already running on the same processor, and goes on as if
 //! it had allowed (kernel/bpf/trampoline.c, `__bpf_prog_enter`). LSM programs have had no such guard since 6.2 and in
-//! later 6.1.y; that none was skipped is looked at all the same.
+//! later 6.1.y: a guard of its own name is for other programs there ([`guards_hooks`]). Where there may be one, what it skipped is
+//! counted at the end of each fence: three system calls for each program.
 
 use std::{
     ffi::CString,
@@ -14,7 +15,8 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::bpf_prog_info;
+use aya::Btf;
+use aya_obj::{btf::BtfKind, generated::bpf_prog_info};
 
 use super::{Error, pins};
 
@@ -36,6 +38,15 @@ struct InfoAttributes {
     descriptor: u32,
     length: u32,
     info: u64,
+}
+
+/// What the guard is called where a trampoline chooses between one with and one without (kernel/bpf/trampoline.c of 6.12,
+/// `bpf_trampoline_enter`); that of an LSM program is then the one without (include/linux/bpf_verifier.h, `bpf_prog_check_recur`).
+const GUARD: &str = "__bpf_prog_enter_recur";
+
+/// Whether this kernel may leave out runs of LSM programs.
+pub(super) fn guards_hooks(types: &Btf) -> bool {
+    types.id_by_type_name_kind(GUARD, BtfKind::Func).is_err()
 }
 
 /// How many runs of the pinned programs have been left out since they were loaded.

@@ -23,6 +23,8 @@ pub const STATE: &str = "/run/ringfence";
 const PROGRAM: &str = "program_";
 /// See [`Pins::complete`].
 const COMPLETE: &str = "complete";
+/// See [`Pins::unguarded`].
+const UNGUARDED: &str = "unguarded";
 
 /// The directories of run-time state, set up and locked.
 #[derive(Debug)]
@@ -112,6 +114,11 @@ impl Pins {
     /// Made last: a version without it was not finished.
     pub(super) fn complete(&self) -> PathBuf {
         self.version.join(COMPLETE)
+    }
+
+    /// Made where this kernel leaves out no run of an LSM program, so that there is nothing to count.
+    pub(super) fn unguarded(&self) -> PathBuf {
+        self.version.join(UNGUARDED)
     }
 
     /// Tells apart versions that were loaded one after the other: numbers of inodes are not given twice
