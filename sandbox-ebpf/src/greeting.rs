@@ -20,8 +20,8 @@ use ringfence_abi::{
     event::{Ancestor, cause, operation},
     greeting::{self as reader, Extension, Extensions, found},
     network::{
-        ALLOW, CONNECT, DENY, NAME, NAME_BYTES, Peer, SNI_IF_PRESENT, SNI_OFF, SNI_REQUIRED,
-        TCP, address_question, greeting, port_question, reached,
+        ALLOW, DENY, NAME, NAME_BYTES, Peer, SNI_IF_PRESENT, SNI_OFF, SNI_REQUIRED,
+        TCP, greeting, port_question,
     },
     policy::{Label, MODE_AUDIT, MODE_OFF, NO_TABLE},
     rights::PROGRAMS,
@@ -181,8 +181,7 @@ extern "C" fn openness(number: u64, search: *mut Search) -> i64 {
     let peer = &search.peer;
     let mut sni = u32::from(SNI_OFF);
     if table::network_mode(label) != MODE_OFF {
-        let question = address_question(CONNECT, reached(peer.address), peer.protocol, peer.port);
-        let accept = matching::address(label, &question);
+        let accept = peers::by_rule(label, peer);
         if accept != u32::from(ALLOW) {
             if accept != 0 || !peers::by_name(label, peer) {
                 return 0;

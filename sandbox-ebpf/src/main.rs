@@ -49,6 +49,7 @@ mod unix_address;
 mod verdict;
 mod walk;
 mod watch;
+mod zero;
 
 use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint},

@@ -4,7 +4,7 @@
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_loop};
 use ringfence_abi::{
     automaton::{self, DEAD},
-    network::{ADDRESS_QUESTION, Grant, STATES},
+    network::{ADDRESS_QUESTION, BEFORE_IPV4, CONNECT, Grant, STATES},
     policy::{Label, Table},
     rights,
 };
@@ -396,10 +396,11 @@ fn text_in<const WORDS: usize>(
 /// VERIFIER: "R2 !read_ok" where a `Result` leaves one branch without its value.
 pub const FAILED: u32 = 1 << 8;
 
-/// What the network's automaton says of an address: accepted with what of `ringfence_abi::network`, or [`FAILED`].
+/// What the network's automaton says of an address: accepted with what of `ringfence_abi::network`, or [`FAILED`]. Whether it
+/// is one of IPv4, whose question begins in a known way, the caller finds out with less.
 #[inline(always)]
-pub fn address(label: Label, question: &[u8; ADDRESS_QUESTION]) -> u32 {
-    match_address(question, label.table(), u32::from(label.size_class))
+pub fn address(label: Label, question: &[u8; ADDRESS_QUESTION], is_ipv4: bool) -> u32 {
+    match_address(question, label.table(), u32::from(label.size_class), u32::from(is_ipv4))
 }
 
 /// VERIFIER: a global function, as [`match_path`].
@@ -409,10 +410,11 @@ extern "C" fn match_address(
     question: *const [u8; ADDRESS_QUESTION],
     table: u32,
     size_class: u32,
+    is_ipv4: u32,
 ) -> u32 {
     // SAFETY: a question, by the verifier's own account.
     match unsafe { question.as_ref() } {
-        Some(question) => by_size!(table, size_class, address_in(question)),
+        Some(question) => by_size!(table, size_class, address_in(question, is_ipv4)),
         None => FAILED,
     }
 }
@@ -420,17 +422,25 @@ extern "C" fn match_address(
 #[inline(always)]
 fn address_in<const WORDS: usize>(
     question: &[u8; ADDRESS_QUESTION],
+    is_ipv4: u32,
     table: Option<*mut Table<WORDS>>,
 ) -> u32 {
     let Some(table) = table else {
         return FAILED;
     };
     let table: *const Table<WORDS> = table;
-    // SAFETY: `table` is a map value.
+    // SAFETY: `table` is a map value, and the index is below the array's length.
     unsafe {
         let part = network(table);
-        let start = core::ptr::read_volatile(&raw const (*table).header.network_start);
-        let state = through(table, part, start, question);
+        let header = &raw const (*table).header;
+        let state = match question.last_chunk::<{ ADDRESS_QUESTION - BEFORE_IPV4 }>() {
+            Some(rest) if is_ipv4 != 0 => {
+                let by_kind = (&raw const (*header).network_ipv4).cast::<u32>();
+                let kind = usize::from(question[0] != CONNECT);
+                through(table, part, core::ptr::read_volatile(by_kind.add(kind)), rest)
+            }
+            _ => through(table, part, core::ptr::read_volatile(&raw const (*header).network_start), question),
+        };
         u32::from(accepted(table, part, state))
     }
 }

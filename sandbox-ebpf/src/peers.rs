@@ -1,5 +1,7 @@
 //! May this peer be reached, may this address be bound: asked by the hooks and by the programs on the cgroup alike.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{cty::c_void, helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop}};
 use ringfence_abi::{
     network::{
@@ -45,12 +47,18 @@ pub fn has_ports(protocol: u8) -> bool {
 /// Whether a rule, or a name that was asked for, lets the peer be reached.
 #[inline(always)]
 pub fn may_reach(label: Label, peer: &Peer) -> Answer {
-    let question = address_question(CONNECT, reached(peer.address), peer.protocol, peer.port);
-    let accept = matching::address(label, &question);
+    let accept = by_rule(label, peer);
     if accept != 0 {
         return decided(accept);
     }
     Answer::of(by_name(label, peer))
+}
+
+/// What the rules say of reaching the peer: see [`matching::address`].
+#[inline(always)]
+pub fn by_rule(label: Label, peer: &Peer) -> u32 {
+    let question = address_question(CONNECT, reached(peer.address), peer.protocol, peer.port);
+    matching::address(label, &question, is_ipv4(peer))
 }
 
 /// Whether a name that was asked for has led to the address, for this port.
@@ -84,7 +92,17 @@ pub fn may_listen(label: Label, own: &Peer) -> Answer {
 
 #[inline(always)]
 fn listening(label: Label, own: &Peer, port: u16) -> u32 {
-    matching::address(label, &address_question(LISTEN, own.address, own.protocol, port))
+    let question = address_question(LISTEN, own.address, own.protocol, port);
+    matching::address(label, &question, is_ipv4(own))
+}
+
+/// Whether an address is one of IPv4, as IPv6 maps it.
+#[inline(always)]
+fn is_ipv4(peer: &Peer) -> bool {
+    const { assert!(offset_of!(Peer, address) == 0 && align_of::<Peer>() >= align_of::<u16>()) };
+    // SAFETY: the address lies first and is aligned so; every bit pattern is a value.
+    let [a, b, c, d, e, before, _, _] = unsafe { (&raw const *peer).cast::<[u16; 8]>().read() };
+    a | b | c | d | e == 0 && before == u16::MAX
 }
 
 /// What a question was accepted with, as an answer.

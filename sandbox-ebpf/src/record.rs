@@ -38,6 +38,7 @@ use crate::{
     siphash,
     verdict::Object,
     walk::{self, bounded},
+    zero::zeroed,
 };
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
@@ -447,8 +448,19 @@ fn hashed(path: *mut Path, start: u32, end: u32) -> u64 {
 /// Tells what has not been told, counts what has; whether it has been told. A path is in the slot's `path`, another in its `other`.
 #[inline(always)]
 fn submit(slot: *mut Slot, seen: Seen, path: Extent, other: Extent) -> bool {
+    let Seen { path: hash, other: other_hash, program, detail, operation, needed, flags } = seen;
     // SAFETY: `slot` is a map value.
-    unsafe { (*slot).act.seen = seen };
+    unsafe {
+        let own = &raw mut (*slot).act.seen;
+        // Apart from the rest, or LLVM calls `memset` where neither path is known (see `zero`).
+        core::ptr::write_volatile(&raw mut (*own).other, other_hash);
+        (*own).path = hash;
+        (*own).program = program;
+        (*own).detail = detail;
+        (*own).operation = operation;
+        (*own).needed = needed;
+        (*own).flags = flags;
+    }
     told(slot, path.start, path.end, other.start, other.end) != 0
 }
 
@@ -511,7 +523,7 @@ unsafe fn write(slot: *mut Slot, number: u32, path: Extent, other: Extent) -> bo
         return false;
     };
     let (path_bytes, other_bytes) = (path.end - path.start, other.end - other.start);
-    let mut record = bpf_dynptr { __opaque: [0; 2] };
+    let mut record: bpf_dynptr = zeroed();
     // SAFETY: `slot` by contract; a reservation that failed still has to be discarded (kernel/bpf/ringbuf.c).
     unsafe {
         let act = &raw mut (*slot).act;

@@ -25,6 +25,7 @@ use crate::{
     maps::EVENTS,
     scratch::{PATH_END, Path, Slot},
     walk::bounded,
+    zero::{zero, zeroed},
 };
 
 /// What is said of a denial beside the paths.
@@ -129,7 +130,7 @@ pub fn send_of(slot: *mut Slot, label: Label, finding: Finding, user: u32, by: &
         fill(header, label, &finding);
         (*header).thread = by.pid;
         (*header).user = user;
-        (&raw mut (*header).chain).write_bytes(0, 1);
+        zero(&raw mut (*header).chain);
         (&raw mut (*header).chain).cast::<Ancestor>().write(*by);
     }
     hand_over(slot, label, &finding);
@@ -220,7 +221,7 @@ unsafe fn chain(header: *mut Header, fence: u32) {
     // SAFETY: `header` by contract, and the array of integers is as large as the type says. The callback gets the
     // address of a value on this frame's stack.
     unsafe {
-        (&raw mut (*header).chain).write_bytes(0, 1);
+        zero(&raw mut (*header).chain);
         bpf_loop(
             limits::CHAIN as u32,
             ancestor as *const () as *mut c_void,
@@ -268,7 +269,7 @@ unsafe fn write(slot: *mut Slot, fence: u32, path: Span, other: Span) -> bool {
     let Some(ring) = (unsafe { EVENTS.get(&fence) }) else {
         return false;
     };
-    let mut record = bpf_dynptr { __opaque: [0; 2] };
+    let mut record: bpf_dynptr = zeroed();
     let size = HEADER + path.length + other.length;
     // SAFETY: `ring` is a map; a reservation that failed still has to be discarded (kernel/bpf/ringbuf.c).
     unsafe {

@@ -19,6 +19,7 @@ use crate::{
     report::{self, Finding},
     table,
     verdict::{self, ALLOW, DENY, Question},
+    zero::{Plain, zeroed},
 };
 
 // Families (include/linux/socket.h).
@@ -124,23 +125,24 @@ fn received(label: Label, file: u64) -> Result<u16, Outcome> {
 }
 
 /// What a hook is about.
+#[repr(C)]
 struct Subject {
-    /// The peer, or the address of the socket's own. Protocol [`NONE`] is for what there are no rules about here.
-    peer: Peer,
     /// The `struct sock`.
     sock: u64,
+    /// The peer, or the address of the socket's own. Protocol [`NONE`] is for what there are no rules about here.
+    peer: Peer,
 }
 
 /// No protocol.
 const NONE: u8 = 0;
 
+// SAFETY: integers, and the address of a `struct sock` as one.
+unsafe impl Plain for Subject {}
+
 impl Subject {
     #[inline(always)]
-    const fn nothing() -> Self {
-        Self {
-            peer: Peer { address: [0; 16], port: 0, protocol: NONE, reserved: 0 },
-            sock: 0,
-        }
+    fn nothing() -> Self {
+        zeroed()
     }
 
     #[inline(always)]

@@ -18,4 +18,4 @@ pub mod surface;
 
 /// Changes whenever a record of this crate, or what it means, changes. Pinned programs of another version are replaced,
 /// never reused.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;

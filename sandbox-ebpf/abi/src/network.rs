@@ -81,6 +81,17 @@ pub fn address_question(
     question
 }
 
+/// How a question about an IPv4 address begins, whatever the address.
+#[must_use]
+pub fn before_ipv4(kind: u8) -> [u8; BEFORE_IPV4] {
+    let mut before = [0; BEFORE_IPV4];
+    before.copy_from_slice(&address_question(kind, mapped([0; 4]), 0, 0)[..BEFORE_IPV4]);
+    before
+}
+
+/// Bytes before an IPv4 address in a question.
+pub const BEFORE_IPV4: usize = 1 + 12;
+
 /// `AF_NETLINK` (include/linux/socket.h): sockets of protocols that [`is_judged`] does not name are opened by a surface.
 pub const NETLINK: u32 = 16;
 
@@ -191,12 +202,11 @@ pub fn reached(address: [u8; 16]) -> [u8; 16] {
     reached
 }
 
-/// An IPv4 address as IPv6 maps it.
+/// An IPv4 address as IPv6 maps it: a number, which the kernel half writes by words and not byte by byte.
 #[inline(always)]
 #[must_use]
 pub const fn mapped(address: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = address;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+    (0xffff_0000_0000 | u32::from_be_bytes(address) as u128).to_be_bytes()
 }
 
 /// Until when it may be reached, and on which ports.

@@ -38,6 +38,9 @@ pub struct Header {
     pub program_count: u8,
     /// State in which every question about the network starts, counted from `network_base`.
     pub network_start: u32,
+    /// The states that [`crate::network::before_ipv4`] leads to, of questions of [`crate::network::CONNECT`] and of
+    /// [`crate::network::LISTEN`]: two thirds of a question about an IPv4 address.
+    pub network_ipv4: [u32; 2],
     /// Index of the word at which the network's automaton begins.
     pub network_base: u32,
     /// Whether the names in TLS greetings are looked at: `ringfence_abi::network::SNI_*`.
@@ -116,6 +119,7 @@ impl Header {
         network_reaches: 0,
         program_count: 0,
         network_start: DEAD,
+        network_ipv4: [DEAD; 2],
         network_base: 0,
         network_sni: crate::network::SNI_REQUIRED,
         reserved: [0; 3],
@@ -188,7 +192,7 @@ pub struct Counters {
     pub dropped: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 1088);
-const _: () = assert!(size_of::<Table<SMALL_WORDS>>() == 1088 + 65_536 + 8);
+const _: () = assert!(size_of::<Header>() == 1096);
+const _: () = assert!(size_of::<Table<SMALL_WORDS>>() == 1096 + 65_536 + 8);
 const _: () = assert!(size_of::<Label>() == 8);
 const _: () = assert!(size_of::<Counters>() == 48);

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use caps::Capability;
 use ringfence_abi::{
     automaton,
-    network::{SNI_IF_PRESENT, SNI_OFF, SNI_REQUIRED},
+    network::{CONNECT, LISTEN, SNI_IF_PRESENT, SNI_OFF, SNI_REQUIRED, before_ipv4},
     policy::{Header, LARGE_WORDS, MODE_AUDIT, MODE_ENFORCE, MODE_OFF, NO_TABLE},
     rights::PROGRAMS,
     surface::Surfaces,
@@ -198,6 +198,10 @@ fn encode(
     value.push(u8::from(part.network.reaches));
     value.push(u8::try_from(programs).map_err(too_large)?);
     value.extend_from_slice(&network.start.to_ne_bytes());
+    for kind in [CONNECT, LISTEN] {
+        let state = network.state(&before_ipv4(kind));
+        value.extend_from_slice(&state.to_ne_bytes());
+    }
     let base = u32::try_from(file_words.len()).map_err(too_large)?;
     value.extend_from_slice(&base.to_ne_bytes());
     value.push(sni(part.network.sni));
