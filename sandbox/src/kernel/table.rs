@@ -241,9 +241,24 @@ pub(super) fn value_bytes(words: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use ringfence_abi::policy::SMALL_WORDS;
+    use ringfence_abi::{
+        network::{address_question, mapped},
+        policy::SMALL_WORDS,
+    };
 
     use super::*;
+
+    #[test]
+    fn a_question_about_an_ipv4_address_begins_as_the_header_says() {
+        for kind in [CONNECT, LISTEN] {
+            let before = before_ipv4(kind);
+            for address in [[0; 4], [127, 0, 0, 1], [255; 4]] {
+                let question = address_question(kind, mapped(address), 17, 53);
+                let (beginning, rest) = question.split_at(before.len());
+                assert_eq!((beginning, &rest[..4]), (&before[..], &address[..]));
+            }
+        }
+    }
 
     #[test]
     fn the_size_class_is_the_smallest_that_holds_the_table() {
