@@ -77,9 +77,11 @@ fn pod() -> Verdict {
     }
     let ended = client.wait_with_output()?;
     let expected = "refused\nfenced 3\nclosed\nown\nclosed\nown\nleft 0\n";
-    if lines != expected || pause?.as_deref() != Some("kept\nclosed\n") {
+    let pause = pause?;
+    if lines != expected || pause.as_deref() != Some("kept\nclosed\n") {
         let complaint = String::from_utf8_lossy(&ended.stderr).into_owned();
-        return Err(format!("{lines}\n{complaint}\n{}", containerd.log()).into());
+        let log = containerd.log();
+        return Err(format!("{lines}in the pause: {pause:?}\n{complaint}\n{log}").into());
     }
     Ok(())
 }
@@ -103,7 +105,8 @@ fn in_pause(runtime: &Path, id: &str) -> Result<String, Failed> {
             "/run/containerd/runc/k8s.io",
             "exec",
             id,
-            "sh",
+            // Engines give what holds the namespaces no PATH but its image's.
+            "/bin/sh",
             "-c",
             SCRIPT,
         ])
