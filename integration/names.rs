@@ -1,8 +1,10 @@
 //! Second names: whatever a file is called by, the rules of the path that the kernel resolved hold, and no rename or
 //! link gives a file rights that it did not have.
 
+use std::path::Path;
+
 use crate::files::tree;
-use crate::kit::{DENIED, Need, OK, Suite, Verdict};
+use crate::kit::{DENIED, Fence, Folder, Need, OK, Suite, Verdict};
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
@@ -31,6 +33,11 @@ pub(crate) fn register(suite: &mut Suite) {
         "names::a_rename_gives_no_rights",
         root,
         a_rename_gives_no_rights,
+    );
+    suite.test(
+        "names::names_of_one_folder_are_told_apart",
+        &[Need::Root, Need::BpfLsm],
+        names_of_one_folder_are_told_apart,
     );
     suite.test(
         "names::a_folder_is_renamed_within_its_zone_only",
@@ -108,6 +115,52 @@ fn a_rename_gives_no_rights() -> Verdict {
         ("rename write/other read/other", DENIED),
         ("rename write/other closed/new", DENIED),
     ])
+}
+
+/// In the root's mount and in another one, near its root and deep below it, with names that lie in their dentry and with longer ones.
+fn names_of_one_folder_are_told_apart() -> Verdict {
+    for (above, below) in [("/tmp", 0), ("/tmp", 12), ("/var/tmp", 0), ("/var/tmp", 12)] {
+        let folder = "deep/".repeat(below) + "write";
+        let rules = format!(
+            r#"
+            read = ["@/{folder}/**"]
+            write = ["@/{folder}/**"]
+            exec = ["@/{folder}/*.run"]
+            deny = ["@/{folder}/*-kept/closed"]
+            "#
+        );
+        let fence = Fence::around(Folder::below(Path::new(above))?, &rules)?;
+        for name in ["a", "c.run", "e", "f.run", "g", "x-kept/inner", "z/inner"] {
+            fence
+                .folder()
+                .file(&format!("{folder}/{name}"), "content")?;
+        }
+        let long = "long".repeat(16);
+        let claims = [
+            ("rename", "a", "b", OK),
+            ("rename", "b", "b.run", DENIED),
+            ("rename", "c.run", "d.run", OK),
+            ("rename", "d.run", "d", OK),
+            ("rename", "d", &long, OK),
+            ("rename", &long, "d.run", DENIED),
+            ("rename", &long, "d", OK),
+            ("exchange", "e", "g", OK),
+            ("exchange", "e", "f.run", DENIED),
+            ("exchange", "f.run", "e", DENIED),
+            // What lies below is denied by the one name and not by the other.
+            ("rename", "x-kept", "x", DENIED),
+            ("exchange", "z", "x-kept", DENIED),
+            ("rename", "x-kept", "y-kept", OK),
+            ("rename", "z", "y", OK),
+        ]
+        .map(|(act, from, to, end)| (format!("{act} {folder}/{from} {folder}/{to}"), end));
+        let claims: Vec<_> = claims
+            .iter()
+            .map(|(act, end)| (act.as_str(), *end))
+            .collect();
+        fence.tries(&claims)?;
+    }
+    Ok(())
 }
 
 fn a_folder_is_renamed_within_its_zone_only() -> Verdict {

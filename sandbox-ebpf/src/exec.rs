@@ -41,6 +41,10 @@ pub fn enrol(context: &LsmContext) -> i32 {
         Ok(None) => return ALLOW,
         Err(()) => return NOT_ENROLLED,
     };
+    // Nothing to enter: no profile but that of the fence at large was ever in force, and no reload brings one.
+    if table::program_count(label) == 0 {
+        return ALLOW;
+    }
     let program = context.arg::<u64>(0);
     verdict::with_slot(label, |slot| match successor(slot, label, program) {
         Ok((program, size_class)) => match identity::prepare(program, size_class) {

@@ -24,15 +24,31 @@ struct Edge {
 /// The rights that the policy in force gives to the path of `dentry` in `vfsmount`; none where this way does not lead there.
 #[inline(always)]
 pub fn rights(label: Label, dentry: Typed, vfsmount: Typed) -> u8 {
-    let moves = if is_the_root(vfsmount) {
-        0
-    } else {
-        match mount_state::moves() {
-            0 => return 0,
-            moves => moves,
-        }
-    };
-    matching::in_place(label, dentry, vfsmount, moves)
+    match moves_of(vfsmount) {
+        Some(moves) => matching::in_place(label, dentry, vfsmount, moves),
+        None => 0,
+    }
+}
+
+/// The rights of two names in one directory where no rule can tell them apart; none where one may, or where this way does not lead there.
+#[inline(always)]
+pub fn rights_of_siblings(label: Label, one: Typed, other: Typed, vfsmount: Typed) -> u8 {
+    match moves_of(vfsmount) {
+        Some(moves) => matching::siblings_in_place(label, one, other, vfsmount, moves),
+        None => 0,
+    }
+}
+
+/// What says that the path of a mount is still where it was found; 0 where no name stands above it.
+#[inline(always)]
+fn moves_of(vfsmount: Typed) -> Option<u64> {
+    if is_the_root(vfsmount) {
+        return Some(0);
+    }
+    match mount_state::moves() {
+        0 => None,
+        moves => Some(moves),
+    }
 }
 
 /// The task's mount namespace.

@@ -63,6 +63,7 @@ use ringfence_abi::{
 };
 
 use cgroup::Version;
+use kernel::Typed;
 use verdict::Object;
 
 /// One program on one LSM hook.
@@ -112,11 +113,11 @@ hooks! {
     path_chmod => |context| metadata::by_path(&context, operation::CHMOD, rights::WRITE);
     path_chown => |context| metadata::by_path(&context, operation::CHOWN, rights::WRITE);
     path_notify => |context| metadata::by_path(&context, operation::WATCH, rights::READ);
-    inode_setxattr => |context| metadata::change(context.arg(1), operation::SET_XATTR);
-    inode_removexattr => |context| metadata::change(context.arg(1), operation::REMOVE_XATTR);
-    inode_set_acl => |context| metadata::change(context.arg(1), operation::SET_XATTR);
-    inode_remove_acl => |context| metadata::change(context.arg(1), operation::REMOVE_XATTR);
-    inode_readlink => |context| metadata::read_link(context.arg(0));
+    inode_setxattr => |context| metadata::change(Typed::argument(&context, 1), operation::SET_XATTR);
+    inode_removexattr => |context| metadata::change(Typed::argument(&context, 1), operation::REMOVE_XATTR);
+    inode_set_acl => |context| metadata::change(Typed::argument(&context, 1), operation::SET_XATTR);
+    inode_remove_acl => |context| metadata::change(Typed::argument(&context, 1), operation::REMOVE_XATTR);
+    inode_readlink => |context| metadata::read_link(Typed::argument(&context, 0));
 
     socket_create => |context| sockets::create(&context);
     socket_connect => |context| sockets::connect(&context);
@@ -229,9 +230,9 @@ pub fn record_inode_setattr(context: LsmContext) -> i32 {
 #[lsm]
 pub fn inode_setattr(context: LsmContext) -> i32 {
     if kernel::setattr_has_mapping() {
-        metadata::set_times(context.arg(1), context.arg(2))
+        metadata::set_times(Typed::argument(&context, 1), context.arg(2))
     } else {
-        metadata::set_times(context.arg(0), context.arg(1))
+        metadata::set_times(Typed::argument(&context, 0), context.arg(1))
     }
 }
 

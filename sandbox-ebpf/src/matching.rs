@@ -113,22 +113,76 @@ fn names_in<const WORDS: usize>(
         return 0;
     };
     let root = vfsmount.pointer(offset!(vfsmount_root));
+    // The root of all has no name, and its path is a slash.
+    if root.address() == 0 || moves == 0 && dentry.address() == root.address() {
+        return 0;
+    }
+    let start = start_of(table, vfsmount, moves);
+    rights_of(table, twelve(table, root, dentry, start))
+}
+
+/// The same of two names: the rights of both where they lie in one directory and lead to one state, for then they have the same, enter
+/// the same program, and so has all that lies below them. None where they do not.
+#[inline(always)]
+pub fn siblings_in_place(label: Label, one: Typed, other: Typed, vfsmount: Typed, moves: u64) -> u8 {
+    let table = u64::from(label.table()) << 8 | u64::from(label.size_class);
+    siblings(one, other, vfsmount, table, moves) as u8
+}
+
+/// VERIFIER: a function of its own, as [`names`]. It can have five arguments: the table's size class is the lowest byte.
+#[inline(never)]
+extern "C" fn siblings(one: Typed, other: Typed, vfsmount: Typed, table: u64, moves: u64) -> u64 {
+    let parent = offset!(dentry_parent);
+    if one.member::<u64>(parent) != other.member::<u64>(parent) {
+        return 0;
+    }
+    let (table, size_class) = ((table >> 8) as u32, table as u8);
+    u64::from(by_size!(table, size_class, siblings_in(one, other, vfsmount, moves)))
+}
+
+#[inline(always)]
+fn siblings_in<const WORDS: usize>(
+    one: Typed,
+    other: Typed,
+    vfsmount: Typed,
+    moves: u64,
+    table: Option<*mut Table<WORDS>>,
+) -> u8 {
+    let Some(table) = table else {
+        return 0;
+    };
+    let root = vfsmount.pointer(offset!(vfsmount_root));
     if root.address() == 0 {
         return 0;
     }
+    let start = start_of(table, vfsmount, moves);
+    let before = twelve(table, root, one.pointer(offset!(dentry_parent)), start);
+    if automaton::is_sink(before) {
+        return rights_of(table, before);
+    }
+    let one = through_name(table, one, u64::from(before));
+    let other = through_name(table, other, u64::from(before));
+    if one == other { rights_of(table, one as u32) } else { 0 }
+}
+
+/// The state that names below the root of a mount begin with; [`DEAD`] where its path is not known.
+#[inline(always)]
+fn start_of<const WORDS: usize>(table: *mut Table<WORDS>, vfsmount: Typed, moves: u64) -> u32 {
     // SAFETY: `table` is a map value.
-    let start = unsafe {
-        if moves != 0 {
-            let mount = walk::mount_of(vfsmount.address());
-            mount_state::state((&raw mut (*table).header.mounts).cast(), mount, in_place::namespace(), moves)
-        } else if dentry.address() == root.address() {
-            // The root itself has no name, and its path is a slash.
-            DEAD
-        } else {
-            (*table).header.start
+    unsafe {
+        match moves {
+            0 => (*table).header.start,
+            _ => {
+                let mount = walk::mount_of(vfsmount.address());
+                mount_state::state((&raw mut (*table).header.mounts).cast(), mount, in_place::namespace(), moves)
+            }
         }
-    };
-    let state = eight(table, root, dentry, start);
+    }
+}
+
+/// What a state accepts with, rights alone.
+#[inline(always)]
+fn rights_of<const WORDS: usize>(table: *const Table<WORDS>, state: u32) -> u8 {
     // SAFETY: `table` is a map value.
     unsafe { accepted(table, Part::FILES, state) & rights::ALL }
 }
@@ -206,6 +260,10 @@ macro_rules! depth {
     };
 }
 
+depth!(twelve, eleven);
+depth!(eleven, ten);
+depth!(ten, nine);
+depth!(nine, eight);
 depth!(eight, seven);
 depth!(seven, six);
 depth!(six, five);
