@@ -12,7 +12,7 @@ use core::arch::asm;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use ringfence_abi::{
     automaton::DEAD,
-    policy::{Label, MOUNT_STATES, MountState},
+    policy::{Label, MOUNT_STATES, MountState, Table},
 };
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     kernel::{offset, read},
     matching,
     scratch::{PATH_END, Path},
+    table::by_size,
     walk::{self, bounded},
 };
 
@@ -79,7 +80,7 @@ extern "C" fn note_mount(path: *mut Path, table: u32, size_class: u32) -> u32 {
         return 0;
     }
     // What lies deep below a mount comes here each time.
-    if matching::has_mount(table, size_class, mount, namespace, before) {
+    if has_mount(table, size_class, mount, namespace, before) {
         return 0;
     }
     let Ok(root) = read::<u64>(mount + offset!(mount_vfsmount) + offset!(vfsmount_root)) else {
@@ -94,8 +95,56 @@ extern "C" fn note_mount(path: *mut Path, table: u32, size_class: u32) -> u32 {
     if start as usize >= PATH_END - 1 {
         return 0;
     }
-    matching::keep_mount(path, table, size_class, mount, namespace, before);
+    keep_mount(path, table, size_class, mount, namespace, before);
     0
+}
+
+/// Whether the table in force has kept what the path of a mount leads to.
+#[inline(always)]
+fn has_mount(table: u32, size_class: u32, mount: u64, namespace: u64, moves: u64) -> bool {
+    by_size!(table, size_class, has_in(mount, namespace, moves))
+}
+
+#[inline(always)]
+fn has_in<const WORDS: usize>(
+    mount: u64,
+    namespace: u64,
+    moves: u64,
+    table: Option<*mut Table<WORDS>>,
+) -> bool {
+    let Some(table) = table else {
+        return false;
+    };
+    // SAFETY: `table` is a map value.
+    let kept = unsafe { state((&raw mut (*table).header.mounts).cast(), mount, namespace, moves) };
+    kept != DEAD
+}
+
+/// Keeps in the table in force what the path of a mount leads to, which [`crate::walk`] has built.
+#[inline(always)]
+fn keep_mount(path: *mut Path, table: u32, size_class: u32, mount: u64, namespace: u64, before: u64) {
+    by_size!(table, size_class, keep_in(path, mount, namespace, before));
+}
+
+#[inline(always)]
+fn keep_in<const WORDS: usize>(
+    path: *mut Path,
+    mount: u64,
+    namespace: u64,
+    before: u64,
+    table: Option<*mut Table<WORDS>>,
+) {
+    let Some(table) = table else {
+        return;
+    };
+    // SAFETY: `path` and `table` are map values, which live as long as the program runs.
+    unsafe {
+        if let Ok(state) = matching::from_the_start(path, table)
+            && moves() == before
+        {
+            keep((&raw mut (*table).header.mounts).cast(), mount, namespace, before, state);
+        }
+    }
 }
 
 /// The state that is kept of a mount; [`DEAD`] if none is, or it may not hold any more.

@@ -14,9 +14,10 @@ use ringfence_abi::{
 
 use crate::{
     maps::{FLOWS, NAMES, RESOLVERS},
-    matching::{self, FAILED},
     outcome::{Answer, Outcome},
+    questions,
     report::{self, Finding, Span},
+    steps::FAILED,
     table, verdict,
 };
 
@@ -54,11 +55,11 @@ pub fn may_reach(label: Label, peer: &Peer) -> Answer {
     Answer::of(by_name(label, peer))
 }
 
-/// What the rules say of reaching the peer: see [`matching::address`].
+/// What the rules say of reaching the peer: see [`questions::address`].
 #[inline(always)]
 pub fn by_rule(label: Label, peer: &Peer) -> u32 {
     let question = address_question(CONNECT, reached(peer.address), peer.protocol, peer.port);
-    matching::address(label, &question, is_ipv4(peer))
+    questions::address(label, &question, is_ipv4(peer))
 }
 
 /// Whether a name that was asked for has led to the address, for this port.
@@ -70,7 +71,7 @@ pub fn by_name(label: Label, peer: &Peer) -> bool {
     };
     // SAFETY: a map value lives as long as the program runs; the helper has no precondition.
     let is_over = unsafe { (*grant).expires < bpf_ktime_get_boot_ns() };
-    !is_over && matching::granted(label, grant, &port_question(peer.protocol, peer.port))
+    !is_over && questions::granted(label, grant, &port_question(peer.protocol, peer.port))
 }
 
 /// Whether a rule lets the address be bound, port and all.
@@ -93,7 +94,7 @@ pub fn may_listen(label: Label, own: &Peer) -> Answer {
 #[inline(always)]
 fn listening(label: Label, own: &Peer, port: u16) -> u32 {
     let question = address_question(LISTEN, own.address, own.protocol, port);
-    matching::address(label, &question, is_ipv4(own))
+    questions::address(label, &question, is_ipv4(own))
 }
 
 /// Whether an address is one of IPv4, as IPv6 maps it.

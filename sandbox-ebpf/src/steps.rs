@@ -1,0 +1,129 @@
+//! Steps in the automata of a table, by `ringfence_abi::automaton`: from a state by a byte to the next, and what a state accepts with.
+
+use ringfence_abi::{automaton, policy::Table};
+
+use crate::walk::bounded;
+
+/// The policy could not be found: the bit above those that a state accepts with.
+///
+/// VERIFIER: "R2 !read_ok" where a `Result` leaves one branch without its value.
+pub const FAILED: u32 = 1 << 8;
+
+/// Which of the two automata, and where it is.
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// Where its classes begin behind those of the files.
+    pub classes: u64,
+    /// Index of its first word.
+    pub base: u64,
+}
+
+impl Part {
+    /// The automaton of the files.
+    pub const FILES: Self = Self { classes: 0, base: 0 };
+
+    /// The automaton of the network, whose words begin at `base`.
+    #[inline(always)]
+    pub fn network(base: u64) -> Self {
+        Self { classes: 256, base }
+    }
+}
+
+/// The automaton of the network.
+///
+/// # Safety
+/// `table` is a map value.
+#[inline(always)]
+pub unsafe fn network<const WORDS: usize>(table: *const Table<WORDS>) -> Part {
+    // SAFETY: by contract.
+    let base = unsafe { core::ptr::read_volatile(&raw const (*table).header.network_base) };
+    Part::network(u64::from(base))
+}
+
+/// The state after a few bytes.
+///
+/// # Safety
+/// `table` is a map value.
+#[inline(always)]
+pub unsafe fn through<const WORDS: usize, const BYTES: usize>(
+    table: *const Table<WORDS>,
+    part: Part,
+    state: u32,
+    bytes: &[u8; BYTES],
+) -> u32 {
+    let mut state = state;
+    let mut index = 0;
+    while index < BYTES {
+        // SAFETY: by contract.
+        state = unsafe { advance(table, part, state, u64::from(bytes[index])) };
+        index += 1;
+    }
+    state
+}
+
+/// One step: by the lowest byte of `byte`.
+///
+/// # Safety
+/// `table` is a map value.
+#[inline(always)]
+pub unsafe fn advance<const WORDS: usize>(
+    table: *const Table<WORDS>,
+    part: Part,
+    state: u32,
+    byte: u64,
+) -> u32 {
+    let byte = bounded!(byte, 255);
+    // SAFETY: `table` is a map value, and a byte is below the length of either array; the classes of the network lie behind those
+    // of the files.
+    let class = unsafe {
+        (&raw const (*table).header.classes)
+            .cast::<u8>()
+            .add(part.classes as usize)
+            .add(byte as usize)
+            .read()
+    };
+    let name = part.base + u64::from(state);
+    // SAFETY: as above.
+    let entry = unsafe { halves_at::<WORDS, 1>(table, name + u64::from(class)) };
+    match automaton::entered(state, entry) {
+        Some(next) => next,
+        // SAFETY: as above.
+        None => unsafe { halves_at::<WORDS, 0>(table, name) }.0,
+    }
+}
+
+/// What a state of an automaton accepts with.
+///
+/// # Safety
+/// `table` is a map value.
+#[inline(always)]
+pub unsafe fn accepted<const WORDS: usize>(table: *const Table<WORDS>, part: Part, state: u32) -> u8 {
+    // SAFETY: by contract.
+    let (default, accept) = unsafe { halves_at::<WORDS, 0>(table, part.base + u64::from(state)) };
+    automaton::rights(u64::from(accept) << 32 | u64::from(default))
+}
+
+/// The halves of the word that lies `BEHIND` words, none or one, behind one of the table: as part of the load this takes no
+/// instruction, nor does a half take one to be told from the other. The loader has checked that no index of a valid state leaves the
+/// table.
+///
+/// # Safety
+/// `table` is a map value.
+#[inline(always)]
+unsafe fn halves_at<const WORDS: usize, const BEHIND: usize>(
+    table: *const Table<WORDS>,
+    index: u64,
+) -> (u32, u32) {
+    const { assert!(BEHIND <= 1) };
+    let offset = bounded!(index * 8, (WORDS as u64 - 1) * 8);
+    // SAFETY: the offset is a multiple of eight below the array's size, and the array is followed by one word.
+    unsafe {
+        let word = (&raw const (*table).words)
+            .cast::<u8>()
+            .add(offset as usize)
+            .cast::<u64>()
+            .add(BEHIND)
+            .cast::<u32>();
+        (word.read(), word.add(1).read())
+    }
+}
