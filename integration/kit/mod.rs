@@ -17,7 +17,7 @@ mod suite;
 pub(crate) use byhand::ByHand;
 pub(crate) use fence::{DENIED, Fence, OK, PYTHON};
 pub(crate) use folder::Folder;
-pub(crate) use need::Need;
+pub(crate) use need::{Need, on_path};
 pub(crate) use prefixes::prefixes;
 pub(crate) use run::{Finished, Ringfence, binary};
 pub(crate) use script::{OWN_RUN, OWN_RUN_ON_HOSTS, PRELUDE, script, told_by};

@@ -70,7 +70,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|seen| seen.uid() == 0)
 }
 
-fn on_path(name: &str) -> bool {
+pub(crate) fn on_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }

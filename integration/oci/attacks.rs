@@ -8,7 +8,7 @@ use libtest_mimic::Failed;
 use serde_json::json;
 
 use super::bundle::{Bundle, Ended};
-use super::runtimes::{BEHIND, FOREVER, ended, started};
+use super::runtimes::{FOREVER, behind, ended, started};
 use crate::kit::{Need, Suite, Verdict};
 
 /// A language that makes system calls by number, and is on every host and in every machine.
@@ -40,7 +40,7 @@ pub(crate) fn register(suite: &mut Suite) {
             own_program_by_exec,
         ),
     ] {
-        for runtime in BEHIND {
+        for runtime in behind() {
             suite.test(format!("{name}[{runtime}]"), NEEDS, move || body(runtime));
         }
     }
@@ -61,9 +61,9 @@ my $traced = syscall(PTRACE, 16, $ARGV[1] + 0, 0, 0) == 0;
 if ($traced) { waitpid($ARGV[1], 0x40000000); syscall(PTRACE, 17, $ARGV[1] + 0, 0, 0); }
 told("trace", $traced);
 
-# Nobody listens: who says so was reached.
+# Nobody listens: who says so was reached. Or the interface is down, as youki leaves it: whoever says that has let it pass.
 socket($socket, 2, 1, 0);
-told("connect", connect($socket, pack("Sna4x8", 2, 81, pack("C4", 127, 0, 0, 1))) || $! == 111);
+told("connect", connect($socket, pack("Sna4x8", 2, 81, pack("C4", 127, 0, 0, 1))) || $! == 111 || $! == 101);
 
 my $victim = fork;
 if (!$victim) { exec "/bin/sleep", "30"; exit; }

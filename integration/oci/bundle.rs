@@ -311,14 +311,15 @@ fn unless_busy<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Whether controllers are in hierarchies of their own: crun then makes no cgroup in that of version 2.
+/// Whether controllers are in hierarchies of their own: crun and youki then make no cgroup in that of version 2.
 fn is_hybrid() -> bool {
     !Path::new("/sys/fs/cgroup/cgroup.procs").exists()
 }
 
-/// What stands for `program`, which is the runtime `bare` or before it, on this host: crun has to see a hierarchy of version 2 alone.
+/// What stands for `program`, which is the runtime `bare` or before it, on this host: crun and youki have to see a hierarchy of
+/// version 2 alone.
 fn callable(folder: &Folder, bare: &str, program: PathBuf) -> Result<PathBuf, Failed> {
-    if bare != "crun" || !is_hybrid() {
+    if !["crun", "youki"].contains(&bare) || !is_hybrid() {
         return Ok(program);
     }
     let words = format!(

@@ -4,11 +4,11 @@ use std::fs;
 
 use super::FENCED;
 use super::bundle::Bundle;
-use super::runtimes::{BEHIND, FOREVER, ended, started};
+use super::runtimes::{FOREVER, behind, ended, started};
 use crate::kit::{Suite, Verdict};
 
 pub(crate) fn register(suite: &mut Suite) {
-    for runtime in BEHIND {
+    for runtime in behind() {
         suite.test(
             format!(
                 "oci::a_fenced_container_does_not_end_with_a_checkpoint_and_is_not_restored[{runtime}]"

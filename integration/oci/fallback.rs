@@ -9,7 +9,7 @@ use serde_json::json;
 use super::UNHOOKED;
 use super::bundle::Bundle;
 use super::runtimes::{
-    BEHIND, FOREVER, absent, created, ended, monitor_of, nothing_names, started,
+    FOREVER, absent, behind, created, ended, monitor_of, nothing_names, started,
 };
 use crate::kit::{Suite, Verdict, binary};
 
@@ -49,7 +49,7 @@ pub(crate) fn register(suite: &mut Suite) {
             killed_after_start,
         ),
     ] {
-        for runtime in BEHIND {
+        for runtime in behind() {
             suite.test(format!("{name}[{runtime}]"), UNHOOKED, move || {
                 body(runtime)
             });

@@ -71,7 +71,8 @@ impl Bundle {
 
 /// By the name that it is called by, which may be a link: some programs look at it.
 fn found(name: &str) -> Result<PathBuf, Failed> {
-    let usual = ["/usr/sbin", "/usr/bin", "/bin"].map(|folder| Path::new(folder).join(name));
+    let usual = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/bin"]
+        .map(|folder| Path::new(folder).join(name));
     let found = usual.into_iter().find(|program| program.is_file());
     Ok(found.ok_or(format!("there is no {name}"))?)
 }

@@ -13,11 +13,17 @@ use serde_json::json;
 use super::bundle::Bundle;
 use super::names::HostProfile;
 use super::{FENCED, HOOKED};
-use crate::kit::{Suite, Verdict};
+use crate::kit::{Suite, Verdict, on_path};
 
-pub(super) const BEHIND: [&str; 2] = ["ringfence-runc", "ringfence-crun"];
+const BEHIND: [&str; 2] = ["ringfence-runc", "ringfence-crun"];
 /// Waits until it is killed.
 pub(super) const FOREVER: &str = "while :; do sleep 1; done";
+
+/// What stands before runtimes: before youki, which Debian does not have, where somebody has built it.
+pub(super) fn behind() -> impl Iterator<Item = &'static str> {
+    let youki = on_path("youki").then_some("ringfence-youki");
+    BEHIND.into_iter().chain(youki)
+}
 
 pub(crate) fn register(suite: &mut Suite) {
     for (name, needs, body) in [
@@ -45,7 +51,7 @@ pub(crate) fn register(suite: &mut Suite) {
             killed_monitor,
         ),
     ] {
-        for runtime in BEHIND {
+        for runtime in behind() {
             let named = format!("{name}[{runtime}]");
             suite.test(named, needs, move || body(runtime));
         }
