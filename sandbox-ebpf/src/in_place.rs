@@ -1,5 +1,5 @@
-//! The short way from an open file to the rights of its path: names are matched where they lie, from the root down, and nothing is
-//! copied. It answers for most opens and knows no denial: where it does not know, or the rights do not suffice, the walk decides.
+//! The short way from what a hook is about to the rights of its path: names are matched where they lie, from the root down, and nothing is
+//! copied. It answers for most and knows no denial: where it does not know, or the rights do not suffice, the walk decides.
 
 use ringfence_abi::{
     automaton::{self, DEAD},

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser as _;
 use ringfence::{
-    cli::{self, Cli, EventsArguments, OciSetup, OciVerb, ProfileVerb, RuleArguments, Verb},
+    cli::{self, Cli, OciSetup, OciVerb, ProfileVerb, RuleArguments, Verb},
     command::{self, Failure, Place, oci::RuntimeOptions, profile::Question},
     oci::Runtime,
     profile::Right,
@@ -85,7 +85,7 @@ fn act(verb: Verb) -> Result<u8, Failure> {
             command::stop::stop(arguments.id, arguments.time, &mut out).map(|()| 0)
         }
         #[cfg(feature = "otlp")]
-        Verb::Events(EventsArguments {
+        Verb::Events(cli::EventsArguments {
             id,
             otlp: Some(endpoint),
         }) => command::events::send(id, &endpoint, &mut io::stderr()).map(|()| 0),
