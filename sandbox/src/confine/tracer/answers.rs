@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 
 use super::call::Call;
 use super::memory;
-use super::told::{NAME_SERVICE, duplicate, internet, low};
+use super::socket::{NAME_SERVICE, duplicate, internet};
+use super::told::low;
 
 // arch/x86/entry/syscalls/syscall_64.tbl
 const READ: u64 = 0;

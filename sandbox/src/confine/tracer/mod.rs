@@ -7,6 +7,7 @@
 mod answers;
 mod call;
 mod memory;
+mod socket;
 mod supervisor;
 mod told;
 

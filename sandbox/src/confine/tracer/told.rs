@@ -1,11 +1,12 @@
 //! From system calls that have returned to acts: each kind is told once, and counted after that.
 
+mod addressed;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::net::UdpSocket;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
@@ -17,11 +18,11 @@ use ringfence_abi::calls::{
     is_of_interest, is_terminal, on_descriptor, shape,
 };
 use ringfence_abi::event::operation;
-use ringfence_abi::network::{TCP, UDP, address_halves, peer_detail, socket_detail};
+use ringfence_abi::network::{TCP, socket_detail};
 use ringfence_abi::record::{DIRECTORY, FOLLOWED, NAMELESS, PASSED, PROGRAM, Seen};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-use super::{Notice, answers::Askers, call::Call, call::names, memory};
+use super::{Notice, answers::Askers, call::Call, call::names, memory, socket::duplicate};
 use crate::trace::{Act, Tally};
 
 /// `-EINPROGRESS`: a connect that goes on.
@@ -33,9 +34,6 @@ const TRUNCATE: u64 = 0o1000;
 const NO_FOLLOW: u64 = 0x100;
 /// `TIOCGPTPEER` (include/uapi/asm-generic/ioctls.h): opens the other side of a pseudo-terminal.
 const OPEN_PEER: u32 = 0x5441;
-/// The port of name servers: behind a fence, queries go to its own resolver.
-pub(super) const NAME_SERVICE: u16 = 53;
-
 /// Tells acts.
 pub(super) struct Told<Tell> {
     tell: Tell,
@@ -360,112 +358,6 @@ impl<Tell: FnMut(Notice)> Told<Tell> {
         Ok(())
     }
 
-    /// A call with the address of a socket.
-    fn addressed(&mut self, task: Pid, call: &Call, seen: Seen) -> io::Result<()> {
-        let (address, length) = match call.number {
-            SEND_TO => (call.arguments[4], call.arguments[5]),
-            SEND_MESSAGE => (
-                memory::number(task, call.arguments[1])?,
-                memory::number(task, call.arguments[1] + 8)?,
-            ),
-            _ => (call.arguments[1], call.arguments[2]),
-        };
-        if address == 0 {
-            return Ok(());
-        }
-        // `sizeof(struct sockaddr_un)` is what the kernel takes at most of those that are looked at.
-        let length = usize::from(u8::try_from(low(length)).unwrap_or(u8::MAX)).min(110);
-        // A pointer that the kernel did not look at, for the socket was connected, need not lead anywhere.
-        let Ok(bytes) = memory::bytes(task, address, length) else {
-            return Ok(());
-        };
-        let [first, second, rest @ ..] = bytes.as_slice() else {
-            return Ok(());
-        };
-        if i32::from(u16::from_ne_bytes([*first, *second])) == libc::AF_UNIX {
-            return self.unix(task, call, rest, seen);
-        }
-        let Some(peer) = internet(&bytes) else {
-            return Ok(());
-        };
-        let protocol = protocol(&duplicate(task, call.arguments[0])?)?;
-        let operation = match call.number {
-            BIND => operation::BIND,
-            CONNECT => operation::CONNECT,
-            _ => operation::SEND,
-        };
-        let is_query = call.number != BIND && peer.port() == NAME_SERVICE;
-        if is_query {
-            self.askers.add(call.arguments[0]);
-        }
-        if !is_query && (call.number != BIND || peer.port() != 0) {
-            self.peer(task, Seen { operation, ..seen }, peer, protocol);
-        }
-        Ok(())
-    }
-
-    /// The address of a Unix socket: a path, an abstract name, or none.
-    fn unix(&mut self, task: Pid, call: &Call, name: &[u8], seen: Seen) -> io::Result<()> {
-        let is_abstract = name.first() == Some(&0);
-        let operation = match (call.number, is_abstract) {
-            (BIND, true) => operation::BIND_UNIX,
-            (BIND, false) => operation::MKNOD,
-            _ => operation::CONNECT_UNIX,
-        };
-        let seen = Seen {
-            operation,
-            needed: WRITE,
-            ..seen
-        };
-        match name {
-            [] | [0] => {}
-            // As in a rule.
-            [0, name @ ..] => {
-                let name = [&b"@"[..], name].concat();
-                self.act(task, seen, Some(Thing::of_kernel(name)), None);
-            }
-            _ => {
-                let end = name.iter().position(|&byte| byte == 0);
-                let name = &name[..end.unwrap_or(name.len())];
-                let root = if name.starts_with(b"/") {
-                    "root"
-                } else {
-                    "cwd"
-                };
-                let base = fs::read_link(format!("/proc/{task}/{root}"))?;
-                let thing = Thing::below(base.into_os_string().into_vec(), name);
-                let seen = Seen {
-                    flags: FOLLOWED,
-                    ..seen
-                };
-                self.act(task, seen, Some(thing), None);
-            }
-        }
-        Ok(())
-    }
-
-    fn peer(&mut self, task: Pid, seen: Seen, peer: SocketAddr, protocol: u8) {
-        let address = match peer.ip() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        let has_ports = protocol == TCP || protocol == UDP;
-        let port = if has_ports { peer.port() } else { 0 };
-        let [path, other] = address_halves(address.octets());
-        let detail = peer_detail(protocol, port);
-        self.submit(
-            task,
-            Seen {
-                path,
-                other,
-                detail,
-                ..seen
-            },
-            Vec::new(),
-            Vec::new(),
-        );
-    }
-
     fn act(&mut self, task: Pid, mut seen: Seen, thing: Option<Thing>, other: Option<Thing>) {
         match &thing {
             None => seen.flags |= NAMELESS,
@@ -555,66 +447,4 @@ fn needs_writing(link: &str, request: u64) -> io::Result<bool> {
 #[expect(clippy::cast_possible_truncation, reason = "arguments of the type int")]
 pub(super) fn low(argument: u64) -> u32 {
     argument as u32
-}
-
-/// An address of the internet protocols, in the form of `struct sockaddr_in` and `sockaddr_in6`.
-pub(super) fn internet(bytes: &[u8]) -> Option<SocketAddr> {
-    let family = i32::from(u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]));
-    let port = u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]);
-    let address: IpAddr = match family {
-        libc::AF_INET => <[u8; 4]>::try_from(bytes.get(4..8)?).ok()?.into(),
-        libc::AF_INET6 => {
-            let address: [u8; 16] = bytes.get(8..24)?.try_into().ok()?;
-            IpAddr::from(address).to_canonical()
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(address, port))
-}
-
-/// A copy of another task's descriptor (pidfd_getfd(2), since 5.6).
-pub(super) fn duplicate(task: Pid, number: u64) -> io::Result<OwnedFd> {
-    let status = fs::read_to_string(format!("/proc/{task}/status"))?;
-    let process = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Tgid:\t")?.parse::<i32>().ok())
-        .ok_or_else(|| io::Error::other("a thread has no process"))?;
-    // SAFETY: the call takes integers only.
-    let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
-    let number = low(number).cast_signed();
-    // SAFETY: as above.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
-}
-
-fn owned(answer: libc::c_long) -> io::Result<OwnedFd> {
-    let descriptor = RawFd::try_from(answer).map_err(io::Error::other)?;
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just handed out this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-/// The protocol of a socket, as peers have it: MPTCP is TCP.
-fn protocol(socket: &OwnedFd) -> io::Result<u8> {
-    let mut found: libc::c_int = 0;
-    let mut length =
-        libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(io::Error::other)?;
-    // SAFETY: the kernel writes at most `length` bytes to `found`.
-    let failed = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PROTOCOL,
-            (&raw mut found).cast(),
-            &raw mut length,
-        )
-    };
-    if failed != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    match found {
-        libc::IPPROTO_MPTCP => Ok(TCP),
-        other => Ok(u8::try_from(other).unwrap_or(u8::MAX)),
-    }
 }
