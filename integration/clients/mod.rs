@@ -4,8 +4,7 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 
-use crate::kit::{Need, Suite, Verdict};
-use crate::resolver::Network;
+use crate::kit::{Need, Network, Suite, Verdict};
 
 /// A compiler and a virtual machine take minutes on an emulated processor; what they ask of the fence is alike on all.
 pub(crate) const NEEDS_JAVA: &[Need] = &[

@@ -1,6 +1,6 @@
 """What lies outside of the fences of resolver.rs: a name server and a web server, in a network of their own.
 
-resolver.py DIRECTORY: serves the files of DIRECTORY on port 8080 of every address, by TLS on
+network.py DIRECTORY: serves the files of DIRECTORY on port 8080 of every address, by TLS on
 port 8443 if there is a cert.pem, and names on 127.0.0.53:53. What it is
 asked is written to DIRECTORY/asked, and DIRECTORY/ready is there once both listen.
 Where a directory for them is there, the sockets of services that look up names are too: who comes there, and where, is written to DIRECTORY/called.

@@ -5,8 +5,7 @@ use std::fs;
 
 use super::network::{within, without_denials};
 use crate::clients::{NEEDS_GO, NEEDS_JAVA};
-use crate::kit::{Suite, Verdict};
-use crate::resolver::Network;
+use crate::kit::{Network, Suite, Verdict};
 
 /// What this subject promises.
 pub(super) fn register(suite: &mut Suite) {

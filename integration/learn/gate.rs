@@ -3,8 +3,7 @@
 use std::fs;
 
 use super::{RECORDING, Workshop, network::within};
-use crate::kit::{Finished, Need, Suite, Verdict};
-use crate::resolver::Network;
+use crate::kit::{Finished, Need, Network, Suite, Verdict};
 
 const IN_A_NETWORK: &[Need] = &[
     Need::Root,

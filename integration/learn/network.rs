@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::kit::{Need, PYTHON, Suite, Verdict, binary};
-use crate::resolver::Network;
+use crate::kit::{Need, Network, PYTHON, Suite, Verdict, binary};
 
 const NEEDS: &[Need] = &[
     Need::Root,

@@ -4,8 +4,7 @@
 use std::fs;
 
 use super::network::{within, without_denials};
-use crate::kit::{Need, Suite, Verdict};
-use crate::resolver::Network;
+use crate::kit::{Need, Network, Suite, Verdict};
 
 /// An emulated processor needs minutes for node and pip.
 const NEEDS: &[Need] = &[

@@ -7,8 +7,7 @@ use libtest_mimic::Failed;
 
 use super::Workshop;
 use super::network::{within, without_denials};
-use crate::kit::{Finished, Need, PYTHON, Suite, Verdict};
-use crate::resolver::Network;
+use crate::kit::{Finished, Need, Network, PYTHON, Suite, Verdict};
 
 /// Without root there is the fallback engine only, and a command under ptrace takes minutes where a processor is emulated.
 const NEEDS: &[Need] = &[Need::Root, Need::NoBpfLsm, Need::Landlock];

@@ -1,8 +1,7 @@
 //! Another profile, and with it other peers: by address, by name, and at Unix sockets that the supervisor connects.
 
 use super::{FILES, TOOLS};
-use crate::kit::{Need, OWN_RUN_ON_HOSTS, PRELUDE, Suite, Verdict, binary, script};
-use crate::resolver::Network;
+use crate::kit::{Need, Network, OWN_RUN_ON_HOSTS, PRELUDE, Suite, Verdict, binary, script};
 
 /// What a network of its own takes besides.
 const NAMES_NEED: &[Need] = &[
