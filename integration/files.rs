@@ -333,10 +333,6 @@ fn a_name_counts_whole_however_long_and_deep_it_is() -> Verdict {
             folder.push('/');
             folder.push_str(&"d".repeat(depth * 5 + 1));
         }
-        let claims: Vec<_> = claims
-            .iter()
-            .map(|(act, end)| (act.as_str(), *end))
-            .collect();
         fence.tries(&claims)?;
     }
     Ok(())

@@ -154,10 +154,6 @@ fn names_of_one_folder_are_told_apart() -> Verdict {
             ("rename", "z", "y", OK),
         ]
         .map(|(act, from, to, end)| (format!("{act} {folder}/{from} {folder}/{to}"), end));
-        let claims: Vec<_> = claims
-            .iter()
-            .map(|(act, end)| (act.as_str(), *end))
-            .collect();
         fence.tries(&claims)?;
     }
     Ok(())

@@ -112,11 +112,12 @@ impl Fence {
     }
 
     /// Each act ends as claimed.
-    pub(crate) fn tries(&self, acts: &[(&str, &str)]) -> Verdict {
+    pub(crate) fn tries(&self, acts: &[(impl AsRef<str>, &str)]) -> Verdict {
+        let acts: Vec<_> = acts.iter().map(|(act, end)| (act.as_ref(), *end)).collect();
         let tried: Vec<&str> = acts.iter().map(|(act, _)| *act).collect();
         let finished = self.prober(&tried).run()?;
         finished.succeeds()?;
-        agree(acts, &finished)
+        agree(&acts, &finished)
     }
 }
 

@@ -41,7 +41,7 @@ pub fn enrol(context: &LsmContext) -> i32 {
         Ok(None) => return ALLOW,
         Err(()) => return NOT_ENROLLED,
     };
-    // Nothing to enter: no profile but that of the fence at large was ever in force, and no reload brings one.
+    // No other rights to enter, and no reload brings any. Where the policy cannot be found, the check that follows denies.
     if table::program_count(label) == 0 {
         return ALLOW;
     }

@@ -31,7 +31,7 @@ const MOUNTS: u32 = 64;
 const SIZE: u32 = 1 << 3;
 const TIMES: u32 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 17;
 
-/// `path_truncate`, `path_chmod`, `path_chown`: the first argument is the path.
+/// `path_truncate`, `path_chmod`, `path_chown`, `path_notify`: the first argument is the path.
 #[inline(always)]
 pub fn by_path(context: &LsmContext, operation: u16, needed: u8) -> i32 {
     let Some(label) = identity::current() else {
