@@ -4,14 +4,14 @@
 use ringfence_abi::{
     automaton::{self, DEAD},
     layout::ABSENT,
-    policy::{Label, Table},
+    policy::{Label, SMALL_WORDS, Table},
     rights,
 };
 
 use crate::{
     kernel::{Typed, offset, read},
     mount_state,
-    steps::{self, Part},
+    steps::{self, LEFT, Part},
     table::by_size,
     walk::{self, INLINE_BYTES},
 };
@@ -27,8 +27,9 @@ struct Edge {
 /// The rights that the policy in force gives to the path of `dentry` in `vfsmount`; none where this way does not lead there.
 #[inline(always)]
 pub fn rights(label: Label, dentry: Typed, vfsmount: Typed) -> u8 {
-    match moves_of(vfsmount) {
-        Some(moves) => in_table(label, dentry, vfsmount, moves),
+    let namespaces = namespaces();
+    match moves_of(vfsmount, namespaces) {
+        Some(moves) => names(dentry, vfsmount, packed(label), moves, namespaces) as u8,
         None => 0,
     }
 }
@@ -36,16 +37,16 @@ pub fn rights(label: Label, dentry: Typed, vfsmount: Typed) -> u8 {
 /// The rights of two names in one directory where no rule can tell them apart; none where one may, or where this way does not lead there.
 #[inline(always)]
 pub fn rights_of_siblings(label: Label, one: Typed, other: Typed, vfsmount: Typed) -> u8 {
-    match moves_of(vfsmount) {
-        Some(moves) => siblings_in_table(label, one, other, vfsmount, moves),
+    match moves_of(vfsmount, namespaces()) {
+        Some(moves) => siblings(one, other, vfsmount, packed(label), moves) as u8,
         None => 0,
     }
 }
 
 /// What says that the path of a mount is still where it was found; 0 where no name stands above it.
 #[inline(always)]
-fn moves_of(vfsmount: Typed) -> Option<u64> {
-    if is_the_root(vfsmount) {
+fn moves_of(vfsmount: Typed, namespaces: Typed) -> Option<u64> {
+    if stands_on_the_root(vfsmount, namespaces) {
         return Some(0);
     }
     match mount_state::moves() {
@@ -54,22 +55,33 @@ fn moves_of(vfsmount: Typed) -> Option<u64> {
     }
 }
 
-/// The task's mount namespace.
+/// The key of the table in force, and its size class in the lowest byte.
 #[inline(always)]
-pub fn namespace() -> u64 {
-    Typed::current_task()
-        .pointer(offset!(task_nsproxy))
-        .member::<u64>(offset!(nsproxy_mount_namespace))
+fn packed(label: Label) -> u64 {
+    u64::from(label.table()) << 8 | u64::from(label.size_class)
+}
+
+/// The task's namespaces.
+///
+/// VERIFIER: looked for once where that can be. For each pointer that is loaded from the current task it searches all types of the kernel
+/// for four names (kernel/bpf/verifier.c, `btf_nested_type_is_trusted`).
+#[inline(always)]
+fn namespaces() -> Typed {
+    Typed::current_task().pointer(offset!(task_nsproxy))
 }
 
 /// Whether a mount stands on the root of the task's mount namespace, as the one does that a system runs from: what is below its root
 /// has the path that names alone make. No is no answer.
 #[inline(always)]
 pub fn is_the_root(vfsmount: Typed) -> bool {
+    stands_on_the_root(vfsmount, namespaces())
+}
+
+#[inline(always)]
+fn stands_on_the_root(vfsmount: Typed, namespaces: Typed) -> bool {
     if offset!(namespace_root) == u64::from(ABSENT) {
         return false;
     }
-    let namespaces = Typed::current_task().pointer(offset!(task_nsproxy));
     let namespace = namespaces.pointer(offset!(nsproxy_mount_namespace));
     let root = namespace.pointer(offset!(namespace_root));
     let top = root.member::<u64>(offset!(mount_vfsmount) + offset!(vfsmount_root));
@@ -83,22 +95,19 @@ pub fn is_the_root(vfsmount: Typed) -> bool {
 
 /// The rights of `dentry` in `vfsmount`, whose path is made of the names between them, behind the path of the mount where `moves` is not
 /// 0; none where one of these does not lie in its dentry, where they are more than a few, or where the mount's path is not known.
-#[inline(always)]
-fn in_table(label: Label, dentry: Typed, vfsmount: Typed, moves: u64) -> u8 {
-    names(dentry, vfsmount, label.table(), u32::from(label.size_class), moves) as u8
-}
-
+///
 /// VERIFIER: a function of its own, so that what comes behind is looked at once, and not for each name and size that it may have ended
-/// with.
+/// with. It can have five arguments.
 #[inline(never)]
 extern "C" fn names(
     dentry: Typed,
     vfsmount: Typed,
-    table: u32,
-    size_class: u32,
+    table: u64,
     moves: u64,
+    namespaces: Typed,
 ) -> u64 {
-    u64::from(by_size!(table, size_class, names_in(dentry, vfsmount, moves)))
+    let (table, size_class) = ((table >> 8) as u32, table as u8);
+    u64::from(by_size!(table, size_class, names_in(dentry, vfsmount, moves, namespaces)))
 }
 
 #[inline(always)]
@@ -106,6 +115,7 @@ fn names_in<const WORDS: usize>(
     dentry: Typed,
     vfsmount: Typed,
     moves: u64,
+    namespaces: Typed,
     table: Option<*mut Table<WORDS>>,
 ) -> u8 {
     let Some(table) = table else {
@@ -116,27 +126,23 @@ fn names_in<const WORDS: usize>(
     if root.address() == 0 || moves == 0 && dentry.address() == root.address() {
         return 0;
     }
-    let start = start_of(table, vfsmount, moves);
+    let start = start_of(table, vfsmount, moves, namespaces);
     rights_of(table, twelve(table, root, dentry, start))
 }
 
 /// The same of two names: the rights of both where they lie in one directory and lead to one state, for then they have the same, enter
 /// the same program, and so has all that lies below them. None where they do not.
-#[inline(always)]
-fn siblings_in_table(label: Label, one: Typed, other: Typed, vfsmount: Typed, moves: u64) -> u8 {
-    let table = u64::from(label.table()) << 8 | u64::from(label.size_class);
-    siblings(one, other, vfsmount, table, moves) as u8
-}
-
-/// VERIFIER: a function of its own, as [`names`]. It can have five arguments: the table's size class is the lowest byte.
+///
+/// VERIFIER: a function of its own, as [`names`].
 #[inline(never)]
 extern "C" fn siblings(one: Typed, other: Typed, vfsmount: Typed, table: u64, moves: u64) -> u64 {
     let parent = offset!(dentry_parent);
     if one.member::<u64>(parent) != other.member::<u64>(parent) {
         return 0;
     }
+    let namespaces = namespaces();
     let (table, size_class) = ((table >> 8) as u32, table as u8);
-    u64::from(by_size!(table, size_class, siblings_in(one, other, vfsmount, moves)))
+    u64::from(by_size!(table, size_class, siblings_in(one, other, vfsmount, moves, namespaces)))
 }
 
 #[inline(always)]
@@ -145,6 +151,7 @@ fn siblings_in<const WORDS: usize>(
     other: Typed,
     vfsmount: Typed,
     moves: u64,
+    namespaces: Typed,
     table: Option<*mut Table<WORDS>>,
 ) -> u8 {
     let Some(table) = table else {
@@ -154,7 +161,7 @@ fn siblings_in<const WORDS: usize>(
     if root.address() == 0 {
         return 0;
     }
-    let start = start_of(table, vfsmount, moves);
+    let start = start_of(table, vfsmount, moves, namespaces);
     let before = twelve(table, root, one.pointer(offset!(dentry_parent)), start);
     if automaton::is_sink(before) {
         return rights_of(table, before);
@@ -166,17 +173,20 @@ fn siblings_in<const WORDS: usize>(
 
 /// The state that names below the root of a mount begin with; [`DEAD`] where its path is not known.
 #[inline(always)]
-fn start_of<const WORDS: usize>(table: *mut Table<WORDS>, vfsmount: Typed, moves: u64) -> u32 {
-    // SAFETY: `table` is a map value.
-    unsafe {
-        match moves {
-            0 => (*table).header.start,
-            _ => {
-                let mount = walk::mount_of(vfsmount.address());
-                mount_state::state((&raw mut (*table).header.mounts).cast(), mount, namespace(), moves)
-            }
-        }
+fn start_of<const WORDS: usize>(
+    table: *mut Table<WORDS>,
+    vfsmount: Typed,
+    moves: u64,
+    namespaces: Typed,
+) -> u32 {
+    if moves == 0 {
+        // SAFETY: `table` is a map value.
+        return unsafe { (*table).header.start };
     }
+    let mount = walk::mount_of(vfsmount.address());
+    let namespace = namespaces.member::<u64>(offset!(nsproxy_mount_namespace));
+    // SAFETY: as above.
+    unsafe { mount_state::state((&raw mut (*table).header.mounts).cast(), mount, namespace, moves) }
 }
 
 /// What a state accepts with, rights alone.
@@ -234,24 +244,33 @@ fn none<const WORDS: usize>(
     if dentry.address() == root.address() { start } else { DEAD }
 }
 
-/// The state after a slash and the name of `dentry`.
+/// The state after a slash and the name of `dentry`; [`DEAD`] where the name does not lie in the dentry.
+#[inline(always)]
+fn through_name<const WORDS: usize>(table: *const Table<WORDS>, dentry: Typed, state: u64) -> u64 {
+    // For tables of the size that most have it stands in each place: a name takes some twenty instructions less, and a program becomes
+    // larger by a sixth, which the kernel takes longer to load.
+    match WORDS {
+        SMALL_WORDS => through_name_here(table, dentry, state),
+        _ => through_name_there(table, dentry, state),
+    }
+}
+
+/// In a place of its own.
 #[inline(never)]
-extern "C" fn through_name<const WORDS: usize>(
+extern "C" fn through_name_there<const WORDS: usize>(
     table: *const Table<WORDS>,
     dentry: Typed,
     state: u64,
 ) -> u64 {
-    // SAFETY: `table` is a map value.
-    let step = |state, byte| unsafe { steps::advance(table, Part::FILES, state, byte) };
-    u64::from(by_bytes(dentry, state as u32, step))
+    through_name_here(table, dentry, state)
 }
 
-/// The state after `/` and the name of `dentry`, from `state`; [`DEAD`] where the name does not lie in the dentry. `advance` goes by the
-/// lowest byte.
-///
-/// VERIFIER: who calls this makes it a function of its own, so that nothing of its stack is left where it ends.
 #[inline(always)]
-fn by_bytes(dentry: Typed, state: u32, advance: impl Fn(u32, u64) -> u32) -> u32 {
+fn through_name_here<const WORDS: usize>(
+    table: *const Table<WORDS>,
+    dentry: Typed,
+    state: u64,
+) -> u64 {
     let inline = match offset!(dentry_inline) {
         found if found == u64::from(ABSENT) => offset!(dentry_short_name),
         found => found,
@@ -260,24 +279,18 @@ fn by_bytes(dentry: Typed, state: u32, advance: impl Fn(u32, u64) -> u32) -> u32
     let length = u64::from(dentry.member::<u32>(name + offset!(name_length)));
     let bytes = dentry.member::<u64>(name + offset!(name_bytes));
     if bytes != dentry.beyond(inline) || length.wrapping_sub(1) >= INLINE_BYTES {
-        return DEAD;
+        return u64::from(DEAD);
     }
-    let mut state = advance(state, u64::from(b'/'));
-    let mut left = length;
-    let mut at = 0;
-    while at < INLINE_BYTES + 1 {
-        let mut word = dentry.member::<u64>(inline + at);
-        let mut index = 0;
-        while index < 8 {
-            if automaton::is_sink(state) || index == left {
-                return state;
-            }
-            state = advance(state, word);
-            word >>= 8;
-            index += 1;
-        }
-        left = left.wrapping_sub(8);
-        at += 8;
+    // SAFETY: `table` is a map value.
+    let state = u64::from(unsafe { steps::advance(table, Part::FILES, state as u32, u64::from(b'/')) });
+    // Behind the slash of a directory that is allowed as a whole, mostly.
+    if automaton::is_sink(state as u32) {
+        return state;
     }
-    state
+    let word = |at: u64| dentry.member::<u64>(inline + at);
+    let state = steps::through_words(table, state | length << LEFT, word(0), word(8), word(16));
+    if length <= 3 * 8 || automaton::is_sink(state as u32) {
+        return state;
+    }
+    steps::through_words(table, state | (length - 3 * 8) << LEFT, word(24), 0, 0)
 }

@@ -75,7 +75,7 @@ macro_rules! hooks {
             #[doc = concat!("On the hook `", stringify!($hook), "`.")]
             #[lsm]
             pub fn $hook($context: LsmContext) -> i32 {
-                $answer
+                verdict::ending($answer)
             }
         )*
     };
@@ -231,11 +231,11 @@ pub fn record_inode_setattr(context: LsmContext) -> i32 {
 /// `inode_setattr`: the dentry is the first argument up to 6.8 and the second in 6.12; the loader says which.
 #[lsm]
 pub fn inode_setattr(context: LsmContext) -> i32 {
-    if kernel::setattr_has_mapping() {
+    verdict::ending(if kernel::setattr_has_mapping() {
         metadata::set_times(Typed::argument(&context, 1), context.arg(2))
     } else {
         metadata::set_times(Typed::argument(&context, 0), context.arg(1))
-    }
+    })
 }
 
 /// `bprm_committed_creds` returns nothing.

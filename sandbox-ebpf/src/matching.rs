@@ -62,7 +62,13 @@ impl Answer {
 /// Matches a path that [`crate::walk`] has built against the policy of a fence.
 #[inline(always)]
 pub fn rights(path: *mut Path, label: Label) -> Result<Answer, Outcome> {
-    Answer::unpacked(match_path(path, label.table(), u32::from(label.size_class)))
+    rights_in(path, label.table(), u32::from(label.size_class))
+}
+
+/// The same by the table of a policy and its size.
+#[inline(always)]
+pub fn rights_in(path: *mut Path, table: u32, size_class: u32) -> Result<Answer, Outcome> {
+    Answer::unpacked(match_path(path, table, size_class))
 }
 
 /// [`rights`], with label and answer in registers.

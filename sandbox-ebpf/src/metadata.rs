@@ -90,18 +90,31 @@ pub fn read_link(dentry: Typed) -> i32 {
 /// What the search through the mounts of a filesystem carries.
 struct Search {
     slot: *mut Slot,
-    label: Label,
+    table: u32,
+    size_class: u8,
     dentry: u64,
     namespace: u64,
     /// Where the next mount is found, and where the list ends.
     next: u64,
     end: u64,
     needed: u8,
+    /// Whether one of the names is allowed. The rest says why not.
     allowed: u8,
-    seen: u8,
+    /// What rules give to the last name that they could be asked about.
     granted: u8,
-    mode: u8,
+    /// That rules do not allow a name counts more than that another could not be found.
     cause: u8,
+}
+
+impl Search {
+    /// One of the names could not be judged. Returns what ends the search.
+    #[inline(always)]
+    fn failed(&mut self, outcome: Outcome) -> i64 {
+        if self.cause != cause::RULE {
+            self.cause = outcome.0;
+        }
+        1
+    }
 }
 
 /// What is asked often enough for the short way to pay: by the name that the object has on the mount of the task's root.
@@ -138,24 +151,14 @@ fn by_dentry(question: Question, dentry: u64) -> i32 {
             Err(outcome) => return verdict::failed(question, outcome),
         }
     }
-    verdict::with_slot(question.label, |slot| match search(slot, question, dentry) {
-        Ok(search) if search.allowed != 0 => ALLOW,
-        Ok(search) if search.seen != 0 => verdict::refuse(
-            slot,
-            question,
-            cause::RULE,
-            search.granted,
-            search.mode,
-            false,
-        ),
-        Ok(search) => {
-            let mode = verdict::mode_of(question.label);
-            verdict::refuse(slot, question, search.cause, 0, mode, false)
-        }
-        Err(outcome) => {
-            let mode = verdict::mode_of(question.label);
-            verdict::refuse(slot, question, outcome.0, 0, mode, false)
-        }
+    verdict::with_slot(question.label, |slot| {
+        let (cause, granted) = match search(slot, question, dentry) {
+            Ok(search) if search.allowed != 0 => return ALLOW,
+            Ok(search) => (search.cause, search.granted),
+            Err(outcome) => (outcome.0, 0),
+        };
+        let mode = verdict::mode_of(question.label);
+        verdict::refuse(slot, question, cause, granted, mode, false)
     })
 }
 
@@ -165,7 +168,8 @@ fn search(slot: *mut Slot, question: Question, dentry: u64) -> Result<Search, Ou
     let list = superblock + offset!(superblock_mounts);
     let mut search = Search {
         slot,
-        label: question.label,
+        table: question.label.table(),
+        size_class: question.label.size_class,
         dentry,
         namespace: walk::current_namespace()?,
         next: read::<u64>(list)?,
@@ -173,9 +177,7 @@ fn search(slot: *mut Slot, question: Question, dentry: u64) -> Result<Search, Ou
         end: if is_circular() { list } else { 0 },
         needed: question.needed,
         allowed: 0,
-        seen: 0,
         granted: 0,
-        mode: 0,
         cause: cause::FOREIGN,
     };
     // SAFETY: the callback gets the address of a value on this frame's stack.
@@ -209,8 +211,7 @@ extern "C" fn look_at_one(_index: u64, search: *mut Search) -> i64 {
     };
     let link = if is_circular() { search.next } else { mount + offset!(mount_next) };
     let Ok(next) = read::<u64>(link) else {
-        search.cause = cause::INTERNAL;
-        return 1;
+        return search.failed(Outcome::INTERNAL);
     };
     search.next = next;
     if read::<u64>(mount + offset!(mount_namespace)) != Ok(search.namespace) {
@@ -219,23 +220,19 @@ extern "C" fn look_at_one(_index: u64, search: *mut Search) -> i64 {
     // SAFETY: `slot` is a map value.
     let path = unsafe { &raw mut (*search.slot).path };
     if let Err(outcome) = walk::absolute(path, search.dentry, mount) {
-        search.cause = outcome.0;
+        search.failed(outcome);
         return 0;
     }
-    match matching::rights(path, search.label) {
-        Ok(answer) => {
-            search.seen = 1;
-            search.granted = answer.granted;
-            search.mode = answer.mode;
-            if answer.mode == MODE_OFF || answer.granted & search.needed == search.needed {
-                search.allowed = 1;
-                return 1;
-            }
-            0
-        }
-        Err(outcome) => {
-            search.cause = outcome.0;
+    match matching::rights_in(path, search.table, search.size_class.into()) {
+        Ok(answer) if answer.mode == MODE_OFF || answer.granted & search.needed == search.needed => {
+            search.allowed = 1;
             1
         }
+        Ok(answer) => {
+            search.cause = cause::RULE;
+            search.granted = answer.granted;
+            0
+        }
+        Err(outcome) => search.failed(outcome),
     }
 }

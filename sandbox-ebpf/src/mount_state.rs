@@ -20,7 +20,7 @@ use crate::{
     kernel::{offset, read},
     matching,
     scratch::{PATH_END, Path},
-    table::by_size,
+    table::{self, by_size},
     walk::{self, bounded},
 };
 
@@ -102,21 +102,11 @@ extern "C" fn note_mount(path: *mut Path, table: u32, size_class: u32) -> u32 {
 /// Whether the table in force has kept what the path of a mount leads to.
 #[inline(always)]
 fn has_mount(table: u32, size_class: u32, mount: u64, namespace: u64, moves: u64) -> bool {
-    by_size!(table, size_class, has_in(mount, namespace, moves))
-}
-
-#[inline(always)]
-fn has_in<const WORDS: usize>(
-    mount: u64,
-    namespace: u64,
-    moves: u64,
-    table: Option<*mut Table<WORDS>>,
-) -> bool {
-    let Some(table) = table else {
+    let Some(header) = table::header(table, size_class) else {
         return false;
     };
-    // SAFETY: `table` is a map value.
-    let kept = unsafe { state((&raw mut (*table).header.mounts).cast(), mount, namespace, moves) };
+    // SAFETY: the header is a map value.
+    let kept = unsafe { state((&raw mut (*header).mounts).cast(), mount, namespace, moves) };
     kept != DEAD
 }
 

@@ -108,22 +108,19 @@ impl Span {
 /// Counts a finding and sends it.
 #[inline(always)]
 pub fn send(slot: *mut Slot, label: Label, finding: Finding) {
-    count(label, &finding);
     // SAFETY: `slot` is a map value, the helpers have no precondition.
     unsafe {
         let header = &raw mut (*slot).header;
         fill(header, label, &finding);
         (*header).thread = bpf_get_current_pid_tgid() as u32;
         (*header).user = bpf_get_current_uid_gid() as u32;
-        chain(header, label.fence);
     }
-    hand_over(slot, label, &finding);
+    tell(slot, spans(&finding), 1);
 }
 
 /// As [`send`], of what another task than the current one has to answer for.
 #[inline(always)]
 pub fn send_of(slot: *mut Slot, label: Label, finding: Finding, user: u32, by: &Ancestor) {
-    count(label, &finding);
     // SAFETY: `slot` is a map value, and the array of integers is as large as the type says.
     unsafe {
         let header = &raw mut (*slot).header;
@@ -133,20 +130,44 @@ pub fn send_of(slot: *mut Slot, label: Label, finding: Finding, user: u32, by: &
         zero(&raw mut (*header).chain);
         (&raw mut (*header).chain).cast::<Ancestor>().write(*by);
     }
-    hand_over(slot, label, &finding);
+    tell(slot, spans(&finding), 0);
 }
 
+/// Both of a finding's spans in a register: 16 bits each for where one starts and how long it is, which no buffer is too long for.
 #[inline(always)]
-fn hand_over(slot: *mut Slot, label: Label, finding: &Finding) {
-    // SAFETY: `slot` is a map value.
+fn spans(finding: &Finding) -> u64 {
+    let packed = |Span { start, length }: Span| u64::from(start) << 16 | u64::from(length);
+    packed(finding.path) << 32 | packed(finding.other)
+}
+
+/// Counts and sends what the slot's header says; with the current task and its ancestors, if that is who acted.
+///
+/// VERIFIER: a global function, as `matching::match_path`, since programs end in many ways that are told. Programs on packets have it as
+/// well, and may not ask for the current user.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell(slot: *mut Slot, spans: u64, is_current: u32) -> u32 {
+    if slot.is_null() {
+        return 0;
+    }
+    let span = |packed: u64| Span { start: (packed >> 16) as u16 as u32, length: packed as u16 as u32 };
+    let (path, other) = (span(spans >> 32), span(spans));
+    // SAFETY: `slot` is a slot, by the verifier's own account; the helpers have no precondition.
     unsafe {
         let header = &raw mut (*slot).header;
-        (*header).path_bytes = finding.path.length as u16;
-        (*header).other_bytes = finding.other.length as u16;
-        if !write(slot, label.fence, finding.path, finding.other) {
-            identity::count(label.fence, offset_of!(Counters, lost), 1);
+        let fence = (*header).fence;
+        (*header).time = bpf_ktime_get_boot_ns();
+        count(fence, (*header).verdict, (*header).cause);
+        if is_current != 0 {
+            chain(header, fence);
+        }
+        (*header).path_bytes = path.length as u16;
+        (*header).other_bytes = other.length as u16;
+        if !write(slot, fence, path, other) {
+            identity::count(fence, offset_of!(Counters, lost), 1);
         }
     }
+    0
 }
 
 /// The current task, without its ancestors; nobody if it cannot be read.
@@ -169,14 +190,14 @@ pub fn count_error(label: Label) {
 }
 
 #[inline(always)]
-fn count(label: Label, finding: &Finding) {
-    if finding.denied {
-        identity::count(label.fence, offset_of!(Counters, denied), 1);
+fn count(fence: u32, verdict: u8, cause: u8) {
+    if verdict == VERDICT_DENY {
+        identity::count(fence, offset_of!(Counters, denied), 1);
     } else {
-        identity::count(label.fence, offset_of!(Counters, audited), 1);
+        identity::count(fence, offset_of!(Counters, audited), 1);
     }
-    if finding.cause == cause::INTERNAL {
-        identity::count(label.fence, offset_of!(Counters, errors), 1);
+    if cause == cause::INTERNAL {
+        identity::count(fence, offset_of!(Counters, errors), 1);
     }
 }
 
@@ -184,9 +205,8 @@ fn count(label: Label, finding: &Finding) {
 /// `header` is in a map value.
 #[inline(always)]
 unsafe fn fill(header: *mut Header, label: Label, finding: &Finding) {
-    // SAFETY: the helpers have no precondition, `header` by contract.
+    // SAFETY: by contract.
     unsafe {
-        (*header).time = bpf_ktime_get_boot_ns();
         (*header).fence = label.fence;
         (*header).operation = finding.operation;
         (*header).verdict = if finding.denied { VERDICT_DENY } else { VERDICT_AUDIT };

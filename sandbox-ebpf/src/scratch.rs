@@ -6,12 +6,12 @@
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use ringfence_abi::{event, limits, record};
 
-use crate::{atomic, greeting::Reading, maps::SCRATCH, outcome::Outcome, siphash};
+use crate::{atomic, greeting::Reading, maps::SCRATCH, outcome::Outcome, siphash, walk::bounded};
 
 /// Slots of the pool, a power of two.
 pub const SLOTS: u32 = 128;
 /// Slots that a processor tries, from its own first one on. All taken is an error of the fence: denied and counted.
-const TRIES: u32 = 16;
+const TRIES: u64 = 16;
 /// Where a path ends in its buffer: it is built from the end, root last.
 pub const PATH_END: usize = 4096;
 /// As far as the verifier can tell, a path may start at any offset below [`PATH_END`] and be that long again, and a short name of 32
@@ -19,6 +19,7 @@ pub const PATH_END: usize = 4096;
 const PATH_BUFFER: usize = 2 * PATH_END + 32;
 
 const _: () = assert!(PATH_END == limits::PATH_BYTES + 1);
+const _: () = assert!(PATH_BUFFER <= u16::MAX as usize);
 const _: () = assert!(SLOTS.is_power_of_two());
 
 /// A path that is being built and matched. All of it lies in memory, not in registers, so that the verifier does not
@@ -86,20 +87,32 @@ pub struct Slot {
 /// Takes a slot; [`release`] must follow.
 #[inline(always)]
 pub fn take() -> Result<*mut Slot, Outcome> {
+    SCRATCH.get_ptr_mut(take_one()).ok_or(Outcome::INTERNAL)
+}
+
+/// Takes a slot; its index, or [`SLOTS`] if none is free.
+///
+/// VERIFIER: a global function, as `matching::match_path`, with a loop that is not unrolled: for each look-up the kernel writes a program
+/// anew (kernel/bpf/verifier.c, `bpf_patch_insn_data`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_one() -> u32 {
     // SAFETY: the helper has no precondition.
-    let processor = unsafe { bpf_get_smp_processor_id() };
+    let first = unsafe { bpf_get_smp_processor_id() } * 4;
     let mut attempt = 0;
     while attempt < TRIES {
-        let index = (processor * 4 + attempt) & (SLOTS - 1);
+        // Opaque, or LLVM makes as many look-ups of it as there are turns.
+        attempt = bounded!(attempt, TRIES * 2 - 1);
+        let index = (first + attempt as u32) & (SLOTS - 1);
         if let Some(slot) = SCRATCH.get_ptr_mut(index) {
             // SAFETY: a map value lives as long as the program runs.
             if unsafe { atomic::compare_exchange(&raw mut (*slot).busy, 0, 1) } == 0 {
-                return Ok(slot);
+                return index;
             }
         }
         attempt += 1;
     }
-    Err(Outcome::INTERNAL)
+    SLOTS
 }
 
 /// Gives a slot back.

@@ -1,6 +1,9 @@
 //! Steps in the automata of a table, by `ringfence_abi::automaton`: from a state by a byte to the next, and what a state accepts with.
 
-use ringfence_abi::{automaton, policy::Table};
+use ringfence_abi::{
+    automaton,
+    policy::{LARGE_WORDS, MEDIUM_WORDS, SMALL_WORDS, Table},
+};
 
 use crate::walk::bounded;
 
@@ -57,6 +60,83 @@ pub unsafe fn through<const WORDS: usize, const BYTES: usize>(
         // SAFETY: by contract.
         state = unsafe { advance(table, part, state, u64::from(bytes[index])) };
         index += 1;
+    }
+    state
+}
+
+/// Where the number of bytes stands beside the state that they are matched from.
+pub const LEFT: u32 = 32;
+
+/// The state of the files' automaton after as many bytes of three words, the lowest of each first, as `from` says beside the state that
+/// they are matched from; or the sink that they end in.
+#[inline(always)]
+pub fn through_words<const WORDS: usize>(
+    table: *const Table<WORDS>,
+    from: u64,
+    first: u64,
+    second: u64,
+    third: u64,
+) -> u64 {
+    match WORDS {
+        SMALL_WORDS => through_words_small(table.cast(), from, first, second, third),
+        MEDIUM_WORDS => through_words_medium(table.cast(), from, first, second, third),
+        _ => through_words_large(table.cast(), from, first, second, third),
+    }
+}
+
+/// One for each size of a table.
+///
+/// VERIFIER: global functions, as `matching::match_path`.
+macro_rules! through_words {
+    ($($name:ident in $words:ident),*) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $name(table: *const Table<$words>, from: u64, first: u64, second: u64, third: u64) -> u64 {
+                if table.is_null() {
+                    return u64::from(automaton::DEAD);
+                }
+                // SAFETY: `table` is a table, by the verifier's own account.
+                u64::from(unsafe { through_each(table, from, [first, second, third]) })
+            }
+        )*
+    };
+}
+
+through_words!(
+    through_words_small in SMALL_WORDS,
+    through_words_medium in MEDIUM_WORDS,
+    through_words_large in LARGE_WORDS
+);
+
+/// # Safety
+/// `table` is a table.
+#[inline(always)]
+unsafe fn through_each<const WORDS: usize>(
+    table: *const Table<WORDS>,
+    from: u64,
+    words: [u64; 3],
+) -> u32 {
+    let [mut word, mut second, third] = words;
+    let mut left = from >> LEFT;
+    let mut state = from as u32;
+    let mut at = 0;
+    while at < words.len() {
+        // Opaque, or LLVM makes eight numbers of this one, to have each byte's at hand.
+        left = bounded!(left, 31);
+        let mut index = 0;
+        while index < 8 {
+            if automaton::is_sink(state) || index == left {
+                return state;
+            }
+            // SAFETY: by contract.
+            state = unsafe { advance(table, Part::FILES, state, word) };
+            word >>= 8;
+            index += 1;
+        }
+        (word, second) = (second, third);
+        left = left.wrapping_sub(8);
+        at += 1;
     }
     state
 }

@@ -2,15 +2,12 @@
 
 use ringfence_abi::{
     network::SNI_REQUIRED,
-    policy::{Header, Label, MODE_ENFORCE, NO_TABLE},
+    policy::{Header, Label, MODE_ENFORCE, NO_TABLE, Table},
     rights,
     surface::Surfaces,
 };
 
-use crate::{
-    maps::{TABLES_LARGE, TABLES_MEDIUM, TABLES_SMALL},
-    walk::bounded,
-};
+use crate::walk::bounded;
 
 /// `$ask::<WORDS>($argument..., table)` of the table of the policy in force; it gets `None` if that cannot be found.
 macro_rules! by_size {
@@ -90,26 +87,24 @@ pub fn size_class_of(label: Label, program: u8) -> u8 {
 }
 
 /// What `part` takes from the header of the policy in force; `otherwise` if the policy cannot be found.
-///
-/// VERIFIER: "R2 !read_ok" where an `Option` leaves one branch without its value.
 #[inline(always)]
 fn with_header<T>(label: Label, otherwise: T, part: impl Fn(&Header) -> T) -> T {
-    let table = label.table();
-    // SAFETY (three times): an inner map is replaced as a whole and freed after a grace period.
-    match label.size_class {
-        0 => match unsafe { TABLES_SMALL.get_value(&table, &only()) } {
-            Some(table) => part(&table.header),
-            None => otherwise,
-        },
-        1 => match unsafe { TABLES_MEDIUM.get_value(&table, &only()) } {
-            Some(table) => part(&table.header),
-            None => otherwise,
-        },
-        _ => match unsafe { TABLES_LARGE.get_value(&table, &only()) } {
-            Some(table) => part(&table.header),
-            None => otherwise,
-        },
+    match header(label.table(), u32::from(label.size_class)) {
+        // SAFETY: a map value lives as long as the program runs.
+        Some(header) => part(unsafe { &*header }),
+        None => otherwise,
     }
+}
+
+/// The header of a table, with which those of all sizes begin.
+#[inline(always)]
+pub fn header(key: u32, size_class: u32) -> Option<*mut Header> {
+    by_size!(key, size_class, header_of())
+}
+
+#[inline(always)]
+fn header_of<const WORDS: usize>(table: Option<*mut Table<WORDS>>) -> Option<*mut Header> {
+    table.map(<*mut Table<WORDS>>::cast)
 }
 
 /// The key of a table's only element. On the stack: a constant could be merged with a global of the same initial value,

@@ -1,5 +1,7 @@
 //! From a question to an answer: take a slot, walk, match, report. The one place that turns an error into a denial.
 
+use core::arch::asm;
+
 use ringfence_abi::{
     event::cause,
     policy::{Label, MODE_AUDIT, MODE_OFF},
@@ -16,7 +18,8 @@ use crate::{
     pseudo,
     report::{self, Finding, Span},
     scratch::{self, PATH_END, Slot},
-    special, table, walk,
+    special, table,
+    walk::{self, bounded},
 };
 
 /// What a hook returns to deny (`-EACCES`). A literal, because the verifier wants to see the range.
@@ -26,6 +29,21 @@ pub const ALLOW: i32 = 0;
 /// What rename and link return where both names may be written but allow different things (`-EXDEV`): `mv` then
 /// copies, and each copy is judged by itself.
 pub const ACROSS: i32 = -18;
+
+/// What a hook's program ends with: its answer, 0 or the negative number of an error.
+///
+/// VERIFIER: "At program exit the register R0 has smin=0 smax=4294967295 should have been in [-4095, 0]" where LLVM has kept an answer on
+/// the stack, in four bytes of eight.
+#[inline(always)]
+pub fn ending(answer: i32) -> i32 {
+    let error = bounded!(u64::from(answer.unsigned_abs()), 4095) as u32;
+    let mut ending = 0;
+    // SAFETY: two registers, no memory.
+    unsafe {
+        asm!("{0} -= {1}", inout(wreg) ending, in(wreg) error, options(pure, nomem, nostack));
+    }
+    ending
+}
 
 /// What is asked of a path.
 #[derive(Clone, Copy)]

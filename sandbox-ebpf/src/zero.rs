@@ -42,11 +42,12 @@ pub unsafe fn zero<T: Plain>(value: *mut T) {
     let words = value.cast::<u32>();
     let mut index = 0;
     while index < size_of::<T>() / size_of::<u32>() {
-        let mut nothing = 0u32;
-        // SAFETY: the assembly does nothing, and LLVM does not know that. The value can be written by contract; the index is below
+        let nothing: u32;
+        // SAFETY: one register, no memory, and LLVM does not know what is in it. An instruction, or the kernel may find two lines of
+        // source for the next one (kernel/bpf/verifier.c, `check_btf_line`). The value can be written by contract; the index is below
         // the number of its words, which are aligned as it is.
         unsafe {
-            asm!("/* {0} */", inout(reg) nothing, options(nomem, nostack, preserves_flags));
+            asm!("{0} = 0", out(wreg) nothing, options(nomem, nostack, preserves_flags));
             words.add(index).write(nothing);
         }
         index += 1;
