@@ -107,9 +107,9 @@ fn a_denied_place_inside_an_allowed_one_stays_closed() {
         .unwrap();
     assert_eq!(reading.grade, Grade::Stricter);
     assert!(
-        reading.reason.contains("does not exist yet"),
+        reading.why().contains("does not exist yet"),
         "{}",
-        reading.reason
+        reading.why()
     );
 }
 
@@ -195,7 +195,7 @@ fn every_protection_holds_on_a_machine_with_landlock_and_namespaces() {
     assert_eq!(standings.len(), Protection::ALL.len());
     for standing in &standings {
         assert_eq!(
-            standing.reason.is_empty(),
+            standing.reasons.is_empty(),
             standing.grade == Grade::Exact,
             "{standing:?}"
         );

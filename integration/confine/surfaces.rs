@@ -95,7 +95,7 @@ fn an_opened_surface_that_landlock_closes_is_said_to_be_stricter() {
             .into_iter()
             .find(|one| one.protection == protection);
         let standing = standing.unwrap();
-        (standing.grade, standing.reason)
+        (standing.grade, standing.why())
     };
     for (open, protection, word) in [
         (surface::MOUNT, Protection::Syscalls, "mount"),
@@ -141,7 +141,7 @@ fn programs_that_the_fallback_does_not_tell_apart_are_graded() {
     };
     let grade = |policy: &Policy, protection| {
         let found = standing(policy, Engine::Fallback, protection);
-        let said = found.reason.contains("/usr/bin/tool");
+        let said = found.why().contains("/usr/bin/tool");
         (found.grade, said)
     };
     policy.programs = vec![program(&wider, NetworkPolicy::off())];
@@ -157,6 +157,6 @@ fn programs_that_the_fallback_does_not_tell_apart_are_graded() {
     assert!(!grade(&policy, Protection::Network).1);
     for protection in Protection::ALL {
         let exact = standing(&policy, Engine::BpfLsm, protection);
-        assert!(!exact.reason.contains("/usr/bin/tool"), "{protection}");
+        assert!(!exact.why().contains("/usr/bin/tool"), "{protection}");
     }
 }

@@ -215,16 +215,10 @@ fn table(report: &Report) -> String {
                 standing.grade.name(),
                 backends.join(", ")
             ));
-            if !standing.reason.is_empty() {
-                lines.push(format!("      {}", standing.reason));
-            }
-            lines.extend(
-                standing
-                    .remedy
-                    .iter()
-                    .map(|remedy| format!("      way out: {remedy}")),
-            );
+            let reasons = standing.reasons.iter();
+            lines.extend(reasons.map(|reason| format!("      {reason}")));
         }
+        lines.extend(ways_out(&engine.protections));
         lines.extend(
             engine
                 .not_stopped
@@ -248,8 +242,54 @@ fn table(report: &Report) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What can be done, once each, and for which protections.
+fn ways_out(protections: &[Standing]) -> Vec<String> {
+    let mut ways: Vec<(&str, Vec<&str>)> = Vec::new();
+    for standing in protections {
+        let Some(remedy) = standing.remedy.as_deref() else {
+            continue;
+        };
+        let name = standing.protection.name();
+        match ways.iter_mut().find(|(other, _)| *other == remedy) {
+            Some((_, names)) => names.push(name),
+            None => ways.push((remedy, vec![name])),
+        }
+    }
+    let told =
+        |(remedy, names): (&str, Vec<&str>)| format!("  way out of {}: {remedy}", names.join(", "));
+    ways.into_iter().map(told).collect()
+}
+
 fn explained(reason: Option<&String>, remedy: Option<&String>) -> Vec<String> {
     let reason = reason.map(|reason| format!("  why       {reason}"));
     let remedy = remedy.map(|remedy| format!("  way out   {remedy}"));
     reason.into_iter().chain(remedy).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Grade, Protection};
+
+    #[test]
+    fn a_way_out_is_told_once_with_all_that_it_helps() {
+        let standing = |protection, remedy: Option<&str>| Standing {
+            grade: Grade::Stricter,
+            remedy: remedy.map(str::to_owned),
+            ..Standing::exact(protection, &[])
+        };
+        let protections = [
+            standing(Protection::FilesRead, Some("use another kernel")),
+            standing(Protection::Network, Some("name whom it may reach")),
+            standing(Protection::Limits, None),
+            standing(Protection::Exec, Some("use another kernel")),
+        ];
+        assert_eq!(
+            ways_out(&protections),
+            [
+                "  way out of files-read, exec: use another kernel",
+                "  way out of network: name whom it may reach",
+            ]
+        );
+    }
 }

@@ -110,7 +110,8 @@ fn refusal(standings: &[Standing]) -> String {
         write!(
             text,
             "\n  {} would be {grade}: {}",
-            standing.protection, standing.reason
+            standing.protection,
+            standing.why()
         )
         .expect("a string takes everything");
         if let Some(remedy) = &standing.remedy {

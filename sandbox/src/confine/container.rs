@@ -229,10 +229,7 @@ fn note(
             .find(|standing| holds && standing.protection == protection);
         if let Some(standing) = found {
             standing.grade = standing.grade.max(grade);
-            if !standing.reason.is_empty() {
-                standing.reason.push_str("; ");
-            }
-            standing.reason.push_str(reason);
+            standing.reasons.push(reason.to_owned());
             standing
                 .remedy
                 .get_or_insert_with(|| way_to_hooks.to_owned());

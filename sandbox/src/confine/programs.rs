@@ -68,10 +68,7 @@ pub(super) fn at_large(
 
 fn worsen(standing: &mut Standing, grade: Grade, reason: &str, way: &str) {
     standing.grade = standing.grade.max(grade);
-    if !standing.reason.is_empty() {
-        standing.reason.push_str("; ");
-    }
-    standing.reason.push_str(reason);
+    standing.reasons.push(reason.to_owned());
     standing.remedy.get_or_insert_with(|| way.to_owned());
 }
 

@@ -92,10 +92,10 @@ fn reading(gaps: &Gaps, probe: &Probe, own_proc: bool) -> Standing {
     if let Some(path) = &gaps.unreadable_program {
         return Standing {
             grade: Grade::Weaker,
-            reason: format!(
+            reasons: vec![format!(
                 "without BPF LSM what may be executed may be read too, {} for one",
                 path.display()
-            ),
+            )],
             remedy: Some("list it under files.read as well".to_owned()),
             ..Standing::exact(protection, &backends)
         };
@@ -118,7 +118,7 @@ fn reading(gaps: &Gaps, probe: &Probe, own_proc: bool) -> Standing {
             path.display()
         ));
     }
-    stricter(protection, &backends, &reasons, probe)
+    stricter(protection, &backends, reasons, probe)
 }
 
 fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
@@ -126,10 +126,10 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     if derived.mounts.is_none() && probe.landlock_abi < ABI_TRUNCATE {
         return Standing {
             grade: Grade::Weaker,
-            reason: format!(
+            reasons: vec![format!(
                 "Landlock ABI {} does not see files being truncated",
                 probe.landlock_abi
-            ),
+            )],
             remedy: Some("use Linux 6.2 or newer".to_owned()),
             ..Standing::exact(protection, &[Backend::Landlock])
         };
@@ -146,7 +146,7 @@ fn writing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     if probe.landlock_abi < 2 {
         reasons.push("Landlock ABI 1 cannot move files between directories".to_owned());
     }
-    stricter(protection, &with_mounts(derived), &reasons, probe)
+    stricter(protection, &with_mounts(derived), reasons, probe)
 }
 
 fn own(place: &Path) -> String {
@@ -180,10 +180,10 @@ fn metadata(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     if let Some(path) = &gaps.edge {
         return Standing {
             grade: Grade::Weaker,
-            reason: format!(
+            reasons: vec![format!(
                 "mode and times of {} itself can be changed, because everything in it may be",
                 path.display()
-            ),
+            )],
             remedy: Some("list the directory itself under files.write as well".to_owned()),
             ..Standing::exact(protection, &[Backend::Mounts])
         };
@@ -191,7 +191,7 @@ fn metadata(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
     stricter(
         protection,
         &[Backend::Mounts],
-        &later(gaps, WRITE, "changed"),
+        later(gaps, WRITE, "changed"),
         probe,
     )
 }
@@ -216,7 +216,7 @@ fn executing(gaps: &Gaps, probe: &Probe, derived: &Derived) -> Standing {
         ));
     }
     reasons.push("memory files can be made with MFD_NOEXEC_SEAL only".to_owned());
-    stricter(protection, &backends, &reasons, probe)
+    stricter(protection, &backends, reasons, probe)
 }
 
 fn syscalls(policy: &Policy, probe: &Probe, derived: Option<&Derived>) -> Standing {
@@ -252,7 +252,7 @@ fn syscalls(policy: &Policy, probe: &Probe, derived: Option<&Derived>) -> Standi
             "`mount` is open in the profile, and Landlock keeps mounts as they are".to_owned(),
         );
     }
-    stricter(protection, &backends, &reasons, probe)
+    stricter(protection, &backends, reasons, probe)
 }
 
 fn processes(policy: &Policy, probe: &Probe) -> Standing {
@@ -278,21 +278,21 @@ fn processes(policy: &Policy, probe: &Probe) -> Standing {
         _ if policy.kernel.contains(SIGNALS) => stricter(
             protection,
             &[Backend::Landlock, Backend::Seccomp],
-            &reasons,
+            reasons,
             probe,
         ),
         abi if abi < ABI_SCOPE => Standing {
             grade: Grade::Weaker,
-            reason: format!(
+            reasons: vec![format!(
                 "Landlock ABI {abi} keeps tasks from being traced, but not from being signalled by the same user"
-            ),
+            )],
             remedy: Some("use Linux 6.12 or newer, or --user with a user of its own".to_owned()),
             ..Standing::exact(protection, &[Backend::Landlock])
         },
         _ => stricter(
             protection,
             &[Backend::Landlock, Backend::Seccomp],
-            &reasons,
+            reasons,
             probe,
         ),
     }
@@ -368,7 +368,7 @@ fn limits(limits: &Limits, probe: &Probe, uid: u32) -> Standing {
         protection: Protection::Limits,
         backends,
         grade,
-        reason: reasons.join("; "),
+        reasons,
         remedy,
     }
 }
@@ -411,7 +411,7 @@ fn no_mounts(protection: Protection, what: &str, probe: &Probe, derived: &Derive
     };
     Standing {
         grade: Grade::Weaker,
-        reason: format!("{what}: {why}"),
+        reasons: vec![format!("{what}: {why}")],
         remedy: Some(remedy),
         ..Standing::exact(protection, &[Backend::Landlock])
     }
@@ -426,7 +426,7 @@ fn absent(protection: Protection, reason: &str, probe: &Probe) -> Standing {
         protection,
         backends: Vec::new(),
         grade: Grade::Absent,
-        reason: reason.to_owned(),
+        reasons: vec![reason.to_owned()],
         remedy: Some(probe.way_to_hooks.clone()),
     }
 }
@@ -434,7 +434,7 @@ fn absent(protection: Protection, reason: &str, probe: &Probe) -> Standing {
 fn stricter(
     protection: Protection,
     backends: &[Backend],
-    reasons: &[String],
+    reasons: Vec<String>,
     probe: &Probe,
 ) -> Standing {
     if reasons.is_empty() {
@@ -442,7 +442,7 @@ fn stricter(
     }
     Standing {
         grade: Grade::Stricter,
-        reason: reasons.join("; "),
+        reasons,
         remedy: Some(probe.way_to_hooks.clone()),
         ..Standing::exact(protection, backends)
     }

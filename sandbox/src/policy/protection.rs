@@ -93,8 +93,8 @@ pub struct Standing {
     pub backends: Vec<Backend>,
     /// How well.
     pub grade: Grade,
-    /// Why it is not exact; empty if it is.
-    pub reason: String,
+    /// Why it is not exact; none if it is.
+    pub reasons: Vec<String>,
     /// What the user can do about it, if anything.
     pub remedy: Option<String>,
 }
@@ -107,9 +107,15 @@ impl Standing {
             protection,
             backends: backends.to_vec(),
             grade: Grade::Exact,
-            reason: String::new(),
+            reasons: Vec::new(),
             remedy: None,
         }
+    }
+
+    /// Why it is not exact, in one line; empty if it is.
+    #[must_use]
+    pub fn why(&self) -> String {
+        self.reasons.join("; ")
     }
 }
 

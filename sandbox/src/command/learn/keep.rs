@@ -88,7 +88,7 @@ pub(super) fn not_kept(seen: &Observation, profile: &Path) -> Result<Vec<String>
         format!(
             "the fallback engine, which this machine has, refuses a run of this profile: {protection} would be {grade}: {}; \
              --best-effort {protection} accepts it",
-            standing.reason
+            standing.why()
         )
     });
     let told = kinds.into_iter().map(|(kind, acts)| {

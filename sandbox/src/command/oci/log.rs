@@ -111,7 +111,9 @@ impl Log {
             such.map(|standing| {
                 format!(
                     "{} is {}: {}",
-                    standing.protection, standing.grade, standing.reason
+                    standing.protection,
+                    standing.grade,
+                    standing.why()
                 )
             })
             .collect()

@@ -58,7 +58,7 @@ fn limits(policy: &Policy, bundle: &Bundle) -> Standing {
         None => standing,
         Some(name) => Standing {
             grade: Grade::Absent,
-            reason: format!("the bundle does not limit `{name}` as the profile does"),
+            reasons: vec![format!("the bundle does not limit `{name}` as the profile does")],
             remedy: Some(
                 "start it by `ringfence oci runtime`, which lowers it, or limit it there (--memory and --memory-swap, \
                  --pids-limit, --cpus, --ulimit)"
@@ -76,7 +76,7 @@ fn privilege_gain(policy: &Policy, bundle: &Bundle) -> Standing {
     }
     Standing {
         grade: Grade::Weaker,
-        reason: "the bundle does not set noNewPrivileges, so that set-user-id programs change the user".to_owned(),
+        reasons: vec!["the bundle does not set noNewPrivileges, so that set-user-id programs change the user".to_owned()],
         remedy: Some(
             "start it with --security-opt no-new-privileges, or by `ringfence oci runtime`, which sets it".to_owned(),
         ),
@@ -89,7 +89,7 @@ fn syscalls(policy: &Policy, open: Surfaces, bundle: &Bundle) -> Standing {
     if policy.syscalls != Syscalls::Default {
         return Standing {
             grade: Grade::Absent,
-            reason: "a list of system calls is not put into bundles".to_owned(),
+            reasons: vec!["a list of system calls is not put into bundles".to_owned()],
             remedy: Some("give the list to the engine (--security-opt seccomp=FILE)".to_owned()),
             ..standing
         };
@@ -98,9 +98,9 @@ fn syscalls(policy: &Policy, open: Surfaces, bundle: &Bundle) -> Standing {
         None => standing,
         Some(name) => Standing {
             grade: Grade::Weaker,
-            reason: format!(
+            reasons: vec![format!(
                 "the bundle's filter lets `{name}` through, so that only the hooks judge it"
-            ),
+            )],
             remedy: Some("start it by `ringfence oci runtime`, which closes it".to_owned()),
             ..standing
         },

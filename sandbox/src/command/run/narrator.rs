@@ -111,7 +111,7 @@ impl<'a> Narrator<'a> {
                     standing.protection,
                     standing.grade,
                     enforcer.name(),
-                    standing.reason
+                    standing.why()
                 ));
             }
         }

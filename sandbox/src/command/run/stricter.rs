@@ -17,8 +17,8 @@ pub(super) fn ways(standings: &[Standing]) -> Vec<Way> {
         .filter(|standing| standing.grade == Grade::Stricter);
     let named = stricter.flat_map(|standing| {
         let name = standing.protection.name();
-        let reasons = standing.reason.split("; ");
-        reasons.map(move |reason| (name.to_owned(), reason.to_owned()))
+        let reasons = standing.reasons.iter();
+        reasons.map(move |reason| (name.to_owned(), reason.clone()))
     });
     named.collect()
 }
@@ -75,7 +75,7 @@ mod tests {
     fn stricter(protection: Protection, reason: &str) -> Standing {
         Standing {
             grade: Grade::Stricter,
-            reason: reason.to_owned(),
+            reasons: vec![reason.to_owned()],
             ..Standing::exact(protection, &[])
         }
     }

@@ -256,7 +256,9 @@ pub(super) fn degraded(standings: &[Standing]) -> Vec<String> {
         .map(|standing| {
             format!(
                 "{} is {}: {}",
-                standing.protection, standing.grade, standing.reason
+                standing.protection,
+                standing.grade,
+                standing.why()
             )
         })
         .collect()
@@ -288,8 +290,8 @@ pub(super) fn dry_run(
                 backends.join(", ")
             ),
         );
-        if !standing.reason.is_empty() {
-            push(&mut text, format_args!("    {}\n", standing.reason));
+        for reason in &standing.reasons {
+            push(&mut text, format_args!("      {reason}\n"));
         }
     }
     push(&mut text, format_args!("steps:\n{plan}"));

@@ -81,8 +81,8 @@ pub(super) fn by_fallback(policy: &Policy, probe: &Probe, derived: Option<&Deriv
     if policy.network.mode == Mode::Audit {
         return Standing {
             grade: Grade::Weaker,
-            reason: "Unix sockets, and sockets of other families than those of the internet, are not reported in audit mode"
-                .to_owned(),
+            reasons: vec!["Unix sockets, and sockets of other families than those of the internet, are not reported in audit mode"
+                .to_owned()],
             remedy: Some(probe.way_to_hooks.clone()),
             ..Standing::exact(Protection::Network, &[Backend::CgroupBpf])
         };
@@ -106,7 +106,7 @@ fn by_ports(ports: &Ports, sockets: Standing) -> Standing {
     };
     // What is closed is no news beside what is open.
     if sockets.grade >= grade {
-        reasons.extend((!sockets.reason.is_empty()).then_some(sockets.reason));
+        reasons.extend(sockets.reasons);
     }
     let mut backends = sockets.backends;
     backends.push(Backend::Landlock);
@@ -115,7 +115,7 @@ fn by_ports(ports: &Ports, sockets: Standing) -> Standing {
     Standing {
         backends,
         grade: sockets.grade.max(grade),
-        reason: reasons.join("; "),
+        reasons,
         remedy: match grade {
             Grade::Exact => sockets.remedy,
             _ => Some(PORTS_REMEDY.to_owned()),
@@ -178,14 +178,14 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
     match () {
         () if policy.kernel.contains(IO_URING) => Standing {
             grade: Grade::Weaker,
-            reason: format!(
+            reasons: vec![format!(
                 "`io-uring` is open in the profile, and no filter sees the sockets{} that are made through a ring",
                 if probe.cgroup_programs {
                     " of other families than those of the internet"
                 } else {
                     ""
                 }
-            ),
+            )],
             remedy: Some(probe.way_to_hooks.clone()),
             ..Standing::exact(protection, &[Backend::Seccomp])
         },
@@ -193,8 +193,8 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
         () => match unix_sockets(policy, probe) {
             UnixSockets::Landlock if policy.network.reaches_unix() => Standing {
                 grade: Grade::Stricter,
-                reason: "Landlock lets a Unix socket be reached where its file may be written: a rule under `unix` alone opens none"
-                    .to_owned(),
+                reasons: vec!["Landlock lets a Unix socket be reached where its file may be written: a rule under `unix` alone opens none"
+                    .to_owned()],
                 remedy: Some("allow under files.write what is to be reached".to_owned()),
                 ..Standing::exact(protection, &[Backend::Seccomp, Backend::Landlock])
             },
@@ -203,16 +203,16 @@ fn sockets(policy: &Policy, probe: &Probe) -> Standing {
             }
             UnixSockets::Supervisor => Standing {
                 grade: Grade::Stricter,
-                reason: "Unix sockets are connected to paths by connect(2) alone, not by datagrams that name one, and a \
+                reasons: vec!["Unix sockets are connected to paths by connect(2) alone, not by datagrams that name one, and a \
                          path of /proc that leads into a process is not followed; an abstract name needs a rule, the \
                          fence's own too"
-                    .to_owned(),
+                    .to_owned()],
                 remedy: Some(probe.way_to_hooks.clone()),
                 ..Standing::exact(protection, &[Backend::Seccomp, Backend::CgroupBpf])
             },
             UnixSockets::Anybody => Standing {
                 grade: Grade::Weaker,
-                reason: "Unix sockets of services can be reached whatever their path".to_owned(),
+                reasons: vec!["Unix sockets of services can be reached whatever their path".to_owned()],
                 remedy: Some(
                     "set protection.network to required, which closes Unix sockets".to_owned(),
                 ),
@@ -240,7 +240,7 @@ fn closed_sockets(probe: &Probe) -> Standing {
     };
     Standing {
         grade: Grade::Stricter,
-        reason,
+        reasons: vec![reason],
         remedy: Some(remedy),
         ..Standing::exact(Protection::Network, &[Backend::Seccomp])
     }
