@@ -30,7 +30,7 @@ pub const ALLOW: i32 = 0;
 /// copies, and each copy is judged by itself.
 pub const ACROSS: i32 = -18;
 
-/// What a hook's program ends with: its answer, 0 or the negative number of an error.
+/// What a hook's program ends with: its answer, 0 or the negative number of an error, which is 4095 at most (include/linux/err.h).
 ///
 /// VERIFIER: "At program exit the register R0 has smin=0 smax=4294967295 should have been in [-4095, 0]" where LLVM has kept an answer on
 /// the stack, in four bytes of eight.
