@@ -310,11 +310,11 @@ fn what_is_denied_cannot_be_made_on_any_way() -> Verdict {
     Ok(())
 }
 
-/// On the mount that everything is on, the kernel half matches short names where they lie, and not too many of them; all others
-/// it copies first. Eight bytes are read at a time.
-/// Multiples of it have no digits in common: 2^128 by the golden ratio.
+/// Its multiples have little in common: 2^128 by the golden ratio.
 const SCATTER: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
+/// On the mount that everything is on, the kernel half matches short names where they lie, and not too many of them; all others
+/// it copies first. Eight bytes are read at a time, and 24 before the rest.
 fn a_name_counts_whole_however_long_and_deep_it_is() -> Verdict {
     // Tables of two sizes: rules about names that have little in common fill the second.
     for (above, others) in [
