@@ -18,6 +18,7 @@ use crate::{
     atomic,
     maps::{CGROUPS, COUNTERS, TASKS},
     outcome::Outcome,
+    walk::bounded,
 };
 
 /// `clone3` with a target cgroup (include/uapi/linux/sched.h). It takes a descriptor opened with `O_PATH`, so that no
@@ -168,8 +169,21 @@ fn own_entry() -> Option<*mut Label> {
 /// Adds to the counter at `offset` of a fence's [`Counters`]. A fence without counters is being taken down: there is nobody to tell.
 #[inline(always)]
 pub fn count(fence: u32, offset: usize, amount: u64) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(fence) {
-        // SAFETY: a map value lives as long as the program runs, and the offset is that of one of its fields.
-        unsafe { atomic::add(counters.cast::<u8>().add(offset).cast::<u64>(), amount) };
+    add_to_counter(fence, offset as u64, amount);
+}
+
+/// VERIFIER: a global function, as `matching::match_path`, since each way to a denial counts.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn add_to_counter(fence: u32, offset: u64, amount: u64) -> u32 {
+    const SIZE: u64 = size_of::<u64>() as u64;
+    const LAST: u64 = size_of::<Counters>() as u64 - SIZE;
+    let offset = bounded!(offset, LAST.next_power_of_two() - SIZE);
+    if let Some(counters) = COUNTERS.get_ptr_mut(fence)
+        && offset <= LAST
+    {
+        // SAFETY: a map value lives as long as the program runs, and the counter lies in it.
+        unsafe { atomic::add(counters.cast::<u8>().add(offset as usize).cast::<u64>(), amount) };
     }
+    0
 }

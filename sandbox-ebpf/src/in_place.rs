@@ -107,12 +107,15 @@ extern "C" fn names(
     namespaces: Typed,
 ) -> u64 {
     let (table, size_class) = ((table >> 8) as u32, table as u8);
-    u64::from(by_size!(table, size_class, names_in(dentry, vfsmount, moves, namespaces)))
+    // Before the sizes part, as in `namespaces`: an argument of a hook is such a pointer as well.
+    let parent = dentry.pointer(offset!(dentry_parent));
+    u64::from(by_size!(table, size_class, names_in(dentry, parent, vfsmount, moves, namespaces)))
 }
 
 #[inline(always)]
 fn names_in<const WORDS: usize>(
     dentry: Typed,
+    parent: Typed,
     vfsmount: Typed,
     moves: u64,
     namespaces: Typed,
@@ -127,7 +130,10 @@ fn names_in<const WORDS: usize>(
         return 0;
     }
     let start = start_of(table, vfsmount, moves, namespaces);
-    rights_of(table, twelve(table, root, dentry, start))
+    if dentry.address() == root.address() {
+        return rights_of(table, start);
+    }
+    rights_of(table, with_name(table, dentry, eleven(table, root, parent, start)))
 }
 
 /// The same of two names: the rights of both where they lie in one directory and lead to one state, for then they have the same, enter
@@ -136,19 +142,20 @@ fn names_in<const WORDS: usize>(
 /// VERIFIER: a function of its own, as [`names`].
 #[inline(never)]
 extern "C" fn siblings(one: Typed, other: Typed, vfsmount: Typed, table: u64, moves: u64) -> u64 {
-    let parent = offset!(dentry_parent);
-    if one.member::<u64>(parent) != other.member::<u64>(parent) {
+    let parent = one.pointer(offset!(dentry_parent));
+    if parent.address() != other.member::<u64>(offset!(dentry_parent)) {
         return 0;
     }
     let namespaces = namespaces();
     let (table, size_class) = ((table >> 8) as u32, table as u8);
-    u64::from(by_size!(table, size_class, siblings_in(one, other, vfsmount, moves, namespaces)))
+    u64::from(by_size!(table, size_class, siblings_in(one, other, parent, vfsmount, moves, namespaces)))
 }
 
 #[inline(always)]
 fn siblings_in<const WORDS: usize>(
     one: Typed,
     other: Typed,
+    parent: Typed,
     vfsmount: Typed,
     moves: u64,
     namespaces: Typed,
@@ -162,7 +169,7 @@ fn siblings_in<const WORDS: usize>(
         return 0;
     }
     let start = start_of(table, vfsmount, moves, namespaces);
-    let before = twelve(table, root, one.pointer(offset!(dentry_parent)), start);
+    let before = twelve(table, root, parent, start);
     if automaton::is_sink(before) {
         return rights_of(table, before);
     }
@@ -213,10 +220,7 @@ macro_rules! depth {
                 return start;
             }
             let before = $below(table, root, dentry.pointer(offset!(dentry_parent)), start);
-            if automaton::is_sink(before) {
-                return before;
-            }
-            through_name(table, dentry, u64::from(before)) as u32
+            with_name(table, dentry, before)
         }
     };
 }
@@ -242,6 +246,15 @@ fn none<const WORDS: usize>(
     start: u32,
 ) -> u32 {
     if dentry.address() == root.address() { start } else { DEAD }
+}
+
+/// The state after the name of a dentry in the directory that leads to `before`.
+#[inline(always)]
+fn with_name<const WORDS: usize>(table: *const Table<WORDS>, dentry: Typed, before: u32) -> u32 {
+    if automaton::is_sink(before) {
+        return before;
+    }
+    through_name(table, dentry, u64::from(before)) as u32
 }
 
 /// The state after a slash and the name of `dentry`; [`DEAD`] where the name does not lie in the dentry.

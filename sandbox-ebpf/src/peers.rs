@@ -1,12 +1,9 @@
 //! May this peer be reached, may this address be bound: asked by the hooks and by the programs on the cgroup alike.
 
-use core::mem::offset_of;
-
 use aya_ebpf::{cty::c_void, helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop}};
 use ringfence_abi::{
     network::{
-        ALLOW, CONNECT, DENY, Flow, GrantKey, LISTEN, Peer, Resolver, TCP, UDP, address_question,
-        port_question, reached,
+        ALLOW, CONNECT, DENY, Flow, GrantKey, LISTEN, Peer, Resolver, TCP, UDP,
     },
     policy::{Label, MODE_AUDIT, MODE_OFF, NO_TABLE},
     rights::PROGRAMS,
@@ -58,8 +55,7 @@ pub fn may_reach(label: Label, peer: &Peer) -> Answer {
 /// What the rules say of reaching the peer: see [`questions::address`].
 #[inline(always)]
 pub fn by_rule(label: Label, peer: &Peer) -> u32 {
-    let question = address_question(CONNECT, reached(peer.address), peer.protocol, peer.port);
-    questions::address(label, &question, is_ipv4(peer))
+    questions::address(label, CONNECT, peer, peer.port)
 }
 
 /// Whether a name that was asked for has led to the address, for this port.
@@ -71,7 +67,7 @@ pub fn by_name(label: Label, peer: &Peer) -> bool {
     };
     // SAFETY: a map value lives as long as the program runs; the helper has no precondition.
     let is_over = unsafe { (*grant).expires < bpf_ktime_get_boot_ns() };
-    !is_over && questions::granted(label, grant, &port_question(peer.protocol, peer.port))
+    !is_over && questions::granted(label, grant, peer.protocol, peer.port)
 }
 
 /// Whether a rule lets the address be bound, port and all.
@@ -93,17 +89,7 @@ pub fn may_listen(label: Label, own: &Peer) -> Answer {
 
 #[inline(always)]
 fn listening(label: Label, own: &Peer, port: u16) -> u32 {
-    let question = address_question(LISTEN, own.address, own.protocol, port);
-    questions::address(label, &question, is_ipv4(own))
-}
-
-/// Whether an address is one of IPv4, as IPv6 maps it.
-#[inline(always)]
-fn is_ipv4(peer: &Peer) -> bool {
-    const { assert!(offset_of!(Peer, address) == 0 && align_of::<Peer>() >= align_of::<u16>()) };
-    // SAFETY: the address lies first and is aligned so; every bit pattern is a value.
-    let [a, b, c, d, e, before, _, _] = unsafe { (&raw const *peer).cast::<[u16; 8]>().read() };
-    a | b | c | d | e == 0 && before == u16::MAX
+    questions::address(label, LISTEN, own, port)
 }
 
 /// What a question was accepted with, as an answer.
@@ -165,9 +151,6 @@ extern "C" fn one_program(index: u64, search: *mut Search) -> i64 {
 
 #[inline(always)]
 fn may(label: Label, peer: &Peer, listens: bool) -> bool {
-    if table::network_mode(label) == MODE_OFF {
-        return true;
-    }
     let answer = if listens { may_listen(label, peer) } else { may_reach(label, peer) };
     answer == Answer::YES
 }
@@ -211,7 +194,8 @@ fn flow(label: Label, peer: &Peer, own_port: u16, kind: u32) -> Flow {
     }
 }
 
-/// Concludes: `true` if the act goes on. What is not allowed is reported, and under audit goes on all the same.
+/// Concludes: `true` if the act goes on. What is not allowed is reported, and under audit goes on all the same. A policy whose network
+/// section is off judges nothing.
 #[inline(always)]
 pub fn conclude(
     label: Label,
@@ -223,6 +207,9 @@ pub fn conclude(
         return true;
     }
     let mode = table::network_mode(label);
+    if mode == MODE_OFF {
+        return true;
+    }
     let denied = mode != MODE_AUDIT;
     verdict::with_slot(label, |slot| {
         // SAFETY: `slot` is a map value, and its buffer is longer and begins at a multiple of four.

@@ -2,6 +2,8 @@
 //!
 //! The kernel hands every hook its own copy of an address, so that what is judged is what is used.
 
+use core::mem::offset_of;
+
 use aya_ebpf::programs::LsmContext;
 use ringfence_abi::{
     event::{cause, operation},
@@ -154,11 +156,12 @@ impl Subject {
 /// `socket_connect(sock, address, addrlen)`.
 #[inline(always)]
 pub fn connect(context: &LsmContext) -> i32 {
-    let Some(label) = restricted() else {
+    let Some(label) = identity::current() else {
         return ALLOW;
     };
     let mut subject = Subject::nothing();
-    let found = find(&mut subject, Typed::argument(context, 0), context.arg(1), false);
+    let (socket, address) = (Typed::argument(context, 0), Typed::argument(context, 1));
+    let found = find(&mut subject, socket, begin(address), address.address(), false);
     reach(label, operation::CONNECT, &subject, found)
 }
 
@@ -172,7 +175,7 @@ pub fn send(context: &LsmContext) -> i32 {
     if name == 0 {
         return ALLOW;
     }
-    let Some(label) = restricted() else {
+    let Some(label) = identity::current() else {
         return ALLOW;
     };
     let length = message.member::<u32>(offset!(message_name_length));
@@ -180,7 +183,7 @@ pub fn send(context: &LsmContext) -> i32 {
         return ALLOW;
     }
     let mut subject = Subject::nothing();
-    let found = find(&mut subject, Typed::argument(context, 0), name, true);
+    let found = find(&mut subject, Typed::argument(context, 0), read(name), name, true);
     reach(label, operation::SEND, &subject, found)
 }
 
@@ -214,11 +217,12 @@ fn may_reach(label: Label, peer: &Peer, sock: u64) -> Answer {
 /// is asked when the socket listens, and of datagrams when they come.
 #[inline(always)]
 pub fn bind(context: &LsmContext) -> i32 {
-    let Some(label) = restricted() else {
+    let Some(label) = identity::current() else {
         return ALLOW;
     };
     let mut own = Subject::nothing();
-    let mut answer = find(&mut own, Typed::argument(context, 0), context.arg(1), true);
+    let (socket, address) = (Typed::argument(context, 0), Typed::argument(context, 1));
+    let mut answer = find(&mut own, socket, begin(address), address.address(), true);
     if answer == Answer::YES {
         if own.is_nothing() || own.peer.port == 0 {
             return ALLOW;
@@ -231,7 +235,7 @@ pub fn bind(context: &LsmContext) -> i32 {
 /// `socket_listen(sock, backlog)`.
 #[inline(always)]
 pub fn listen(context: &LsmContext) -> i32 {
-    let Some(label) = restricted() else {
+    let Some(label) = identity::current() else {
         return ALLOW;
     };
     let mut own = Subject::nothing();
@@ -269,11 +273,29 @@ macro_rules! known {
     };
 }
 
-/// The peer that an address names for a `struct socket`. No address at all ends a connection, but where
+/// How an address begins that a hook was given: as much as every one has (include/linux/socket.h, `struct sockaddr`). Read without a call.
+#[inline(always)]
+fn begin(address: Typed) -> Result<Address4, Outcome> {
+    let begin = Address4 {
+        family: address.member(offset_of!(Address4, family) as u64),
+        port: address.member(offset_of!(Address4, port) as u64),
+        address: address.member(offset_of!(Address4, address) as u64),
+    };
+    // A load that has faulted gives this.
+    if begin.family == UNSPECIFIED { read(address.address()) } else { Ok(begin) }
+}
+
+/// The peer that an address, which begins so, names for a `struct socket`. No address at all ends a connection, but where
 /// `unspecified_is_4` is set a socket of IPv4 takes it for one of its own (net/ipv4/udp.c, `udp_sendmsg`;
 /// net/ipv4/af_inet.c, `__inet_bind`).
 #[inline(always)]
-fn find(subject: &mut Subject, socket: Typed, address: u64, unspecified_is_4: bool) -> Answer {
+fn find(
+    subject: &mut Subject,
+    socket: Typed,
+    begin: Result<Address4, Outcome>,
+    address: u64,
+    unspecified_is_4: bool,
+) -> Answer {
     let sock = known!(socket.pointer(offset!(socket_sock)).known());
     let own_family = sock.member::<u16>(offset!(sock_family));
     if own_family == UNIX || own_family == NETLINK {
@@ -282,8 +304,7 @@ fn find(subject: &mut Subject, socket: Typed, address: u64, unspecified_is_4: bo
     if own_family != INET && own_family != INET6 {
         return Answer::failed(Outcome(cause::CLOSED));
     }
-    // As much as every address has (include/linux/socket.h, `struct sockaddr`).
-    let begin = known!(read::<Address4>(address));
+    let begin = known!(begin);
     let mut family = begin.family;
     if family == UNSPECIFIED {
         if own_family != INET || !unspecified_is_4 {

@@ -43,22 +43,23 @@ pub unsafe fn network<const WORDS: usize>(table: *const Table<WORDS>) -> Part {
     Part::network(u64::from(base))
 }
 
-/// The state after a few bytes.
+/// The state after a few bytes of a word, the lowest first.
 ///
 /// # Safety
 /// `table` is a map value.
 #[inline(always)]
-pub unsafe fn through<const WORDS: usize, const BYTES: usize>(
+pub unsafe fn through<const WORDS: usize>(
     table: *const Table<WORDS>,
     part: Part,
     state: u32,
-    bytes: &[u8; BYTES],
+    word: u64,
+    bytes: u32,
 ) -> u32 {
     let mut state = state;
     let mut index = 0;
-    while index < BYTES {
+    while index < bytes {
         // SAFETY: by contract.
-        state = unsafe { advance(table, part, state, u64::from(bytes[index])) };
+        state = unsafe { advance(table, part, state, word >> (index * 8)) };
         index += 1;
     }
     state

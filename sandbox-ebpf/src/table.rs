@@ -1,5 +1,7 @@
 //! The tables of policies: which one is in force for a task, and what its header says.
 
+use core::mem::offset_of;
+
 use ringfence_abi::{
     network::SNI_REQUIRED,
     policy::{Header, Label, MODE_ENFORCE, NO_TABLE, Table},
@@ -36,62 +38,83 @@ pub(crate) use by_size;
 /// The mode of a policy's file section; enforce if the policy cannot be found.
 #[inline(always)]
 pub fn mode(label: Label) -> u8 {
-    with_header(label, MODE_ENFORCE, |header| header.files_mode)
+    byte(label, offset_of!(Header, files_mode) as u64, MODE_ENFORCE)
 }
 
 /// The mode of a policy's network section; enforce if the policy cannot be found.
 #[inline(always)]
 pub fn network_mode(label: Label) -> u8 {
-    with_header(label, MODE_ENFORCE, |header| header.network_mode)
+    byte(label, offset_of!(Header, network_mode) as u64, MODE_ENFORCE)
 }
 
 /// Whether the policy in force looks at TLS greetings: `ringfence_abi::network::SNI_*`.
 #[inline(always)]
 pub fn sni(label: Label) -> u8 {
-    with_header(label, SNI_REQUIRED, |header| header.network_sni)
+    byte(label, offset_of!(Header, network_sni) as u64, SNI_REQUIRED)
 }
 
 /// Whether the policy in force has a rule about an address or a host; not if the policy cannot be found.
 #[inline(always)]
 pub fn reaches(label: Label) -> bool {
-    with_header(label, 0, |header| header.network_reaches) != 0
+    byte(label, offset_of!(Header, network_reaches) as u64, 0) != 0
 }
 
 /// How many programs of the fence have rights of their own; none if the policy cannot be found.
 #[inline(always)]
 pub fn program_count(label: Label) -> u8 {
-    with_header(label, 0, |header| header.program_count)
+    byte(label, offset_of!(Header, program_count) as u64, 0)
 }
 
 /// The open surfaces; none if the policy cannot be found.
 #[inline(always)]
 pub fn surfaces(label: Label) -> Surfaces {
-    Surfaces(with_header(label, 0, |header| header.surfaces.0))
+    const AT: u64 = offset_of!(Header, surfaces) as u64;
+    Surfaces((word(label, AT / WORD * WORD, 0) >> (AT % WORD * 8)) as u32)
 }
 
 /// The capabilities that may be used; none if the policy cannot be found.
 #[inline(always)]
 pub fn capabilities(label: Label) -> u64 {
-    with_header(label, 0, |header| header.capabilities)
+    const AT: u64 = offset_of!(Header, capabilities) as u64;
+    const { assert!(AT % WORD == 0) };
+    word(label, AT, 0)
 }
 
 /// The size class of a program's table; `NO_TABLE` if there is none.
 #[inline(always)]
 pub fn size_class_of(label: Label, program: u8) -> u8 {
     let index = bounded!(u64::from(program), rights::PROGRAMS as u64);
-    with_header(label, NO_TABLE, |header| {
-        let classes = (&raw const header.programs).cast::<u8>();
-        // SAFETY: the index is at most that of the array's last element.
-        unsafe { classes.add(index as usize).read() }
-    })
+    byte(label, offset_of!(Header, programs) as u64 + index, NO_TABLE)
 }
 
-/// What `part` takes from the header of the policy in force; `otherwise` if the policy cannot be found.
+/// Bytes that are read at once.
+const WORD: u64 = size_of::<u64>() as u64;
+
+/// A byte of the header of the policy in force; `otherwise` if the policy cannot be found.
 #[inline(always)]
-fn with_header<T>(label: Label, otherwise: T, part: impl Fn(&Header) -> T) -> T {
-    match header(label.table(), u32::from(label.size_class)) {
-        // SAFETY: a map value lives as long as the program runs.
-        Some(header) => part(unsafe { &*header }),
+fn byte(label: Label, offset: u64, otherwise: u8) -> u8 {
+    let bit = offset % WORD * 8;
+    (word(label, offset / WORD * WORD, u64::from(otherwise) << bit) >> bit) as u8
+}
+
+/// Eight of its bytes.
+#[inline(always)]
+fn word(label: Label, offset: u64, otherwise: u64) -> u64 {
+    header_word(label.table(), u32::from(label.size_class), offset, otherwise)
+}
+
+/// VERIFIER: a global function, as `matching::match_path`. A header takes six look-ups, and the kernel writes a program anew for each
+/// (kernel/bpf/verifier.c, `bpf_patch_insn_data`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn header_word(key: u32, size_class: u32, offset: u64, otherwise: u64) -> u64 {
+    const LAST: u64 = 0x1f8;
+    const { assert!(LAST + WORD <= size_of::<Header>() as u64) };
+    const { assert!(offset_of!(Header, programs) as u64 + rights::PROGRAMS as u64 <= LAST) };
+    let offset = bounded!(offset, LAST);
+    match header(key, size_class) {
+        // SAFETY: a map value lives as long as the program runs, and all that the mask lets through lies in it.
+        Some(header) => unsafe { header.cast::<u8>().add(offset as usize).cast::<u64>().read_volatile() },
         None => otherwise,
     }
 }

@@ -188,18 +188,26 @@ pub struct GrantKey {
     pub address: [u8; 16],
 }
 
-/// The address that the kernel takes an unspecified peer for: it connects to the host itself (net/ipv4/route.c,
-/// `ip_route_output_key_hash_rcu`; net/ipv6/tcp_ipv6.c, `tcp_v6_connect`), and so is the question asked.
+/// Whether an address is one of IPv4, as IPv6 maps it; by its words, each as it lies in memory.
 #[inline(always)]
 #[must_use]
-pub fn reached(address: [u8; 16]) -> [u8; 16] {
-    let mut reached = address;
-    if address == [0; 16] {
-        reached[15] = 1;
-    } else if address == mapped([0; 4]) {
-        return mapped([127, 0, 0, 1]);
+pub const fn is_ipv4([a, b, c, _]: [u32; 4]) -> bool {
+    a | b == 0 && c == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+}
+
+/// The address that the kernel takes an unspecified peer for: it connects to the host itself (net/ipv4/route.c,
+/// `ip_route_output_key_hash_rcu`; net/ipv6/tcp_ipv6.c, `tcp_v6_connect`), and so is the question asked. By its words, as [`is_ipv4`].
+#[inline(always)]
+#[must_use]
+pub const fn reached(address: [u32; 4]) -> [u32; 4] {
+    let [a, b, c, d] = address;
+    if is_ipv4(address) && d == 0 {
+        [a, b, c, u32::from_ne_bytes([127, 0, 0, 1])]
+    } else if a | b | c | d == 0 {
+        [a, b, c, u32::from_ne_bytes([0, 0, 0, 1])]
+    } else {
+        address
     }
-    reached
 }
 
 /// An IPv4 address as IPv6 maps it: a number, which the kernel half writes by words and not byte by byte.
@@ -299,10 +307,10 @@ pub struct Resolver {
 }
 
 /// The other side of a connection, or the side that is bound, as an event carries it in place of a path.
-#[repr(C)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Address, IPv4 as IPv6 maps it.
+    /// Address, IPv4 as IPv6 maps it. The kernel half reads it by words.
     pub address: [u8; 16],
     /// Port, host byte order.
     pub port: u16,

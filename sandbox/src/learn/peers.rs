@@ -9,6 +9,7 @@ use ringfence_abi::network::{ICMP, ICMP6, NETLINK, TCP, UDP, is_judged, socket_o
 
 use super::{Level, evidence::Evidence, needs::evidence};
 use crate::{
+    policy::reached,
     profile::NetworkRight,
     trace::{Peer, Record, Trace},
 };
@@ -97,7 +98,7 @@ pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
                     add(NetworkRight::Connect, name.clone(), ports.clone());
                 }
                 if peer.names.is_empty() || peer.inside {
-                    let host = reached(peer.address);
+                    let host = host(reached(peer.address));
                     let is_here = peer.address.is_loopback() || peer.address.is_unspecified();
                     if peer.names.is_empty() && !is_here {
                         nameless.insert(host.clone());
@@ -225,16 +226,6 @@ fn host(address: IpAddr) -> String {
         IpAddr::V4(address) if address.is_unspecified() => "0.0.0.0".to_owned(),
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
-    }
-}
-
-/// An address as a rule about connecting writes it: an unspecified one is this machine (see
-/// [`ringfence_abi::network::reached`]).
-fn reached(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
-        IpAddr::V6(address) if address.is_unspecified() => "[::1]".to_owned(),
-        _ => host(address),
     }
 }
 

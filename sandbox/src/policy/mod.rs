@@ -16,7 +16,7 @@ pub use automaton::{Automaton, Difference};
 pub use call::{Argument, ClosedCall};
 pub use compare::Witness;
 pub use memory::{Key, KeyHasher, Memory};
-pub use network::{NetworkPolicy, NetworkQuestion, Sni, mapped};
+pub use network::{NetworkPolicy, NetworkQuestion, Sni, mapped, reached};
 pub use number::number_of;
 pub use ports::{PortSet, PortView};
 pub use protection::{Backend, Degradation, Demand, Grade, Protection, Standing};

@@ -1,6 +1,6 @@
 //! The network as the engines get it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringfence_abi::automaton::DEAD;
 use ringfence_abi::network::{
@@ -99,6 +99,16 @@ impl NetworkQuestion<'_> {
             Self::Socket(path) => [&[UNIX], path].concat(),
             Self::Abstract(name) => [&[ABSTRACT], name].concat(),
         }
+    }
+}
+
+/// The address that the kernel takes an unspecified peer for: see [`ringfence_abi::network::reached`].
+#[must_use]
+pub fn reached(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
     }
 }
 

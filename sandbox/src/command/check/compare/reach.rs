@@ -1,16 +1,14 @@
 //! What a trace reached, bound and looked up, held against a policy.
 
-use std::net::IpAddr;
-
 use ringfence_abi::network::{
-    ALLOW, DENY, ICMP, ICMP6, NETLINK, TCP, UDP, is_judged, reached, socket_of_detail,
+    ALLOW, DENY, ICMP, ICMP6, NETLINK, TCP, UDP, is_judged, socket_of_detail,
 };
 use ringfence_abi::surface;
 
 use super::about;
 use crate::{
     compile::Explainer,
-    policy::{NetworkPolicy, NetworkQuestion, Policy, mapped},
+    policy::{NetworkPolicy, NetworkQuestion, Policy, reached},
     profile::pattern::escape,
     report::Finding,
     trace::{Peer, Record, Trace},
@@ -165,7 +163,7 @@ fn may_listen(network: &NetworkPolicy, peer: &Peer, asked_for: bool) -> bool {
 
 fn connecting(peer: &Peer) -> NetworkQuestion<'static> {
     NetworkQuestion::Connect {
-        address: IpAddr::from(reached(mapped(peer.address))).to_canonical(),
+        address: reached(peer.address),
         protocol: peer.protocol,
         port: peer.port,
     }
