@@ -21,6 +21,7 @@ mod merge;
 mod needs;
 mod peers;
 mod place;
+mod ports;
 mod read;
 mod render;
 mod volatile;

@@ -7,20 +7,9 @@ use std::{
 
 use ringfence_abi::network::{ICMP, ICMP6, NETLINK, TCP, UDP, is_judged, socket_of_detail};
 
-use super::{Level, evidence::Evidence, needs::evidence};
-use crate::{
-    policy::reached,
-    profile::NetworkRight,
-    trace::{Peer, Record, Trace},
-};
+use super::{Level, evidence::Evidence, needs::evidence, ports::Ports};
+use crate::{policy::reached, profile::NetworkRight, trace::Trace};
 
-/// Ports that the kernel chooses by default (Documentation/networking/ip-sysctl.rst, `ip_local_port_range`).
-const CHOSEN: (u16, u16) = (32_768, 60_999);
-/// Ports of one address that a run binds for datagrams from which on it is taken to draw them itself: browsers and resolvers do, so that
-/// answers cannot be guessed.
-const DRAWN: usize = 4;
-/// What such a program draws from.
-const DRAWN_FROM: &str = "1024-65535";
 /// Port 0 of this machine by UDP: nothing is delivered there, so that sockets are made and nobody is reached.
 const NOBODY: &str = "udp://127.0.0.1:0";
 
@@ -43,8 +32,7 @@ type Used = BTreeMap<(NetworkRight, String, String), (BTreeSet<u8>, Evidence)>;
 /// What `trace` needs.
 pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
     let run = &trace.facts.run;
-    let bound = bound(trace);
-    let drawing = drawing(&bound, level);
+    let ports = Ports::new(trace, level);
     let mut needed = Needed::default();
     let mut used = Used::new();
     let mut sockets = Evidence::default();
@@ -76,24 +64,18 @@ pub(super) fn needed(trace: &Trace, level: Level) -> Needed {
             all.add(&evidence);
         };
         match record.what.as_str() {
-            "bind" => {
-                let drawn = peer.protocol == UDP && peer.port >= 1024;
-                let ports = match drawn && drawing.contains(&peer.address) {
-                    true => DRAWN_FROM.to_owned(),
-                    false => peer.port.to_string(),
-                };
-                add(NetworkRight::Listen, host(peer.address), ports);
-            }
-            "listen" => {
-                let port = if bound.contains(&key(peer)) {
-                    peer.port
-                } else {
-                    0
-                };
-                add(NetworkRight::Listen, host(peer.address), port.to_string());
-            }
-            "connect" | "send" if !is_answer(record, peer, &bound) => {
-                let ports = ports(trace, peer, &bound);
+            "bind" => add(
+                NetworkRight::Listen,
+                host(peer.address),
+                ports.of_bound(peer),
+            ),
+            "listen" => add(
+                NetworkRight::Listen,
+                host(peer.address),
+                ports.of_listening(peer),
+            ),
+            "connect" | "send" if !ports.is_answer(record, peer) => {
+                let ports = ports.of_reached(peer);
                 for name in &peer.names {
                     add(NetworkRight::Connect, name.clone(), ports.clone());
                 }
@@ -157,69 +139,6 @@ fn written(host: &str, ports: &str, protocols: &BTreeSet<u8>, level: Level) -> V
     rules
 }
 
-/// Addresses, protocols and ports that were asked for.
-type Bound = BTreeSet<(IpAddr, u8, u16)>;
-
-fn key(peer: &Peer) -> (IpAddr, u8, u16) {
-    (peer.address, peer.protocol, peer.port)
-}
-
-fn bound(trace: &Trace) -> Bound {
-    let records = trace.records.iter().filter(|record| record.what == "bind");
-    records
-        .filter_map(|record| record.peer.as_ref())
-        .map(key)
-        .collect()
-}
-
-/// Addresses at which the run draws its ports for datagrams itself.
-fn drawing(bound: &Bound, level: Level) -> BTreeSet<IpAddr> {
-    let ports = |address: &IpAddr| {
-        let of = |(one, protocol, port): &&(IpAddr, u8, u16)| {
-            one == address && *protocol == UDP && *port >= 1024
-        };
-        bound.iter().filter(of).count()
-    };
-    let addresses = bound.iter().map(|(address, ..)| *address);
-    addresses
-        .filter(|address| level != Level::Tight && ports(address) >= DRAWN)
-        .collect()
-}
-
-/// Whether a datagram may be taken for an answer: to a port that the kernel has chosen, in a run that has bound a port for datagrams.
-/// Who has been heard at such a port may be answered without a rule.
-fn is_answer(record: &Record, peer: &Peer, bound: &Bound) -> bool {
-    record.what == "send"
-        && peer.names.is_empty()
-        && (CHOSEN.0..=CHOSEN.1).contains(&peer.port)
-        && bound.iter().any(|(_, protocol, _)| *protocol == UDP)
-}
-
-/// The port; all that the kernel may choose, if it has chosen this one for a socket of the run itself.
-fn ports(trace: &Trace, peer: &Peer, bound: &Bound) -> String {
-    let is_chosen = (CHOSEN.0..=CHOSEN.1).contains(&peer.port);
-    let chosen = || format!("{}-{}", CHOSEN.0, CHOSEN.1);
-    // Of datagrams nobody listens, and to bind a socket to a port that the kernel chooses is no act: there is only the call.
-    let binds = || trace.end.system_calls.iter().any(|call| call == "bind");
-    if peer.protocol == UDP && is_chosen && peer.address.is_loopback() && binds() {
-        return chosen();
-    }
-    let listens = trace.records.iter().any(|record| {
-        let own = record.peer.as_ref();
-        record.what == "listen"
-            && own.is_some_and(|own| {
-                own.port == peer.port && own.protocol == peer.protocol && !bound.contains(&key(own))
-            })
-    });
-    if !listens {
-        return peer.port.to_string();
-    }
-    match is_chosen {
-        true => chosen(),
-        false => "1024-65535".to_owned(),
-    }
-}
-
 /// An address as a rule about listening writes it: any address is none.
 fn host(address: IpAddr) -> String {
     match address {
@@ -232,6 +151,7 @@ fn host(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::{Peer, Record};
     use ringfence_abi::network::socket_detail;
 
     fn peer(address: &str, port: u16, protocol: u8, names: &[&str]) -> Peer {
@@ -372,6 +292,58 @@ mod tests {
                 "listen 127.0.0.1:0",
             ]
         );
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chose_and_that_was_handed_on_is_another_the_next_time() {
+        let rules = |address: &str, port, calls: &[&str], level| {
+            let mut trace = Trace {
+                records: vec![
+                    did("bind", peer(address, port, TCP, &[])),
+                    did("listen", peer(address, port, TCP, &[])),
+                    did("connect", peer("127.0.0.1", port, TCP, &["localhost"])),
+                    did("connect", peer("192.0.2.1", port, TCP, &[])),
+                ],
+                ..Trace::default()
+            };
+            trace.end.system_calls = calls.iter().map(|&call| call.to_owned()).collect();
+            let rules = needed(&trace, level).rules.into_keys();
+            rules
+                .map(|(right, text)| format!("{right} {text}"))
+                .collect::<Vec<_>>()
+        };
+        let asks = ["bind", "getsockname"];
+        for address in ["127.0.0.1", "0.0.0.0"] {
+            assert_eq!(
+                rules(address, 40_001, &asks, Level::Default),
+                [
+                    "connect 192.0.2.1:40001".to_owned(),
+                    "connect localhost:32768-60999".to_owned(),
+                    format!("listen {address}:32768-60999"),
+                ]
+            );
+        }
+        let fixed = |port| {
+            [
+                format!("connect 192.0.2.1:{port}"),
+                format!("connect localhost:{port}"),
+                format!("listen 127.0.0.1:{port}"),
+            ]
+        };
+        // Nobody asked which it is, it lies elsewhere, and nobody of the run reaches it.
+        let unasked = rules("127.0.0.1", 40_001, &["bind"], Level::Default);
+        assert_eq!(unasked, fixed(40_001));
+        assert_eq!(rules("127.0.0.1", 8080, &asks, Level::Default), fixed(8080));
+        let tight = rules("127.0.0.1", 40_001, &asks, Level::Tight);
+        assert!(tight.contains(&"listen tcp://127.0.0.1:40001".to_owned()));
+        let mut unreached = Trace {
+            records: vec![did("bind", peer("127.0.0.1", 40_001, TCP, &[]))],
+            ..Trace::default()
+        };
+        unreached.end.system_calls = vec!["getsockname".to_owned()];
+        let rules = needed(&unreached, Level::Default).rules;
+        let only = (NetworkRight::Listen, "127.0.0.1:40001".to_owned());
+        assert_eq!(rules.into_keys().collect::<Vec<_>>(), [only]);
     }
 
     #[test]
