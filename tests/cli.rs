@@ -246,6 +246,35 @@ fn the_test_verb_says_yes_with_0_and_no_with_1() {
 }
 
 #[test]
+fn a_secret_is_one_in_each_of_the_places_where_its_program_keeps_it() {
+    let folder = TempDir::new().unwrap();
+    for path in [
+        ".mozilla/firefox/x.default/logins.json",
+        ".config/mozilla/firefox/x.default/logins.json",
+        ".composer/auth.json",
+        ".config/composer/auth.json",
+        ".gem/credentials",
+        ".local/share/gem/credentials",
+        ".erlang.cookie",
+        ".cache/huggingface/token",
+    ] {
+        let path = folder.path().join(path);
+        let test = ["profile", "test", "-p", "untrusted", "--read"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command
+            .args(test)
+            .arg(&path)
+            .current_dir(&folder)
+            .env("HOME", folder.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_CACHE_HOME");
+        let out = command.output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout);
+        assert!(said.contains("deny rule"), "{}: {said}", path.display());
+    }
+}
+
+#[test]
 fn what_is_shown_is_a_profile_that_says_the_same() {
     let folder = TempDir::new().unwrap();
     for name in ["untrusted", "python", "git", "c-build", "shell"] {
