@@ -103,8 +103,8 @@ fn reading(gaps: &Gaps, probe: &Probe, own_proc: bool) -> Standing {
     let mut reasons = later(gaps, READ, "read");
     if gaps.processes {
         let what = if own_proc {
-            "what is listed of processes in /proc can be read of the fence's own tasks, and as /proc/self and \
-             /proc/thread-self only"
+            "what is listed of processes in /proc can be read of the fence's own tasks only, as /proc/self and \
+             /proc/thread-self, and by number only where /proc may be listed (read = [\"/proc\"])"
         } else {
             "/proc/self and what is listed of other processes in /proc cannot be read"
         };

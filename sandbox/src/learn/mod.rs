@@ -76,6 +76,8 @@ pub struct Surroundings<'a> {
 
 /// How a trace names the recorder that stands at the hooks of a fence ([`crate::trace::Facts::recorder`]).
 pub(crate) const BY_HOOKS: &str = "hooks";
+/// And that by the system calls, which knows who did it by the number of the process.
+const BY_CALLS: &str = "system-calls";
 /// How many needs a shipped profile has to cover, beyond those that are extended already, to be extended itself.
 const WORTH_EXTENDING: usize = 5;
 
@@ -303,6 +305,28 @@ mod tests {
         let alone = ["${CWD}/out", "/var/log/x"];
         assert_eq!(learned("open", BY_HOOKS, Level::Default), alone);
         assert_eq!(learned("open", "system-calls", Level::Tight), alone);
+    }
+
+    #[test]
+    fn tasks_that_read_of_each_other_by_number_may_be_listed() {
+        let learned = |of_another, recorder: &str| {
+            let mut trace = Trace::default();
+            trace.facts.recorder = recorder.to_owned();
+            trace.records = vec![Record {
+                what: "open".to_owned(),
+                path: Some("/proc/12/maps".into()),
+                rights: Rights(READ),
+                of_another,
+                count: 1,
+                ..Record::default()
+            }];
+            let rules = learn(&trace, &anything()).rules.into_keys();
+            rules.map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        let alone = ["/proc/[0-9]*/maps"];
+        assert_eq!(learned(true, BY_CALLS), ["/proc", alone[0]]);
+        assert_eq!(learned(false, BY_CALLS), alone);
+        assert_eq!(learned(true, BY_HOOKS), alone);
     }
 
     #[test]

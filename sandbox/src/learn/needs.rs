@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ringfence_abi::rights::{ALL, EXEC, READ, WRITE};
 
-use super::{evidence::Evidence, short};
+use super::{BY_CALLS, evidence::Evidence, short};
 use crate::trace::{Record, Text, Trace};
 
 /// What was needed of one path.
@@ -86,7 +86,20 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
         }
     }
     join_names(trace, &mut needs);
+    if trace.facts.recorder == BY_CALLS {
+        by_number(trace, &mut needs);
+    }
     needs
+}
+
+/// Lets `/proc` be listed where tasks of the run read of each other there: an engine without hooks shows them under their numbers only to who
+/// may list them (docs/decisions/0040-who-lists-processes-has-a-proc-of-its-own.md).
+fn by_number(trace: &Trace, needs: &mut BTreeMap<Vec<u8>, Need>) {
+    let reads = |record: &&Record| record.of_another && record.rights.0 & READ != 0;
+    for record in trace.records.iter().filter(reads) {
+        let need = needs.entry(b"/proc".to_vec()).or_default();
+        need.add(READ, &evidence(record, &trace.facts.run));
+    }
 }
 
 /// Takes files of the workspace that were written for made: on a fresh checkout, or after a `clean`, they are, and an engine that goes by

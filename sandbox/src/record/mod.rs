@@ -82,6 +82,7 @@ impl Collector {
     /// The records. `counts` says how often each act was done, by what makes it different.
     #[must_use]
     pub fn records(&self, counts: &HashMap<Seen, u64>) -> Vec<Record> {
+        let tasks: HashSet<u32> = self.acts.iter().map(|act| act.process).collect();
         let mut loaders = HashSet::new();
         let mut records = Vec::new();
         for act in &self.acts {
@@ -103,6 +104,8 @@ impl Collector {
                 detail: if peer.is_some() { 0 } else { act.seen.detail },
                 peer,
                 directory: act.seen.flags & DIRECTORY != 0,
+                of_another: names::task(&act.path)
+                    .is_some_and(|task| task != act.process && tasks.contains(&task)),
                 program: program.map(|path| path.as_slice().into()),
                 count: counts.get(&plain).copied().unwrap_or(1),
                 first: act.time,
@@ -179,4 +182,37 @@ fn peer_of(seen: &Seen) -> Option<Peer> {
 
 fn text(bytes: &[u8]) -> Option<Text> {
     (!bytes.is_empty()).then(|| bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_at_another_task_of_the_run_is_known() {
+        let mut collector = Collector::new();
+        let acts = [
+            (7, "/proc/7/maps"),
+            (7, "/proc/8/maps"),
+            (7, "/proc/9/maps"),
+            (8, "/proc/cpuinfo"),
+        ];
+        for (process, path) in acts {
+            let seen = Seen {
+                path: collector.events + 1,
+                operation: operation::OPEN,
+                ..Seen::default()
+            };
+            collector.add(Ok(Act {
+                seen,
+                time: 0,
+                process,
+                path: path.into(),
+                other: Vec::new(),
+            }));
+        }
+        let records = collector.records(&HashMap::new());
+        let others: Vec<_> = records.iter().map(|record| record.of_another).collect();
+        assert_eq!(others, [false, true, false, false]);
+    }
 }

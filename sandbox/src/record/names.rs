@@ -68,6 +68,13 @@ fn own_process(path: &[u8], process: u32) -> Vec<u8> {
     path.to_vec()
 }
 
+/// Whose directory in `/proc` a path leads through.
+pub(super) fn task(path: &[u8]) -> Option<u32> {
+    let rest = path.strip_prefix(b"/proc/")?;
+    let name = rest.split(|&byte| byte == b'/').next()?;
+    std::str::from_utf8(name).ok()?.parse().ok()
+}
+
 /// Whether there is a directory of this name now.
 pub(super) fn is_directory(path: &[u8]) -> bool {
     fs::symlink_metadata(OsStr::from_bytes(path)).is_ok_and(|found| found.is_dir())
@@ -100,6 +107,19 @@ mod tests {
             expected("real/file")
         );
         assert_eq!(resolved(&passed("link/../x"), 1, false), expected("x"));
+    }
+
+    #[test]
+    fn a_task_is_the_first_name_in_proc() {
+        for (path, expected) in [
+            (&b"/proc/12/task/13/stat"[..], Some(12)),
+            (b"/proc/12", Some(12)),
+            (b"/proc/stat", None),
+            (b"/proc", None),
+            (b"/srv/proc/12", None),
+        ] {
+            assert_eq!(task(path), expected);
+        }
     }
 
     #[test]
