@@ -30,6 +30,16 @@ const MEMORY_FILE: &str = "memfd_create";
 const MEMORY: &str = "memory-exec";
 const MEMORY_BECAUSE: &str = "files in memory are made here with MFD_NOEXEC_SEAL only, but with it, and many programs do without as well";
 
+/// Calls that set how a task is scheduled, and what opens them to who names one by its number.
+const SCHEDULING: [&str; 4] = [
+    "sched_setaffinity",
+    "sched_setattr",
+    "sched_setparam",
+    "sched_setscheduler",
+];
+const SCHEDULER: &str = "scheduler";
+const SCHEDULER_BECAUSE: &str = "a thread sets here how it is scheduled only where it names itself by 0, and not by its number, as C libraries do for it; with it, tasks outside can be named too";
+
 /// A profile with the evidence of its rules. What was written by hand has none, and stays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Learned {
@@ -192,13 +202,20 @@ impl Learned {
                 self.kernel.insert(surface.clone(), evidence);
             }
         }
-        // Where no hook sees a file in memory being executed, none that could be is made.
-        let makes = || end.system_calls.iter().any(|name| name == MEMORY_FILE);
-        if trace.facts.recorder != BY_HOOKS && !self.kernel.contains_key(MEMORY) && makes() {
-            let because = MEMORY_BECAUSE.to_owned();
-            let evidence = once(BTreeSet::new());
-            let question = Question { because, evidence };
-            self.kernel_questions.insert(MEMORY.to_owned(), question);
+        // Where no hook sees a file in memory being executed, none that could be is made; and where none sees which task a number
+        // is of, none is named by one.
+        for (surface, calls, because) in [
+            (MEMORY, &[MEMORY_FILE][..], MEMORY_BECAUSE),
+            (SCHEDULER, &SCHEDULING, SCHEDULER_BECAUSE),
+        ] {
+            let mut made = end.system_calls.iter();
+            let makes = made.any(|name| calls.contains(&name.as_str()));
+            if trace.facts.recorder != BY_HOOKS && !self.kernel.contains_key(surface) && makes {
+                let because = because.to_owned();
+                let evidence = once(BTreeSet::new());
+                let question = Question { because, evidence };
+                self.kernel_questions.insert(surface.to_owned(), question);
+            }
         }
         // A list that may lack some would deny what was seen.
         if level == Level::Tight && end.unlisted_calls == 0 {
@@ -281,6 +298,24 @@ mod tests {
         assert!(without.kernel_questions.is_empty());
         let by_hooks = learned(BY_HOOKS, &[], &[MEMORY_FILE]);
         assert!(by_hooks.kernel_questions.is_empty());
+    }
+
+    #[test]
+    fn scheduling_is_asked_about_where_tasks_are_not_told_apart() {
+        let asked = |recorder: &str, call: &str| {
+            let mut trace = Trace::default();
+            trace.facts.recorder = recorder.to_owned();
+            trace.end.system_calls = vec![call.to_owned()];
+            let mut learned = Learned::default();
+            learned.add_rest(&trace, Level::Default);
+            assert!(learned.kernel.is_empty());
+            learned.kernel_questions.into_keys().collect::<Vec<_>>()
+        };
+        for call in SCHEDULING {
+            assert_eq!(asked("system-calls", call), [SCHEDULER]);
+            assert!(asked(BY_HOOKS, call).is_empty());
+        }
+        assert!(asked("system-calls", "sched_getaffinity").is_empty());
     }
 
     #[test]
