@@ -141,7 +141,7 @@ pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
         }
     }
     if surroundings.level != Level::Tight {
-        read_what_is_written_and_listed(&mut learned);
+        read_what_is_written_and_found_again(&mut learned);
     }
     learned.add_rest(trace, surroundings.level);
     if learned.network.is_none() {
@@ -172,21 +172,33 @@ fn reach(
     }
 }
 
-/// A directory that is listed, and below which everything may be written, may be read: what a program makes there it finds by
-/// listing, and an engine that gives the right to list for a whole tree has no other way to give it.
-fn read_what_is_written_and_listed(learned: &mut Learned) {
-    let trees: Vec<_> = learned
-        .rules
-        .keys()
-        .filter(|(right, _)| *right == Right::Write)
-        .filter_map(|(_, text)| text.strip_suffix("/**").map(str::to_owned))
-        .filter(|directory| {
-            learned
-                .rules
-                .contains_key(&(Right::Read, directory.clone()))
+/// A directory below which everything may be written may be read where the next run looks for what this one has made in it:
+///
+/// - it is listed; an engine that gives the right to list for a whole tree has no other way to give it;
+/// - what was made somewhere in it is read, as in a store whose directories are called by a hash, which has others the next time;
+/// - it is a cache, or lies in the working directory.
+fn read_what_is_written_and_found_again(learned: &mut Learned) {
+    let rules = &learned.rules;
+    let is_found = |directory: &str| {
+        let inside = format!("{directory}/");
+        let mut read = rules.keys().filter(|(right, _)| *right == Right::Read);
+        read.any(|(_, text)| {
+            text == directory || text.starts_with(&inside) && text.ends_with("/**")
         })
+    };
+    let is_kept = |directory: &str| {
+        ["${CWD}/", "${CACHE}/"]
+            .iter()
+            .any(|place| format!("{directory}/").starts_with(place))
+    };
+    let trees: Vec<_> = rules
+        .iter()
+        .filter(|((right, _), _)| *right == Right::Write)
+        .filter_map(|((_, text), evidence)| Some((text.strip_suffix("/**")?, evidence)))
+        .filter(|(directory, _)| is_found(directory) || is_kept(directory))
+        .map(|(directory, evidence)| (directory.to_owned(), evidence.clone()))
         .collect();
-    for directory in trees {
+    for (directory, written) in trees {
         let inside = format!("{directory}/");
         let mut all = Evidence::default();
         learned.rules.retain(|(right, text), evidence| {
@@ -197,6 +209,9 @@ fn read_what_is_written_and_listed(learned: &mut Learned) {
             }
             !covered
         });
+        if all.runs.is_empty() {
+            all = written;
+        }
         learned
             .rules
             .insert((Right::Read, format!("{directory}/**")), all);
@@ -253,26 +268,38 @@ mod tests {
     use crate::trace::{Record, Rights};
 
     #[test]
-    fn what_is_written_and_listed_is_read() {
-        let mut learned = Learned::default();
-        for (right, text) in [
-            (Right::Write, "${CWD}/**"),
-            (Right::Read, "${CWD}"),
-            (Right::Read, "${CWD}/x"),
-            (Right::Write, "/only/written/**"),
-            (Right::Read, "/only/read"),
-        ] {
-            let rule = (right, text.to_owned());
-            learned.rules.insert(rule, Evidence::default());
+    fn what_is_written_and_found_again_is_read() {
+        let read = |rules: &[(Right, &str)]| {
+            let mut learned = Learned::default();
+            for (right, text) in rules {
+                let mut evidence = Evidence::default();
+                evidence.runs.insert("a1".to_owned(), 1);
+                learned.rules.insert((*right, (*text).to_owned()), evidence);
+            }
+            read_what_is_written_and_found_again(&mut learned);
+            assert!(
+                learned
+                    .rules
+                    .values()
+                    .all(|evidence| evidence.runs.len() == 1)
+            );
+            let rules = learned.rules.into_keys();
+            rules
+                .filter_map(|(right, text)| (right == Right::Read).then_some(text))
+                .collect::<Vec<_>>()
+        };
+        let written = (Right::Write, "/store/**");
+        let reads = |text| (Right::Read, text);
+        let listed = [written, reads("/store"), reads("/store/x"), reads("/only")];
+        assert_eq!(read(&listed), ["/only", "/store/**"]);
+        let made = [written, reads("/store/3/b/**"), reads("/store/7")];
+        assert_eq!(read(&made), ["/store/**"]);
+        let others = [written, reads("/store/7"), reads("/stores/**")];
+        assert_eq!(read(&others), ["/store/7", "/stores/**"]);
+        for kept in ["${CWD}/**", "${CWD}/out/**", "${CACHE}/tool/**"] {
+            assert_eq!(read(&[(Right::Write, kept)]), [kept]);
         }
-        read_what_is_written_and_listed(&mut learned);
-        let read: Vec<_> = learned
-            .rules
-            .keys()
-            .filter(|(right, _)| *right == Right::Read)
-            .map(|(_, text)| text.as_str())
-            .collect();
-        assert_eq!(read, ["${CWD}/**", "/only/read"]);
+        assert!(read(&[(Right::Write, "${CWD}/file")]).is_empty());
     }
 
     #[test]
@@ -296,7 +323,9 @@ mod tests {
                 ..anything()
             };
             let rules = learn(&trace, &surroundings).rules.into_keys();
-            rules.map(|(_, text)| text).collect::<Vec<_>>()
+            rules
+                .filter_map(|(right, text)| (right == Right::Write).then_some(text))
+                .collect::<Vec<_>>()
         };
         let made = learned("create", "system-calls", Level::Default);
         let written = learned("open", "system-calls", Level::Default);
