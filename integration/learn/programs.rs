@@ -184,6 +184,37 @@ const TRIPS: &[Trip] = &[
                   lscpu | grep -q '^CPU(s)'; free | grep -q Mem; echo built",
         beside: "cat /proc/kallsyms",
     },
+    Trip {
+        name: "learn::what_reads_of_another_task_by_number_goes_there_and_back",
+        needs: &[Need::Root, Need::Cgroup, Need::Processor],
+        files: &[],
+        reset: "",
+        command: "set -e; sleep 60 & sleep 0.5; grep -q sleep /proc/$!/status; kill $!; echo built",
+        beside: "cat /proc/kallsyms",
+    },
+    Trip {
+        name: "learn::a_port_that_is_handed_on_goes_there_and_back",
+        needs: &[Need::Root, Need::Cgroup, Need::Processor],
+        files: &[(
+            "hand_on.py",
+            "import socket\n\
+             free = socket.socket(); free.bind(('127.0.0.1', 0)); port = free.getsockname()[1]; free.close()\n\
+             server = socket.socket(); server.bind(('127.0.0.1', port)); server.listen()\n\
+             socket.create_connection(('127.0.0.1', port)).close()\n\
+             print('built')\n",
+        )],
+        reset: "",
+        command: "/usr/bin/python3 hand_on.py",
+        beside: "cat /etc/fstab",
+    },
+    Trip {
+        name: "learn::what_one_run_writes_and_the_next_reads_goes_there_and_back",
+        needs: &[Need::Root, Need::Cgroup, Need::Processor],
+        files: &[],
+        reset: "",
+        command: "if [ -e state ]; then read line < state; echo $line; else echo built > state; echo built; fi",
+        beside: "cat /etc/fstab",
+    },
 ];
 
 /// What this subject promises.
