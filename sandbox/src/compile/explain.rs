@@ -338,11 +338,44 @@ fn is_below(path: &[u8], directory: &str) -> bool {
 impl Suggestion {
     /// What allows `path` alone to be used for `right`; `by_flag` if the command line can say so.
     fn new(path: &[u8], right: Right, by_flag: bool) -> Self {
-        let text = pattern::escape(path);
+        let text = written(path);
         let quoted = shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into);
         Self {
             profile: format!("{right} = [{}]", toml::Value::String(text.clone())),
             flag: by_flag.then(|| format!("--{right} {quoted}")),
+        }
+    }
+}
+
+/// A path as a rule about it says it: tasks have other numbers the next time.
+fn written(path: &[u8]) -> String {
+    let text = pattern::escape(path);
+    let mut names: Vec<_> = text.split('/').collect();
+    let is_number = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    if names.len() > 2 && names[..2] == ["", "proc"] && is_number(names[2]) {
+        names[2] = "[0-9]*";
+        if names.len() > 4 && names[3] == "task" && is_number(names[4]) {
+            names[4] = "[0-9]*";
+        }
+    }
+    names.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_suggested_of_tasks_holds_for_other_numbers() {
+        for (path, text) in [
+            ("/proc/12/environ", "/proc/[0-9]*/environ"),
+            ("/proc/12/task/13/comm", "/proc/[0-9]*/task/[0-9]*/comm"),
+            ("/proc/12", "/proc/[0-9]*"),
+            ("/proc/12/fd/3", "/proc/[0-9]*/fd/3"),
+            ("/proc/irq/12/x", "/proc/irq/12/x"),
+            ("/srv/proc/12/a*", "/srv/proc/12/a\\*"),
+        ] {
+            assert_eq!(written(path.as_bytes()), text);
         }
     }
 }
