@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use ringfence_abi::rights::{EXEC, READ, WRITE};
 
-use super::carve::{Carving, Unmade, carve};
+use super::carve::{Unmade, carve};
 use super::found::{Found, Gaps, Grant, LIST};
 use super::mounts::{Kind, MountPlan, Need};
 use super::own_directory::OwnDirectory;
@@ -422,128 +422,6 @@ impl Walk<'_> {
         })
     }
 
-    /// Mounts a directory executable as a whole if everything readable in it is: one place instead of many.
-    fn fold(&mut self, path: &Path, first: usize, here: Granted) -> Result<(), Error> {
-        let foldable = |place: &Place| place.executable && place.writable == here.writable;
-        if self.places[first..]
-            .iter()
-            .filter(|place| foldable(place))
-            .count()
-            < 2
-        {
-            return Ok(());
-        }
-        let rest: Vec<Place> = self
-            .places
-            .drain(first..)
-            .filter(|place| !foldable(place))
-            .collect();
-        let executable = Granted {
-            executable: true,
-            ..here
-        };
-        self.place(path, executable, Need::IfPresent)?;
-        self.places.extend(rest);
-        Ok(())
-    }
-
-    fn grant(&mut self, path: &Path, rights: u8, directory: bool, unmade: Unmade) {
-        if rights != 0 {
-            self.grants.push(Grant {
-                path: path.to_path_buf(),
-                rights,
-                directory,
-                unmade,
-            });
-        }
-    }
-
-    /// Puts mounts in front of what a carving leaves out, and keeps it from being made.
-    fn close(&mut self, path: &Path, carving: Carving, here: Granted) -> Result<(), Error> {
-        self.relies_on_mounts = true;
-        if let Some(closed) = carving.closed.first() {
-            let first = || (closed.clone(), "nothing can be written in");
-            self.gaps.unmade.get_or_insert_with(first);
-        }
-        for holder in &carving.holders {
-            self.place(holder, here, Need::Always)?;
-        }
-        for (path, rights) in carving.lesser {
-            let lesser = Granted {
-                rights,
-                writable: rights & WRITE != 0,
-                executable: rights & EXEC != 0,
-            };
-            self.place(&path, lesser, Need::Always)?;
-        }
-        for path in carving.hidden_directories {
-            self.carved.push((c_path(&path)?, Kind::Directory));
-        }
-        for path in carving.hidden_files {
-            self.carved.push((c_path(&path)?, Kind::File));
-        }
-        let unmade = match carving.unmade {
-            Unmade::Nothing => return Ok(()),
-            Unmade::Directories => "directories cannot be made in",
-            Unmade::Anything => "nothing can be made in",
-        };
-        self.gaps
-            .unmade
-            .get_or_insert_with(|| (path.to_path_buf(), unmade));
-        self.grant_directories(path, here.rights)
-    }
-
-    /// Grants the directories in one in which not everything can be made, since they do not share that.
-    fn grant_directories(&mut self, path: &Path, rights: u8) -> Result<(), Error> {
-        let Ok(listing) = fs::read_dir(path) else {
-            return Ok(());
-        };
-        for entry in listing.flatten() {
-            self.count(path)?;
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                self.grant(&path, rights, true, Unmade::Nothing);
-            }
-        }
-        Ok(())
-    }
-
-    fn place(&mut self, path: &Path, granted: Granted, need: Need) -> Result<(), Error> {
-        // The flags of the root are those of everything.
-        if path == Path::new("/") {
-            return Ok(());
-        }
-        self.places.push(Place {
-            path: c_path(path)?,
-            writable: granted.writable,
-            executable: granted.executable,
-            need,
-        });
-        Ok(())
-    }
-
-    fn note_directory(&mut self, path: &Path, own: u8, below: &Ahead, above: Granted) {
-        if below.all & WRITE != 0 && own & WRITE == 0 && !above.writable {
-            self.gaps.edge.get_or_insert_with(|| path.to_path_buf());
-        }
-        if below.all & EXEC != 0 && below.all & READ == 0 {
-            self.gaps
-                .unreadable_program
-                .get_or_insert_with(|| path.to_path_buf());
-        }
-    }
-
-    fn note_later(&mut self, path: &Path, rights: u8) {
-        for right in [READ, WRITE, EXEC] {
-            if rights & right != 0 {
-                self.gaps
-                    .later
-                    .entry(right)
-                    .or_insert_with(|| path.to_path_buf());
-            }
-        }
-    }
-
     fn count(&mut self, path: &Path) -> Result<(), Error> {
         self.entries += 1;
         let limit = if self.entries > MOST_ENTRIES {
@@ -557,54 +435,6 @@ impl Walk<'_> {
             path: path.to_path_buf(),
             limit,
         })
-    }
-
-    /// The names that lead from `inside` to a right not granted yet, if they are few: literal rules then cost no
-    /// listing of the directories that they stand in.
-    fn names(&self, inside: u32, granted: u8) -> Option<Vec<Vec<u8>>> {
-        self.names_beginning(|_| true, inside, granted)
-    }
-
-    /// The same of names whose first byte is one for which `begins` holds.
-    fn names_beginning(
-        &self,
-        begins: impl Fn(u8) -> bool,
-        inside: u32,
-        granted: u8,
-    ) -> Option<Vec<Vec<u8>>> {
-        let leads = |state| {
-            let deeper = self.reach.step(state, b"/");
-            self.leads_to(deeper, state) & !granted != 0
-        };
-        let may_lead = |state| {
-            let below = self.reach.ahead(state);
-            (below.any | self.reach.rights(state) | self.list(state)) & !granted != 0
-        };
-        self.reach.names_beginning(begins, inside, leads, may_lead)
-    }
-
-    /// Whether a name that a process could have leads from `inside` to a right not granted yet.
-    fn leads_to_tasks(&self, inside: u32, granted: u8) -> bool {
-        (b'0'..=b'9').any(|digit| {
-            let state = self.reach.step(inside, &[digit]);
-            (self.reach.ahead(state).any | self.reach.rights(state)) & !granted != 0
-        })
-    }
-
-    /// Rights of a path and of everything below it.
-    fn leads_to(&self, deeper: u32, own: u32) -> u8 {
-        let rights = self.reach.rights(own) | self.reach.ahead(deeper).any;
-        if rights & READ == 0 {
-            rights
-        } else {
-            rights | LIST
-        }
-    }
-
-    /// Whether reading is somewhere ahead, which for a directory would be listing.
-    fn list(&self, state: u32) -> u8 {
-        let ahead = self.reach.rights(state) | self.reach.ahead(state).any;
-        if ahead & READ == 0 { 0 } else { LIST }
     }
 }
 
@@ -624,6 +454,8 @@ fn c_path(path: &Path) -> Result<CString, Error> {
     })
 }
 
+mod give;
+mod names;
 mod own;
 mod processes;
 #[cfg(test)]
