@@ -21,7 +21,7 @@ use aya::{
 };
 use aya_obj::{Function, Object, generated::bpf_attach_type, generated::bpf_prog_type};
 
-use super::{Error, engine::OBJECT};
+use super::{Error, loader::OBJECT};
 
 // `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const PROG_LOAD: libc::c_long = 5;

@@ -18,6 +18,7 @@ mod error;
 mod fence;
 mod host;
 mod layout;
+mod loader;
 mod map;
 mod memory;
 mod misses;

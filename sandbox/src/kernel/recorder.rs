@@ -1,11 +1,13 @@
 //! Recording what a command does, for `learn`: programs that all recordings share, and maps that are each one's own.
 
+mod load;
 mod network;
 mod own;
 mod pace;
 mod pinned;
 mod read;
 mod tasks;
+mod way;
 
 use std::{
     collections::HashMap,
@@ -21,8 +23,9 @@ use ringfence_abi::{limits::SYSTEM_CALLS, record::Seen};
 
 use self::{
     pace::Pace,
-    pinned::{Place, Way},
+    pinned::Place,
     read::{BEFORE_TALLY, TOKEN, Told, WORDS, decode, numbers, seen_of},
+    way::Way,
 };
 use super::{
     Error, Host, engine, misses,

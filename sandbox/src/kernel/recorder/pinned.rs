@@ -6,20 +6,12 @@
 
 use std::{
     fs::{self, File},
-    hash::{BuildHasher as _, RandomState},
     panic::resume_unwind,
     path::{Path, PathBuf},
     thread,
 };
 
-use aya::{
-    Btf, EbpfLoader,
-    maps::{self, MapData},
-    programs::{
-        Program, RawTracePoint,
-        links::{FdLink, PinnedLink},
-    },
-};
+use aya::maps::{self, MapData};
 use nix::fcntl::{Flock, FlockArg};
 use ringfence_abi::{
     limits::RECORDINGS,
@@ -27,120 +19,18 @@ use ringfence_abi::{
 };
 
 use super::{
-    PREFIX,
+    load,
     own::{Own, Standing},
     read::WORDS,
-    refused,
+    way::Way,
 };
 use crate::kernel::{
     Error, collect as collecting,
-    engine::{self, OBJECT, YOUNGER_HOOKS, open},
+    engine::{self, open},
     fence::absent_is_fine,
-    layout::Kernel,
     memory,
     pins::{self, Pins, STATE},
-    refusal,
 };
-
-/// How it is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// At the hooks that a fence judges at.
-    Hooks,
-    /// By the system calls that succeeded.
-    Calls,
-}
-
-/// A program on a tracepoint, whether a kernel without the tracepoint will do, and whether it only serves recordings that
-/// know their tasks one by one.
-pub(super) struct OnTracepoint {
-    pub(super) name: &'static str,
-    pub(super) tracepoint: &'static str,
-    pub(super) required: bool,
-    pub(super) follows: bool,
-}
-
-const fn needed(name: &'static str, tracepoint: &'static str) -> OnTracepoint {
-    OnTracepoint {
-        name,
-        tracepoint,
-        required: true,
-        follows: false,
-    }
-}
-
-const fn following(name: &'static str, tracepoint: &'static str) -> OnTracepoint {
-    OnTracepoint {
-        follows: true,
-        ..needed(name, tracepoint)
-    }
-}
-
-const CALLS: [OnTracepoint; 6] = [
-    needed("record_enter", "sys_enter"),
-    needed("record_exit", "sys_exit"),
-    needed("record_execute", "sched_process_exec"),
-    // Since 6.14.
-    OnTracepoint {
-        required: false,
-        ..needed("record_capability", "cap_capable")
-    },
-    following("record_fork", "sched_process_fork"),
-    following("record_gone", "sched_process_exit"),
-];
-
-/// What lists system calls beside the hooks, and what follows tasks.
-const BESIDE_HOOKS: [OnTracepoint; 5] = [
-    needed("record_made", "sys_enter"),
-    needed("record_succeeded", "sys_exit"),
-    following("record_fork", "sched_process_fork"),
-    following("record_gone", "sched_process_exit"),
-    following("record_renumbered", "sched_process_exec"),
-];
-
-/// Maps that only fences need, and how small they may be here.
-const OTHERS: [(&str, u32); 4] = [
-    ("TASKS", 1),
-    ("IPC_OBJECTS", 1),
-    ("FLOWS", 128),
-    ("TRAFFIC", 1),
-];
-
-/// Maps that recordings share. `TASKS` is empty here, and says so to whoever removes versions that nobody needs.
-const MAPS: [&str; 5] = [
-    "TASKS",
-    "RECORDINGS",
-    "RECORDED",
-    "RECORDED_BY",
-    "RECORDED_TASKS",
-];
-
-impl Way {
-    pub(super) const ALL: [Self; 2] = [Self::Hooks, Self::Calls];
-
-    pub(super) fn tracepoints(self) -> &'static [OnTracepoint] {
-        match self {
-            Self::Hooks => &BESIDE_HOOKS,
-            Self::Calls => &CALLS,
-        }
-    }
-
-    /// Where a tracepoint's programs can be preempted (since 7.0, include/trace/bpf_probe.h), the kernel leaves out each run
-    /// that would begin on the same processor meanwhile. Hooks have no such limit (kernel/bpf/trampoline.c,
-    /// `bpf_prog_check_recur`).
-    pub(super) fn only_lists(self, name: &str) -> bool {
-        let mut lists = self.tracepoints().iter().filter(|one| !one.follows);
-        self == Self::Hooks && lists.any(|one| one.name == name)
-    }
-
-    /// The name of its version, without dashes in the role.
-    pub(super) fn digest(self) -> String {
-        engine::digest(match self {
-            Self::Hooks => "recordhooks",
-            Self::Calls => "recordcalls",
-        })
-    }
-}
 
 /// The maps that recordings share, and a place among them.
 pub(super) struct Place {
@@ -259,7 +149,7 @@ impl Place {
         let loaded_now = !pins.is_complete();
         if loaded_now {
             pins::remove(&pins.version)?;
-            if let Err(error) = memory::shortly(|| load(&pins, way)) {
+            if let Err(error) = memory::shortly(|| load::load(&pins, way)) {
                 pins::remove(&pins.version)?;
                 return Err(error);
             }
@@ -301,7 +191,7 @@ impl Place {
         let mut missing = Vec::new();
         let wanted = way.tracepoints().iter();
         for one in wanted.filter(|one| one.follows == follows) {
-            match attach(&self.pins, one) {
+            match load::attach(&self.pins, one) {
                 Ok(()) => {}
                 Err(_) if !one.required => missing.push(one.name),
                 Err(error) => return Err(error),
@@ -438,88 +328,4 @@ fn rest(pins: &Pins, shared: &mut Shared) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn attach(pins: &Pins, one: &OnTracepoint) -> Result<(), Error> {
-    let path = pins.link(one.name);
-    if path.exists() {
-        return Ok(());
-    }
-    let spelled = |error: &dyn std::error::Error| refused(one.tracepoint, engine::spell(error));
-    let mut program =
-        RawTracePoint::from_pin(pins.program(one.name)).map_err(|error| spelled(&error))?;
-    let link = program
-        .attach(one.tracepoint)
-        .and_then(|link| Ok(FdLink::from(program.take_link(link)?)))
-        .map_err(|error| spelled(&error))?;
-    // The pin is what keeps it.
-    let _pinned: PinnedLink = link.pin(&path).map_err(|error| Error::pin(&path, error))?;
-    Ok(())
-}
-
-fn load(pins: &Pins, way: Way) -> Result<(), Error> {
-    let kernel = Kernel::read()?;
-    let types = Btf::from_sys_fs().map_err(|error| Error::Btf(error.to_string()))?;
-    // One key as long as the programs stay: who is recorded cannot read it.
-    let random = [
-        RandomState::new().hash_one(0),
-        RandomState::new().hash_one(1),
-    ];
-    let setattr_has_mapping = u32::from(kernel.setattr_has_mapping);
-    let mut loader = EbpfLoader::new();
-    let prepared = engine::prepare(pins)?;
-    for (name, path) in &prepared {
-        loader.map_pin_path(name, path);
-    }
-    for (name, least) in OTHERS {
-        loader.map_max_entries(name, least);
-    }
-    let mut object = loader
-        .btf(Some(&types))
-        .override_global("LAYOUT", kernel.offsets.as_slice(), true)
-        .override_global("SETATTR_HAS_MAPPING", &setattr_has_mapping, true)
-        .override_global("HASH_KEY", random.as_slice(), true)
-        .load(OBJECT)?;
-    for name in MAPS {
-        let map = object
-            .map_mut(name)
-            .ok_or_else(|| Error::map("find", name, "the object does not define it"))?;
-        let path = pins.map(name);
-        map.pin(&path).map_err(|error| Error::pin(&path, error))?;
-    }
-    let mut programs: Vec<_> = object.programs_mut().collect();
-    programs.sort_unstable_by_key(|(name, _)| *name);
-    for (name, program) in programs {
-        let Some(hook) = name.strip_prefix(PREFIX) else {
-            continue;
-        };
-        put_in_place(pins, way, &kernel, &types, (name, hook), program)?;
-    }
-    Ok(())
-}
-
-fn put_in_place(
-    pins: &Pins,
-    way: Way,
-    kernel: &Kernel,
-    types: &Btf,
-    (name, hook): (&str, &str),
-    program: &mut Program,
-) -> Result<(), Error> {
-    let loaded = match program {
-        Program::Lsm(_) if way == Way::Calls => return Ok(()),
-        Program::Lsm(_) if YOUNGER_HOOKS.contains(&hook) && !kernel.has_hook(hook) => return Ok(()),
-        Program::Lsm(_) => return engine::attach(pins, name, hook, program, types),
-        Program::RawTracePoint(program) => {
-            if !way.tracepoints().iter().any(|one| one.name == name) {
-                return Ok(());
-            }
-            program.load()
-        }
-        Program::CgroupSockAddr(program) => program.load(),
-        _ => return Ok(()),
-    };
-    loaded.map_err(|error| refused(hook, refusal::words(&error)))?;
-    let path = pins.program(name);
-    program.pin(&path).map_err(|error| Error::pin(&path, error))
 }
