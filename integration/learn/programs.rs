@@ -193,6 +193,14 @@ const TRIPS: &[Trip] = &[
         beside: "cat /proc/kallsyms",
     },
     Trip {
+        name: "learn::what_reads_of_itself_by_number_goes_there_and_back",
+        needs: &[Need::Root, Need::Cgroup, Need::Processor],
+        files: &[],
+        reset: "",
+        command: "/usr/bin/python3 -c 'import os; open(f\"/proc/{os.getpid()}/stat\").read(); print(\"built\")'",
+        beside: "cat /proc/kallsyms",
+    },
+    Trip {
         name: "learn::a_port_that_is_handed_on_goes_there_and_back",
         needs: &[Need::Root, Need::Cgroup, Need::Processor],
         files: &[(

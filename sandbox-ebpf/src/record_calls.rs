@@ -19,7 +19,7 @@ use ringfence_abi::{
     layout::ABSENT,
     limits::SYSTEM_CALLS,
     network::socket_detail,
-    record::{DIRECTORY, FOLLOWED, Recording, Seen, Tally},
+    record::{BY_NUMBER, DIRECTORY, FOLLOWED, Recording, Seen, Tally},
     rights::{EXEC, READ, WRITE},
 };
 
@@ -190,7 +190,13 @@ fn tell(
                 OPEN_AT_2 => read_user::<u64>(third)?,
                 _ => third,
             };
-            open(slot, seen, answer, flags)
+            let name = match number {
+                OPEN_BY_HANDLE => 0,
+                OPEN | CREATE => argument(registers, 0)?,
+                _ => typed.member::<u64>(offset!(registers_second)),
+            };
+            let marks = if is_by_number(name) { BY_NUMBER } else { 0 };
+            open(slot, Seen { flags: marks, ..seen }, answer, flags)
         }
         MAP => map(slot, seen, typed),
         CONTROL => control(slot, seen, registers, answer),
@@ -232,6 +238,16 @@ fn tell(
             None => named(slot, seen, number, registers),
         },
     }
+}
+
+/// Whether the name at an address leads through `/proc` by a number.
+#[inline(always)]
+fn is_by_number(name: u64) -> bool {
+    // What cannot be read is shorter, and ends where memory does.
+    let Ok([before @ .., digit, _]) = read_user::<[u8; 8]>(name) else {
+        return false;
+    };
+    before == *b"/proc/" && digit.is_ascii_digit()
 }
 
 /// Namespaces that were made.

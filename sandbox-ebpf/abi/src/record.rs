@@ -19,6 +19,9 @@ pub const PASSED: u8 = 2;
 pub const FOLLOWED: u8 = 4;
 /// The object has no name any more, or never had one.
 pub const NAMELESS: u8 = 8;
+/// The name that was passed leads through `/proc` by a number; the kernel names what is below `/proc/self` so as well. Known where system
+/// calls are recorded.
+pub const BY_NUMBER: u8 = 16;
 
 /// What makes an act different from others.
 #[repr(C)]
@@ -36,7 +39,7 @@ pub struct Seen {
     pub operation: u16,
     /// Rights that the act needs, [`crate::rights`].
     pub needed: u8,
-    /// [`DIRECTORY`], [`PASSED`], [`FOLLOWED`], [`NAMELESS`].
+    /// [`DIRECTORY`], [`PASSED`], [`FOLLOWED`], [`NAMELESS`], [`BY_NUMBER`].
     pub flags: u8,
 }
 

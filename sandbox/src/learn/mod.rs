@@ -337,15 +337,15 @@ mod tests {
     }
 
     #[test]
-    fn tasks_that_read_of_each_other_by_number_may_be_listed() {
-        let learned = |of_another, recorder: &str| {
+    fn tasks_that_are_read_of_by_number_may_be_listed() {
+        let learned = |by_number, recorder: &str| {
             let mut trace = Trace::default();
             trace.facts.recorder = recorder.to_owned();
             trace.records = vec![Record {
                 what: "open".to_owned(),
                 path: Some("/proc/12/maps".into()),
                 rights: Rights(READ),
-                of_another,
+                by_number,
                 count: 1,
                 ..Record::default()
             }];

@@ -92,10 +92,10 @@ pub(super) fn needs(trace: &Trace) -> BTreeMap<Vec<u8>, Need> {
     needs
 }
 
-/// Lets `/proc` be listed where tasks of the run read of each other there: an engine without hooks shows them under their numbers only to who
+/// Lets `/proc` be listed where tasks of the run read there by number: an engine without hooks shows them under their numbers only to who
 /// may list them (docs/decisions/0040-who-lists-processes-has-a-proc-of-its-own.md).
 fn by_number(trace: &Trace, needs: &mut BTreeMap<Vec<u8>, Need>) {
-    let reads = |record: &&Record| record.of_another && record.rights.0 & READ != 0;
+    let reads = |record: &&Record| record.by_number && record.rights.0 & READ != 0;
     for record in trace.records.iter().filter(reads) {
         let need = needs.entry(b"/proc".to_vec()).or_default();
         need.add(READ, &evidence(record, &trace.facts.run));

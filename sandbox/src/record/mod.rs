@@ -16,7 +16,7 @@ use std::{
 use ringfence_abi::{
     event::{has_peer, operation},
     network::{address_of_halves, peer_of_detail},
-    record::{DIRECTORY, FOLLOWED, NAMELESS, PASSED, PROGRAM, Seen},
+    record::{BY_NUMBER, DIRECTORY, FOLLOWED, NAMELESS, PASSED, PROGRAM, Seen},
     rights::EXEC,
     surface::{MEMORY_EXEC, Surfaces},
 };
@@ -104,8 +104,10 @@ impl Collector {
                 detail: if peer.is_some() { 0 } else { act.seen.detail },
                 peer,
                 directory: act.seen.flags & DIRECTORY != 0,
-                of_another: names::task(&act.path)
-                    .is_some_and(|task| task != act.process && tasks.contains(&task)),
+                by_number: names::task(&act.path).is_some_and(|task| {
+                    let is_another = task != act.process;
+                    (is_another || act.seen.flags & BY_NUMBER != 0) && tasks.contains(&task)
+                }),
                 program: program.map(|path| path.as_slice().into()),
                 count: counts.get(&plain).copied().unwrap_or(1),
                 first: act.time,
@@ -189,18 +191,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_looks_at_another_task_of_the_run_is_known() {
+    fn who_looks_at_a_task_of_the_run_by_its_number_is_known() {
         let mut collector = Collector::new();
         let acts = [
-            (7, "/proc/7/maps"),
-            (7, "/proc/8/maps"),
-            (7, "/proc/9/maps"),
-            (8, "/proc/cpuinfo"),
+            (7, "/proc/7/maps", 0),
+            (7, "/proc/7/stat", BY_NUMBER),
+            (7, "/proc/8/maps", 0),
+            (7, "/proc/9/maps", BY_NUMBER),
+            (8, "/proc/cpuinfo", 0),
         ];
-        for (process, path) in acts {
+        for (process, path, flags) in acts {
             let seen = Seen {
                 path: collector.events + 1,
                 operation: operation::OPEN,
+                flags,
                 ..Seen::default()
             };
             collector.add(Ok(Act {
@@ -212,7 +216,7 @@ mod tests {
             }));
         }
         let records = collector.records(&HashMap::new());
-        let others: Vec<_> = records.iter().map(|record| record.of_another).collect();
-        assert_eq!(others, [false, true, false, false]);
+        let by_number: Vec<_> = records.iter().map(|record| record.by_number).collect();
+        assert_eq!(by_number, [false, true, true, false, false]);
     }
 }

@@ -72,9 +72,9 @@ pub struct Record {
     /// Whether the path is a directory's.
     #[serde(skip_serializing_if = "is_false", default)]
     pub directory: bool,
-    /// Whether it lies in `/proc` below the number of another task of the run than the one that did it.
+    /// Whether it lies in `/proc` below the number of a task of the run, and was not looked for as `/proc/self`.
     #[serde(skip_serializing_if = "is_false", default)]
-    pub of_another: bool,
+    pub by_number: bool,
     /// The path of the program that did it; none where the kernel could not tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub program: Option<Text>,
