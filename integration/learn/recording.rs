@@ -47,6 +47,11 @@ pub(super) fn register(suite: &mut Suite) {
         RECORDING,
         a_recording_ends_when_its_time_is_up,
     );
+    suite.test(
+        "learn::a_profile_can_go_where_it_cannot_be_read_again",
+        RECORDING,
+        a_profile_can_go_where_it_cannot_be_read_again,
+    );
 }
 
 /// One run that several tests look at: where programs are loaded in emulation, a recording takes half a minute.
@@ -210,5 +215,16 @@ fn a_recording_ends_when_its_time_is_up() -> Verdict {
     let finished = shop.learn(&["--for", "1s"], &["sleep", "600"])?;
     let text = shop.text()?;
     finished.claim(text.contains("sleep"), "a rule for what was executed")?;
+    Ok(())
+}
+
+fn a_profile_can_go_where_it_cannot_be_read_again() -> Verdict {
+    let shop = Workshop::new()?;
+    let words = ["learn", "-o", "/dev/null", "--", "true"];
+    let finished = shop.ringfence(words).run()?;
+    finished.succeeds()?;
+    let err = finished.err();
+    finished.claim(err.contains("rules from"), "what was learned is told")?;
+    finished.claim(!err.contains("cannot hold"), "no word of what is not known")?;
     Ok(())
 }

@@ -115,12 +115,13 @@ pub fn learn(
         // What the engine makes of a container's files is told when it starts.
         _ if seen.namespace.is_some() => Vec::new(),
         // The profile is written, and good elsewhere.
-        Some(path) => keep::not_kept(&seen, path).unwrap_or_else(|failure| {
+        Some(path) if path.is_file() => keep::not_kept(&seen, path).unwrap_or_else(|failure| {
             vec![format!(
                 "the fallback engine, which this machine has, cannot hold this profile: {failure}"
             )]
         }),
-        None => Vec::new(),
+        // What goes to a pipe or a device cannot be read again.
+        _ => Vec::new(),
     };
     let told = summary(&seen, &learned, options, &not_kept);
     // Where stderr is gone, the profile is there all the same.
