@@ -161,7 +161,7 @@ pub fn connect(context: &LsmContext) -> i32 {
     };
     let mut subject = Subject::nothing();
     let (socket, address) = (Typed::argument(context, 0), Typed::argument(context, 1));
-    let found = find(&mut subject, socket, begin(address), address.address(), false);
+    let found = find(&mut subject, socket, || begin(address), address.address(), false);
     reach(label, operation::CONNECT, &subject, found)
 }
 
@@ -183,7 +183,7 @@ pub fn send(context: &LsmContext) -> i32 {
         return ALLOW;
     }
     let mut subject = Subject::nothing();
-    let found = find(&mut subject, Typed::argument(context, 0), read(name), name, true);
+    let found = find(&mut subject, Typed::argument(context, 0), || read(name), name, true);
     reach(label, operation::SEND, &subject, found)
 }
 
@@ -222,7 +222,7 @@ pub fn bind(context: &LsmContext) -> i32 {
     };
     let mut own = Subject::nothing();
     let (socket, address) = (Typed::argument(context, 0), Typed::argument(context, 1));
-    let mut answer = find(&mut own, socket, begin(address), address.address(), true);
+    let mut answer = find(&mut own, socket, || begin(address), address.address(), true);
     if answer == Answer::YES {
         if own.is_nothing() || own.peer.port == 0 {
             return ALLOW;
@@ -285,14 +285,14 @@ fn begin(address: Typed) -> Result<Address4, Outcome> {
     if begin.family == UNSPECIFIED { read(address.address()) } else { Ok(begin) }
 }
 
-/// The peer that an address, which begins so, names for a `struct socket`. No address at all ends a connection, but where
+/// The peer that an address, which begins so, names for a `struct socket`; it is read only for sockets that there are rules about here. No address at all ends a connection, but where
 /// `unspecified_is_4` is set a socket of IPv4 takes it for one of its own (net/ipv4/udp.c, `udp_sendmsg`;
 /// net/ipv4/af_inet.c, `__inet_bind`).
 #[inline(always)]
 fn find(
     subject: &mut Subject,
     socket: Typed,
-    begin: Result<Address4, Outcome>,
+    begin: impl FnOnce() -> Result<Address4, Outcome>,
     address: u64,
     unspecified_is_4: bool,
 ) -> Answer {
@@ -304,7 +304,7 @@ fn find(
     if own_family != INET && own_family != INET6 {
         return Answer::failed(Outcome(cause::CLOSED));
     }
-    let begin = known!(begin);
+    let begin = known!(begin());
     let mut family = begin.family;
     if family == UNSPECIFIED {
         if own_family != INET || !unspecified_is_4 {
