@@ -32,10 +32,6 @@ mod peers;
 mod pseudo;
 mod questions;
 mod record;
-mod record_calls;
-mod record_hooks;
-mod record_network;
-mod record_tasks;
 mod report;
 mod scratch;
 mod siphash;
@@ -187,43 +183,43 @@ macro_rules! records {
 }
 
 records! {
-    record_file_open on "file_open" => |context| record_hooks::open(context.arg(0));
-    record_mmap_file on "mmap_file" => |context| record_hooks::map(Ok(context.arg(0)), context.arg(2), operation::MAP_EXEC);
-    record_file_mprotect on "file_mprotect" => |context| record_hooks::map(record_hooks::of_area(context.arg(0)), context.arg(2), operation::PROTECT_EXEC);
-    record_file_receive on "file_receive" => |context| record_hooks::receive(context.arg(0));
-    record_file_ioctl on "file_ioctl" => |context| record_hooks::control(context.arg(0), context.arg(1));
-    record_file_ioctl_compat on "file_ioctl_compat" => |context| record_hooks::control(context.arg(0), context.arg(1));
-    record_path_mknod on "path_mknod" => |context| record_hooks::create(&context);
-    record_path_mkdir on "path_mkdir" => |context| record_hooks::entry(&context, operation::MKDIR);
-    record_path_symlink on "path_symlink" => |context| record_hooks::entry(&context, operation::SYMLINK);
-    record_path_unlink on "path_unlink" => |context| record_hooks::entry(&context, operation::UNLINK);
-    record_path_rmdir on "path_rmdir" => |context| record_hooks::entry(&context, operation::RMDIR);
-    record_path_link on "path_link" => |context| record_hooks::two(operation::LINK, (context.arg(1), context.arg(0)), (context.arg(1), context.arg(2)));
-    record_path_rename on "path_rename" => |context| record_hooks::two(operation::RENAME, (context.arg(0), context.arg(1)), (context.arg(2), context.arg(3)));
-    record_path_truncate on "path_truncate" => |context| record_hooks::by_path(&context, operation::TRUNCATE, rights::WRITE);
-    record_path_chmod on "path_chmod" => |context| record_hooks::by_path(&context, operation::CHMOD, rights::WRITE);
-    record_path_chown on "path_chown" => |context| record_hooks::by_path(&context, operation::CHOWN, rights::WRITE);
-    record_path_notify on "path_notify" => |context| record_hooks::by_path(&context, operation::WATCH, rights::READ);
-    record_inode_setxattr on "inode_setxattr" => |context| record_hooks::by_dentry(context.arg(1), operation::SET_XATTR, rights::WRITE);
-    record_inode_removexattr on "inode_removexattr" => |context| record_hooks::by_dentry(context.arg(1), operation::REMOVE_XATTR, rights::WRITE);
-    record_inode_set_acl on "inode_set_acl" => |context| record_hooks::by_dentry(context.arg(1), operation::SET_XATTR, rights::WRITE);
-    record_inode_remove_acl on "inode_remove_acl" => |context| record_hooks::by_dentry(context.arg(1), operation::REMOVE_XATTR, rights::WRITE);
-    record_inode_readlink on "inode_readlink" => |context| record_hooks::by_dentry(context.arg(0), operation::READ_LINK, rights::READ);
-    record_socket_create on "socket_create" => |context| record_hooks::socket(&context);
-    record_socket_bind on "socket_bind" => |context| record_hooks::bind(context.arg(1), context.arg(2));
-    record_socket_listen on "socket_listen" => |context| record_hooks::listen(context.arg(0));
-    record_unix_stream_connect on "unix_stream_connect" => |context| record_hooks::connect(Ok(context.arg(1)));
-    record_unix_may_send on "unix_may_send" => |context| record_hooks::connect(record_hooks::of_socket(context.arg(1)));
-    record_capable on "capable" => |context| record_hooks::capability(&context);
+    record_file_open on "file_open" => |context| record::hooks::open(context.arg(0));
+    record_mmap_file on "mmap_file" => |context| record::hooks::map(Ok(context.arg(0)), context.arg(2), operation::MAP_EXEC);
+    record_file_mprotect on "file_mprotect" => |context| record::hooks::map(record::hooks::of_area(context.arg(0)), context.arg(2), operation::PROTECT_EXEC);
+    record_file_receive on "file_receive" => |context| record::hooks::receive(context.arg(0));
+    record_file_ioctl on "file_ioctl" => |context| record::hooks::control(context.arg(0), context.arg(1));
+    record_file_ioctl_compat on "file_ioctl_compat" => |context| record::hooks::control(context.arg(0), context.arg(1));
+    record_path_mknod on "path_mknod" => |context| record::hooks::create(&context);
+    record_path_mkdir on "path_mkdir" => |context| record::hooks::entry(&context, operation::MKDIR);
+    record_path_symlink on "path_symlink" => |context| record::hooks::entry(&context, operation::SYMLINK);
+    record_path_unlink on "path_unlink" => |context| record::hooks::entry(&context, operation::UNLINK);
+    record_path_rmdir on "path_rmdir" => |context| record::hooks::entry(&context, operation::RMDIR);
+    record_path_link on "path_link" => |context| record::hooks::two(operation::LINK, (context.arg(1), context.arg(0)), (context.arg(1), context.arg(2)));
+    record_path_rename on "path_rename" => |context| record::hooks::two(operation::RENAME, (context.arg(0), context.arg(1)), (context.arg(2), context.arg(3)));
+    record_path_truncate on "path_truncate" => |context| record::hooks::by_path(&context, operation::TRUNCATE, rights::WRITE);
+    record_path_chmod on "path_chmod" => |context| record::hooks::by_path(&context, operation::CHMOD, rights::WRITE);
+    record_path_chown on "path_chown" => |context| record::hooks::by_path(&context, operation::CHOWN, rights::WRITE);
+    record_path_notify on "path_notify" => |context| record::hooks::by_path(&context, operation::WATCH, rights::READ);
+    record_inode_setxattr on "inode_setxattr" => |context| record::hooks::by_dentry(context.arg(1), operation::SET_XATTR, rights::WRITE);
+    record_inode_removexattr on "inode_removexattr" => |context| record::hooks::by_dentry(context.arg(1), operation::REMOVE_XATTR, rights::WRITE);
+    record_inode_set_acl on "inode_set_acl" => |context| record::hooks::by_dentry(context.arg(1), operation::SET_XATTR, rights::WRITE);
+    record_inode_remove_acl on "inode_remove_acl" => |context| record::hooks::by_dentry(context.arg(1), operation::REMOVE_XATTR, rights::WRITE);
+    record_inode_readlink on "inode_readlink" => |context| record::hooks::by_dentry(context.arg(0), operation::READ_LINK, rights::READ);
+    record_socket_create on "socket_create" => |context| record::hooks::socket(&context);
+    record_socket_bind on "socket_bind" => |context| record::hooks::bind(context.arg(1), context.arg(2));
+    record_socket_listen on "socket_listen" => |context| record::hooks::listen(context.arg(0));
+    record_unix_stream_connect on "unix_stream_connect" => |context| record::hooks::connect(Ok(context.arg(1)));
+    record_unix_may_send on "unix_may_send" => |context| record::hooks::connect(record::hooks::of_socket(context.arg(1)));
+    record_capable on "capable" => |context| record::hooks::capability(&context);
 }
 
 /// Records at the hook `inode_setattr`, see there.
 #[lsm(hook = "inode_setattr")]
 pub fn record_inode_setattr(context: LsmContext) -> i32 {
     if kernel::setattr_has_mapping() {
-        record_hooks::set_times(context.arg(1), context.arg(2));
+        record::hooks::set_times(context.arg(1), context.arg(2));
     } else {
-        record_hooks::set_times(context.arg(0), context.arg(1));
+        record::hooks::set_times(context.arg(0), context.arg(1));
     }
     0
 }
@@ -276,16 +272,16 @@ on_addresses! {
     cgroup_getpeername6 = getpeername6 => |context| cgroup::hide(&context, Version::Six);
     cgroup_bind4 = bind4 => |context| cgroup::bind(&context, Version::Four);
     cgroup_bind6 = bind6 => |context| cgroup::bind(&context, Version::Six);
-    record_connect4 = connect4 => |context| record_network::reach(&context, Version::Four, operation::CONNECT);
-    record_connect6 = connect6 => |context| record_network::reach(&context, Version::Six, operation::CONNECT);
-    record_sendmsg4 = sendmsg4 => |context| record_network::reach(&context, Version::Four, operation::SEND);
-    record_sendmsg6 = sendmsg6 => |context| record_network::reach(&context, Version::Six, operation::SEND);
-    record_recvmsg4 = recvmsg4 => |context| record_network::hide(&context, Version::Four);
-    record_recvmsg6 = recvmsg6 => |context| record_network::hide(&context, Version::Six);
-    record_getpeername4 = getpeername4 => |context| record_network::hide(&context, Version::Four);
-    record_getpeername6 = getpeername6 => |context| record_network::hide(&context, Version::Six);
-    record_bind4 = bind4 => |context| record_network::bind(&context, Version::Four);
-    record_bind6 = bind6 => |context| record_network::bind(&context, Version::Six);
+    record_connect4 = connect4 => |context| record::network::reach(&context, Version::Four, operation::CONNECT);
+    record_connect6 = connect6 => |context| record::network::reach(&context, Version::Six, operation::CONNECT);
+    record_sendmsg4 = sendmsg4 => |context| record::network::reach(&context, Version::Four, operation::SEND);
+    record_sendmsg6 = sendmsg6 => |context| record::network::reach(&context, Version::Six, operation::SEND);
+    record_recvmsg4 = recvmsg4 => |context| record::network::hide(&context, Version::Four);
+    record_recvmsg6 = recvmsg6 => |context| record::network::hide(&context, Version::Six);
+    record_getpeername4 = getpeername4 => |context| record::network::hide(&context, Version::Four);
+    record_getpeername6 = getpeername6 => |context| record::network::hide(&context, Version::Six);
+    record_bind4 = bind4 => |context| record::network::bind(&context, Version::Four);
+    record_bind6 = bind6 => |context| record::network::bind(&context, Version::Six);
 }
 
 /// On `connect_unix`. The loader takes it for what it is by its name: aya 0.14 has none for the hook, and takes the section for that
@@ -347,63 +343,63 @@ pub fn watch_failures(context: RawTracePointContext) -> i32 {
 /// Not a hook: `learn` by system calls.
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn record_enter(context: RawTracePointContext) -> i32 {
-    record_calls::enter(&context);
+    record::calls::enter(&context);
     0
 }
 
 /// Not a hook: `learn` by system calls.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn record_exit(context: RawTracePointContext) -> i32 {
-    record_calls::exit(&context);
+    record::calls::exit(&context);
     0
 }
 
 /// Not a hook: `learn` by system calls.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn record_execute(context: RawTracePointContext) -> i32 {
-    record_calls::execute(&context);
+    record::calls::execute(&context);
     0
 }
 
 /// Not a hook: counts system calls beside the hooks that record.
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn record_made(context: RawTracePointContext) -> i32 {
-    record_calls::made(&context);
+    record::calls::made(&context);
     0
 }
 
 /// Not a hook: counts system calls beside the hooks that record.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn record_succeeded(context: RawTracePointContext) -> i32 {
-    record_calls::succeeded(&context);
+    record::calls::succeeded(&context);
     0
 }
 
 /// Not a hook: `learn` by system calls, since 6.14.
 #[raw_tracepoint(tracepoint = "cap_capable")]
 pub fn record_capability(context: RawTracePointContext) -> i32 {
-    record_calls::capability(&context);
+    record::calls::capability(&context);
     0
 }
 
 /// Not a hook: follows what recorded tasks start.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn record_fork(context: RawTracePointContext) -> i32 {
-    record_tasks::forked(&context);
+    record::tasks::forked(&context);
     0
 }
 
 /// Not a hook: lets go of recorded tasks.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn record_gone(_context: RawTracePointContext) -> i32 {
-    record_tasks::exited();
+    record::tasks::exited();
     0
 }
 
 /// Not a hook: keeps hold of a recorded task that executes, beside the hooks.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn record_renumbered(context: RawTracePointContext) -> i32 {
-    record_tasks::executed(&context);
+    record::tasks::executed(&context);
     0
 }
 

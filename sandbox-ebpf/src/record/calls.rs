@@ -28,8 +28,7 @@ use crate::{
     exec, files,
     kernel::{Typed, offset, read},
     outcome::Outcome,
-    record::{self, Name, Thing},
-    record_network, record_tasks,
+    record::{self, Name, Thing, network, tasks},
     scratch::Slot,
     sockets,
     verdict::Object,
@@ -63,7 +62,7 @@ pub fn made(context: &RawTracePointContext) -> Option<*mut Recording> {
     let number = context_argument(context, 1);
     let executes = number == EXECUTE || number == EXECUTE_AT;
     let Some(recording) = record::recording() else {
-        if executes && let Some(recording) = record_tasks::take_in() {
+        if executes && let Some(recording) = tasks::take_in() {
             mark(recording, number, offset_of!(Tally, made));
         }
         return None;
@@ -112,7 +111,7 @@ pub fn exit(context: &RawTracePointContext) {
     if (MOST_ERRORS..0).contains(&answer) {
         if number == EXECUTE || number == EXECUTE_AT {
             let _failed = record::was_executing();
-            record_tasks::failed();
+            tasks::failed();
         }
         if answer != IN_PROGRESS || number != CONNECT {
             return;
@@ -138,7 +137,7 @@ pub fn succeeded(context: &RawTracePointContext) {
     let answer = context_argument(context, 1).cast_signed();
     if (MOST_ERRORS..0).contains(&answer) {
         if record::takes_in() {
-            record_tasks::failed();
+            tasks::failed();
         }
         return;
     }
@@ -213,7 +212,7 @@ fn tell(
         }
         LISTEN => {
             let file = opened(argument(registers, 0)? as u32)?;
-            record_network::listen(slot, seen, sockets::of_file(file)?)
+            network::listen(slot, seen, sockets::of_file(file)?)
         }
         _ if is_clone(number) && answer == 0 => Ok(()),
         CLONE | UNSHARE | CLONE_3 => namespaces(slot, seen, number, registers),
@@ -436,7 +435,7 @@ fn read_user<T: Copy>(address: u64) -> Result<T, Outcome> {
 /// `sched_process_exec(task, old_pid, bprm)`: the program, and if it was named by a script, the script.
 #[inline(always)]
 pub fn execute(context: &RawTracePointContext) {
-    record_tasks::executed(context);
+    tasks::executed(context);
     let Some(recording) = record::current() else {
         return;
     };

@@ -1,7 +1,7 @@
 //! Recording at the hooks that a fence judges at, where there is BPF LSM. Every path is the kernel's own.
 //!
 //! What is told is what a judge would be asked, whether the act then succeeds or not. Tasks are known by their cgroup, as for
-//! [`crate::record_calls`], which still counts the system calls.
+//! [`super::calls`], which still counts the system calls.
 
 use core::mem::offset_of;
 
@@ -24,8 +24,8 @@ use crate::{
     kernel::{offset, read},
     metadata,
     outcome::Outcome,
-    record::{self, Name, Thing},
-    record_network, special,
+    record::{self, Name, Thing, network},
+    special,
     verdict::Object,
     walk,
 };
@@ -303,7 +303,7 @@ pub fn listen(socket: u64) {
         return;
     };
     record::with_program(recording, |slot, program| {
-        record_network::listen(slot, Seen { program, ..Seen::default() }, socket)
+        network::listen(slot, Seen { program, ..Seen::default() }, socket)
     });
 }
 
@@ -333,7 +333,7 @@ pub fn connect(other: Result<u64, Outcome>) {
 }
 
 /// `socket_bind(sock, address, addrlen)`, by the kernel's copy of the address: of Unix sockets those with an abstract name. A path is
-/// told as it is made, and ports by [`record_network`].
+/// told as it is made, and ports by [`network`].
 #[inline(always)]
 pub fn bind(address: u64, length: u32) {
     let Some(recording) = record::current() else {
