@@ -456,6 +456,25 @@ fn profiles_that_differ_in_the_network_alone_differ() {
 }
 
 #[test]
+fn an_output_called_by_a_hyphen_is_standard_output() {
+    let folder = TempDir::new().unwrap();
+    fs::write(
+        folder.path().join("a.toml"),
+        "version = 1\n[files]\nread = [\"/etc/hostname\"]\n",
+    )
+    .unwrap();
+    let words = ["profile", "merge", "a.toml", "a.toml"];
+    let (_, plain, _) = run_in(&folder, &words);
+    assert!(plain.contains("/etc/hostname"), "{plain}");
+    let (code, out, err) = run_in(&folder, &[&words[..], &["-o", "-"]].concat());
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (Some(0), plain.as_str(), "")
+    );
+    assert!(!folder.path().join("-").exists());
+}
+
+#[test]
 fn a_profile_that_is_not_there_to_be_merged_into_is_begun_with_output() {
     refuses(
         &["learn", "--merge", "ci.toml", "--", "true"],

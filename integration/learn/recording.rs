@@ -220,11 +220,14 @@ fn a_recording_ends_when_its_time_is_up() -> Verdict {
 
 fn a_profile_can_go_where_it_cannot_be_read_again() -> Verdict {
     let shop = Workshop::new()?;
-    let words = ["learn", "-o", "/dev/null", "--", "true"];
-    let finished = shop.ringfence(words).run()?;
-    finished.succeeds()?;
-    let err = finished.err();
-    finished.claim(err.contains("rules from"), "what was learned is told")?;
-    finished.claim(!err.contains("cannot hold"), "no word of what is not known")?;
+    for place in ["/dev/null", "-"] {
+        let finished = shop.ringfence(["learn", "-o", place, "--", "true"]).run()?;
+        finished.succeeds()?;
+        let err = finished.err();
+        finished.claim(err.contains("rules from"), "what was learned is told")?;
+        finished.claim(!err.contains("cannot hold"), "no word of what is not known")?;
+        let has_profile = finished.out().contains("version = 1");
+        finished.claim(has_profile == (place == "-"), "`-` is standard output")?;
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 /// whole, 125 if nothing could be recorded, 126 and 127 as for run.
 #[derive(Debug, Args)]
 pub struct LearnArguments {
-    /// Write the profile here; without it, to standard output
+    /// Write the profile here; `-`, or without it, to standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Take what is learned into this profile, which is replaced unless --output names another
@@ -83,7 +83,7 @@ pub struct CheckArguments {
     /// How the findings are written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: FormatArgument,
-    /// Write the findings here; without it, to standard output
+    /// Write the findings here; `-`, or without it, to standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Take what is new into the profile, secrets apart
@@ -133,7 +133,7 @@ pub struct ReportArguments {
     /// Hold the run against this profile: a shipped name or a path
     #[arg(short, long, value_name = "PROFILE")]
     pub profile: Option<OsString>,
-    /// Write the page here; without it, to standard output
+    /// Write the page here; `-`, or without it, to standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -263,14 +263,16 @@ fn demands(names: &[String]) -> Result<BTreeMap<Protection, Demand>, Failure> {
 #[cfg(feature = "registry")]
 #[must_use]
 pub fn destination(arguments: &super::PullArguments) -> crate::command::profile::Destination {
-    use crate::command::profile::Destination;
+    use crate::command::{output, profile::Destination};
     match (&arguments.install, &arguments.output) {
         (Some(name), _) => Destination::Host {
             name: name.clone(),
             replace: arguments.replace,
         },
-        (None, Some(path)) if path.as_os_str() != "-" => Destination::File(path.clone()),
-        (None, _) => Destination::Output,
+        (None, named) => match output::file(named.as_deref()) {
+            Some(path) => Destination::File(path.to_owned()),
+            None => Destination::Output,
+        },
     }
 }
 

@@ -51,7 +51,7 @@ pub enum ProfileVerb {
         /// The profiles' files
         #[arg(required = true, num_args = 1.., value_name = "FILE")]
         profiles: Vec<PathBuf>,
-        /// Write the result here; without it, to standard output
+        /// Write the result here; `-`, or without it, to standard output
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

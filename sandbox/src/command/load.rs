@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Instant};
 
-use super::{Failure, run};
+use super::{Failure, output, run};
 use crate::{
     confine::Probe,
     kernel::{Engine, Host, Recorder},
@@ -21,7 +21,7 @@ pub fn load(out: &mut dyn Write) -> Result<(), Failure> {
         Err(error) => return Err(error),
     };
     if let Some(reason) = beside {
-        say(
+        output::print(
             out,
             &format!("{reason}\nwhat stands beside the fallback engine: "),
         )?;
@@ -30,14 +30,14 @@ pub fn load(out: &mut dyn Write) -> Result<(), Failure> {
         Ok(loaded_now) => loaded_now,
         // A fence does not need it.
         Err(reason) => {
-            say(out, &format!("{reason}\n"))?;
+            output::print(out, &format!("{reason}\n"))?;
             false
         }
     };
     let seconds = began.elapsed().as_secs_f32();
     match engine.loaded_now || recorder {
-        true => say(out, &format!("loaded in {seconds:.1} s\n")),
-        false => say(out, "loaded already\n"),
+        true => output::print(out, &format!("loaded in {seconds:.1} s\n")),
+        false => output::print(out, "loaded already\n"),
     }
 }
 
@@ -49,9 +49,9 @@ pub fn unload(out: &mut dyn Write) -> Result<u8, Failure> {
     only_root("take programs out of the kernel")?;
     let unloaded = Engine::unload()?;
     match (unloaded.removed, unloaded.kept) {
-        (0, 0) => say(out, "nothing is loaded\n")?,
-        (_, 0) => say(out, "unloaded\n")?,
-        _ => say(
+        (0, 0) => output::print(out, "nothing is loaded\n")?,
+        (_, 0) => output::print(out, "unloaded\n")?,
+        _ => output::print(
             out,
             "a fence or a recording stands and needs the programs: they stay until it ends\n",
         )?,
@@ -66,13 +66,4 @@ fn only_root(act: &str) -> Result<(), Failure> {
             "only root can {act}: run it with sudo"
         ))),
     }
-}
-
-fn say(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
-    out.write_all(text.as_bytes())
-        .map_err(|source| Failure::File {
-            action: "write to",
-            path: "standard output".into(),
-            source,
-        })
 }

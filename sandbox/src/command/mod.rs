@@ -11,6 +11,7 @@ pub mod look;
 mod memory;
 pub mod metrics;
 pub mod oci;
+pub mod output;
 mod place;
 pub mod profile;
 pub mod ps;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Failure, check, learn, look::look};
+use super::{Failure, check, learn, look::look, output};
 use crate::{
     compile,
     learn::{Level, Surroundings, render},
@@ -44,15 +44,14 @@ pub fn report(
         )
         .map_err(Failure::Argument)?,
     };
-    let written = match output {
-        Some(path) => fs::write(path, html),
-        None => out.write_all(html.as_bytes()),
-    };
-    written.map_err(|source| Failure::File {
-        action: "write the page to",
-        path: output.unwrap_or(Path::new("standard output")).to_owned(),
-        source,
-    })
+    match output::file(output) {
+        Some(path) => fs::write(path, html).map_err(|source| Failure::File {
+            action: "write the page to",
+            path: path.to_owned(),
+            source,
+        }),
+        None => output::print(out, &html),
+    }
 }
 
 fn judged(trace: &Trace, profile: &OsString, variables: &Variables) -> Result<String, Failure> {

@@ -15,6 +15,7 @@ use std::{
 use super::{
     Failure,
     learn::{self, LOST, Observation, Subject, observe},
+    output,
 };
 use crate::{
     compile,
@@ -151,11 +152,9 @@ fn tell(options: &Options, findings: &Findings, out: &mut dyn Write) -> Result<(
         file.and_then(|mut file| file.write_all(table.as_bytes()))
             .map_err(|source| failed(&path, source))?;
     }
-    match &options.output {
+    match output::file(options.output.as_deref()) {
         Some(path) => fs::write(path, text).map_err(|source| failed(path, source)),
-        None => out
-            .write_all(text.as_bytes())
-            .map_err(|source| failed(Path::new("standard output"), source)),
+        None => output::print(out, &text),
     }
 }
 

@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Failure;
+use super::{Failure, output};
 use crate::{
     learn::{self, Learned, Level},
     policy::number_of,
@@ -56,6 +56,14 @@ pub struct Options {
     pub allow_loss: bool,
     /// Seconds after which the command is ended.
     pub seconds: Option<u64>,
+}
+
+impl Options {
+    /// The file that the profile goes to; none for standard output.
+    fn destination(&self) -> Option<&Path> {
+        let named = self.output.as_deref().or(self.merge.as_deref());
+        output::file(named)
+    }
 }
 
 /// How a profile is made of what was seen.
@@ -100,16 +108,10 @@ pub fn learn(
         ));
     }
     let text = learn::render(&learned);
-    let output = options.output.as_ref().or(options.merge.as_ref());
+    let output = options.destination();
     match output {
         Some(path) => write_profile(path, &text)?,
-        None => out
-            .write_all(text.as_bytes())
-            .map_err(|source| Failure::File {
-                action: "write to",
-                path: "standard output".into(),
-                source,
-            })?,
+        None => output::print(out, &text)?,
     }
     let not_kept = match output {
         // What the engine makes of a container's files is told when it starts.
@@ -211,9 +213,7 @@ fn summary(
         number_of(learned.rules.len(), "rule", "rules"),
         number_of(seen.trace.records.len(), "kind of acts", "kinds of acts"),
         options
-            .output
-            .as_ref()
-            .or(options.merge.as_ref())
+            .destination()
             .map_or("standard output".to_owned(), |path| path
                 .display()
                 .to_string())

@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path};
 
 use crate::{
-    command::Failure,
+    command::{Failure, output},
     oci::install::{self, Change, ContainerEngine},
 };
 
@@ -20,7 +20,7 @@ pub fn install(
 ) -> Result<(), Failure> {
     let changes = install::install(engine, root, &install::own_program()?)?;
     carry_out(&changes, dry_run, out)?;
-    tell(out, &format!("then: {}\n", engine.notice()))
+    output::print(out, &format!("then: {}\n", engine.notice()))
 }
 
 /// Takes [`install`] back.
@@ -41,20 +41,11 @@ fn carry_out(changes: &[Change], dry_run: bool, out: &mut dyn Write) -> Result<(
         install::apply(changes)?;
     }
     for change in changes {
-        tell(out, &change.to_string())?;
+        output::print(out, &change.to_string())?;
     }
     match (changes.is_empty(), dry_run) {
-        (true, _) => tell(out, "nothing to do\n"),
-        (false, true) => tell(out, "nothing was written (--dry-run)\n"),
+        (true, _) => output::print(out, "nothing to do\n"),
+        (false, true) => output::print(out, "nothing was written (--dry-run)\n"),
         (false, false) => Ok(()),
     }
-}
-
-fn tell(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
-    out.write_all(text.as_bytes())
-        .map_err(|source| Failure::File {
-            action: "write to",
-            path: "standard output".into(),
-            source,
-        })
 }

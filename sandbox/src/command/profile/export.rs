@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, io::Write};
 
-use super::super::{Failure, look::look};
+use super::super::{Failure, look::look, output};
 use crate::{
     compile::{
         self,
@@ -46,10 +46,5 @@ pub fn export(
     for sentence in &exported.lost {
         writeln!(stderr, "ringfence: not exported: {sentence}").ok();
     }
-    out.write_all(exported.text.as_bytes())
-        .map_err(|source| Failure::File {
-            action: "write to",
-            path: "standard output".into(),
-            source,
-        })
+    output::print(out, &exported.text)
 }

@@ -10,6 +10,7 @@ use crate::{
         Failure,
         learn::{read_profile, read_trace, write_profile},
         look::look,
+        output,
     },
     compile,
     learn::{Learned, render},
@@ -26,9 +27,9 @@ pub fn merge(paths: &[PathBuf], output: Option<&Path>, out: &mut dyn Write) -> R
         merged = merged.merge(read_profile(path)?)?;
     }
     let text = render(&merged);
-    match output {
+    match output::file(output) {
         Some(path) => write_profile(path, &text),
-        None => out.write_all(text.as_bytes()).map_err(unwritten),
+        None => output::print(out, &text),
     }
 }
 
@@ -77,16 +78,8 @@ pub fn minimise(
         if is_own && !used && rule.right != profile::Right::Deny {
             all_used = false;
             writeln!(out, "{} {}   ({})", rule.right, rule.shown(), rule.origin)
-                .map_err(unwritten)?;
+                .map_err(output::unwritten)?;
         }
     }
     Ok(all_used)
-}
-
-fn unwritten(source: std::io::Error) -> Failure {
-    Failure::File {
-        action: "write to",
-        path: "standard output".into(),
-        source,
-    }
 }

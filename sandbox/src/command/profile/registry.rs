@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    command::{Failure, learn::write_profile},
+    command::{Failure, learn::write_profile, output},
     oci::{Host, PROFILES},
     profile::{self, MAX_BYTES},
     registry::{self, Address, Artifact, Language, Pulled},
@@ -64,7 +64,7 @@ pub fn push(
         file.display()
     )
     .ok();
-    writeln!(out, "{}", address.pinned(&digest)).map_err(unwritten)
+    writeln!(out, "{}", address.pinned(&digest)).map_err(output::unwritten)
 }
 
 /// Pulls a profile. What is none, or extends what is not here, is not kept.
@@ -86,7 +86,7 @@ pub fn pull(
     let is_json = pulled.language == Language::Json;
     profile::portable(&pinned, &pulled.text, is_json)?;
     match destination {
-        Destination::Output => out.write_all(&pulled.text).map_err(unwritten)?,
+        Destination::Output => out.write_all(&pulled.text).map_err(output::unwritten)?,
         Destination::File(path) => keep(path, &pulled)?,
         Destination::Host { name, replace } => {
             let path = install(name, *replace, &pulled)?;
@@ -168,12 +168,4 @@ fn install(name: &str, replace: bool, pulled: &Pulled) -> Result<PathBuf, Failur
 fn keep(path: &Path, pulled: &Pulled) -> Result<(), Failure> {
     // What was read as a profile is text.
     write_profile(path, &String::from_utf8_lossy(&pulled.text))
-}
-
-fn unwritten(source: std::io::Error) -> Failure {
-    Failure::File {
-        action: "write to",
-        path: "standard output".into(),
-        source,
-    }
 }
