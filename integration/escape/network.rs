@@ -240,7 +240,7 @@ fn sends(arena: &Arena) -> Attempt {
 }
 
 /// Whatever this kernel has: at least one of them works for everybody without a fence.
-fn other_families(_: &Arena) -> Attempt {
+fn other_families(arena: &Arena) -> Attempt {
     let mut made = Vec::new();
     let mut last = libc::EAFNOSUPPORT;
     let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
@@ -253,11 +253,13 @@ fn other_families(_: &Arena) -> Attempt {
         ] {
             match descriptor(libc::SYS_socket, &[family.into(), kind.into(), 0.into()]) {
                 Ok(_) => made.push(family),
-                Err(error) => {
-                    if let Some(errno @ (libc::EACCES | libc::EPERM)) = error.raw_os_error() {
-                        last = errno;
-                    }
-                }
+                Err(error) => match error.raw_os_error() {
+                    Some(errno @ (libc::EACCES | libc::EPERM)) => last = errno,
+                    // Nothing but the kernel says so there, which has no such family, whatever the kind. It has looked for a
+                    // module, in a process of its own.
+                    Some(libc::EAFNOSUPPORT) if !arena.fenced => break,
+                    _ => {}
+                },
             }
         }
     }
