@@ -64,7 +64,7 @@ pub(super) fn fold(
             }
             directory = parent(directory);
         }
-        if need.of(EXEC).is_some() && !is_library(path) {
+        if is_program(path, need) {
             pinned.insert(names.clone());
         }
         rules.entry(names).or_default().add(evidence);
@@ -128,6 +128,10 @@ impl Folding<'_> {
         if self.level == Level::Tight {
             return if need.subtree { below(names.0) } else { names };
         }
+        let store = || self.store(&names, path);
+        if let Some(store) = (!is_program(path, need)).then(store).flatten() {
+            return store;
+        }
         let last = names.0.len() - 1;
         // What came or went will have another name the next time, and so it is read and executed.
         if need.made && last > 0 && self.is_writable_as_a_whole(path) {
@@ -143,6 +147,23 @@ impl Folding<'_> {
         if need.subtree { below(names.0) } else { names }
     }
 
+    /// All of a store whose entries are called by a hash and spread over directories by its first digits: the next run needs others.
+    fn store(&self, names: &Names, path: &[u8]) -> Option<Names> {
+        let (entry, above) = names.0.split_last()?;
+        let spread = above.iter().skip(1).rev();
+        let shards = spread.take_while(|name| volatile::is_shard(name)).count();
+        if !volatile::is_digest(entry) {
+            return None;
+        }
+        // A tool may be called like the first digits of something.
+        let is_one_things = |shards: &usize| {
+            let directory = (0..=*shards).fold(path, |path, _| parent(path));
+            self.may_fold(directory)
+        };
+        let shards = (1..=shards).rev().find(is_one_things)?;
+        Some(below(above[..above.len() - shards].to_vec()))
+    }
+
     /// Whether the directory that `path` is in may be written as a whole, since entries came and went.
     fn is_writable_as_a_whole(&self, path: &[u8]) -> bool {
         self.may_fold(parent(path))
@@ -152,8 +173,12 @@ impl Folding<'_> {
     fn generalise(&self, names: &mut Names, path: &[u8]) {
         let mut path = path;
         for name in names.0.iter_mut().skip(1).rev() {
-            if let Some(pattern) = volatile::pattern(name, (self.made)(path)) {
-                *name = pattern;
+            let made = (self.made)(path);
+            if let Some(pattern) = volatile::pattern(name, made) {
+                // Where things of many programs lie, all names are too many.
+                let own = volatile::prefix(name).filter(|_| pattern == "*" && made);
+                let own = own.filter(|_| !self.may_fold(parent(path)));
+                *name = own.map_or(pattern, |prefix| format!("{prefix}*"));
             }
             path = parent(path);
         }
@@ -163,6 +188,11 @@ impl Folding<'_> {
     fn may_fold(&self, directory: &[u8]) -> bool {
         self.places.is_one_things(directory) && !(self.holds_secret)(directory)
     }
+}
+
+/// Whether it was executed, and not mapped as code alone.
+fn is_program(path: &[u8], need: &Need) -> bool {
+    need.of(EXEC).is_some() && !is_library(path)
 }
 
 /// Shared libraries and modules are many, and belong together.

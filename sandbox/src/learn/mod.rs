@@ -86,8 +86,11 @@ const WORTH_EXTENDING: usize = 5;
 pub fn learn(trace: &Trace, surroundings: &Surroundings<'_>) -> Learned {
     let places = Places::new(&trace.facts.variables);
     let mut needs = needs(trace);
-    if surroundings.level != Level::Tight && trace.facts.recorder != BY_HOOKS {
-        needs::written_in_the_workspace(trace, &mut needs);
+    if surroundings.level != Level::Tight {
+        needs::written_below("CACHE", trace, &mut needs);
+        if trace.facts.recorder != BY_HOOKS {
+            needs::written_below("CWD", trace, &mut needs);
+        }
     }
     let mut learned = Learned::of_run(trace);
     let extended = choose(&needs, surroundings);
@@ -381,6 +384,95 @@ mod tests {
             .filter_map(|(right, text)| (right == Right::Write).then_some(text))
             .collect();
         assert_eq!(rules, ["/srv/tmpk3x_8a2b/**", "/tmp/tmp*/**"]);
+    }
+
+    fn acts<'a>(what: &'a str, rights: u8, paths: &'a [&str]) -> impl Iterator<Item = Record> + 'a {
+        paths.iter().map(move |path| Record {
+            what: what.to_owned(),
+            path: Some((*path).into()),
+            rights: Rights(rights),
+            count: 1,
+            ..Record::default()
+        })
+    }
+
+    fn rules(records: Vec<Record>, recorder: &str, wanted: Right) -> Vec<String> {
+        let mut trace = Trace {
+            records,
+            ..Trace::default()
+        };
+        trace.facts.recorder = recorder.to_owned();
+        let variables = [("HOME", "/home/u"), ("CACHE", "/home/u/.cache")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.into()));
+        trace.facts.variables = variables.into();
+        let rules = learn(&trace, &anything()).rules.into_keys();
+        rules
+            .filter_map(|(right, text)| (right == wanted).then_some(text))
+            .collect()
+    }
+
+    #[test]
+    fn a_store_of_hashes_is_one_thing() {
+        let paths = [
+            "/home/u/.cache/cc/2/b/4fk4ebrdoot1jpb57b5hudeml3bo9v4M",
+            "/home/u/.cache/cc/7/stats",
+            "/srv/git/objects/ab/f3a9c01b7e5d2846f3a9c01b7e5d2846f3a9c0",
+            "/usr/share/x/de/coreutils.mo",
+            // Nobody's alone.
+            "/etc/ab/f3a9c01b7e5d2846f3a9c01b7e5d2846f3a9c0",
+        ];
+        let read = rules(acts("open", READ, &paths).collect(), BY_CALLS, Right::Read);
+        let expected = [
+            "${CACHE}/cc/**",
+            "/etc/ab/*",
+            "/srv/git/objects/**",
+            "/usr/share/x/de/coreutils.mo",
+        ];
+        assert_eq!(read, expected);
+        let run = acts("exec", EXEC, &paths[..1]).collect();
+        let exec = rules(run, BY_CALLS, Right::Exec);
+        assert_eq!(exec, ["${CACHE}/cc/2/b/4fk4ebrdoot1jpb57b5hudeml3bo9v4M"]);
+    }
+
+    #[test]
+    fn a_cache_that_was_there_is_learned_like_one_that_is_made() {
+        let paths = [
+            "/home/u/.cache/nim/a_d/a.c",
+            "/home/u/.cache/one",
+            "/var/log/x",
+        ];
+        for recorder in [BY_CALLS, BY_HOOKS] {
+            let written = acts("open", WRITE, &paths).collect();
+            let expected = ["${CACHE}/nim/a_d/**", "${CACHE}/one", "/var/log/x"];
+            assert_eq!(rules(written, recorder, Right::Write), expected);
+        }
+    }
+
+    #[test]
+    fn where_everybodys_things_lie_a_drawn_name_keeps_what_is_its_programs() {
+        let paths = ["/tmp/zshqBx3Fe", "/srv/zsh/zshqBx3Fe"];
+        let made = acts("create", WRITE, &paths).collect();
+        let expected = ["/srv/zsh/**", "/tmp/zsh*"];
+        assert_eq!(rules(made, BY_CALLS, Right::Write), expected);
+    }
+
+    #[test]
+    fn nothing_is_listed_on_the_way_from_what_cannot_be() {
+        let read = |listed| {
+            let mut records: Vec<_> = acts("open", READ, &["/usr/share/a/b/c"]).collect();
+            records.extend(acts("readdir", READ, &[listed]));
+            rules(records, BY_CALLS, Right::Read)
+        };
+        for top in ["/", "/usr"] {
+            assert_eq!(read(top), [top, "/usr/share/a/b/c"]);
+        }
+        let below = [
+            "/usr/share",
+            "/usr/share/a",
+            "/usr/share/a/b",
+            "/usr/share/a/b/c",
+        ];
+        assert_eq!(read("/usr/share"), below);
     }
 
     fn anything() -> Surroundings<'static> {

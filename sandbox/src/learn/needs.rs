@@ -102,15 +102,18 @@ fn by_number(trace: &Trace, needs: &mut BTreeMap<Vec<u8>, Need>) {
     }
 }
 
-/// Takes files of the workspace that were written for made: on a fresh checkout, or after a `clean`, they are, and an engine that goes by
-/// what is there before the start lets nothing be made by a rule about a single name.
-pub(super) fn written_in_the_workspace(trace: &Trace, needs: &mut BTreeMap<Vec<u8>, Need>) {
-    let Some(workspace) = trace.facts.variables.get("CWD").map(Text::bytes) else {
+/// Takes files below the value of a variable that were written for made.
+///
+/// - In the workspace they are, on a fresh checkout or after a `clean`, and an engine that goes by what is there before the start lets
+///   nothing be made by a rule about a single name.
+/// - In a cache they were there because a run before had put them there, and the next will put others beside them.
+pub(super) fn written_below(variable: &str, trace: &Trace, needs: &mut BTreeMap<Vec<u8>, Need>) {
+    let Some(place) = trace.facts.variables.get(variable).map(Text::bytes) else {
         return;
     };
     let is_inside = |path: &[u8]| {
-        let rest = path.strip_prefix(workspace);
-        workspace != b"/" && rest.is_some_and(|rest| rest.starts_with(b"/"))
+        let rest = path.strip_prefix(place);
+        place != b"/" && rest.is_some_and(|rest| rest.starts_with(b"/"))
     };
     let written = |record: &&Record| record.what == "open" && record.rights.0 & WRITE != 0;
     for record in trace.records.iter().filter(written) {
@@ -170,9 +173,13 @@ pub(super) fn abstract_names(trace: &Trace) -> BTreeMap<&[u8], (bool, Evidence)>
     names
 }
 
+/// Directories that cannot be listed by an engine that hides what may not be: in each, `base` allows something of a directory that it does
+/// not let be listed (`/usr/local/lib`, `/etc/ssl/certs`).
+const NEVER_LISTED: [&[u8]; 3] = [b"/", b"/usr", b"/etc"];
+
 /// Directories between one that was listed and what was needed below it. Landlock gives the right to list to a whole tree, so
 /// a fence that stands on it lets a directory be listed where those on the way to what is needed may be, and hides the
-/// others. The root has everything below it.
+/// others: what is hidden is not looked through either, so there is nothing on the way where listing comes of nothing.
 pub(super) fn on_the_way<'a>(
     trace: &Trace,
     needs: impl Iterator<Item = &'a [u8]>,
@@ -184,11 +191,9 @@ pub(super) fn on_the_way<'a>(
         .iter()
         .filter(|record| record.what == "readdir")
     {
-        if let Some(path) = record.path.as_ref().filter(|path| path.bytes().len() > 1) {
-            listed
-                .entry(path.bytes())
-                .or_default()
-                .add(&evidence(record, run));
+        let path = record.path.as_ref().map(Text::bytes);
+        if let Some(path) = path.filter(|path| !NEVER_LISTED.contains(path)) {
+            listed.entry(path).or_default().add(&evidence(record, run));
         }
     }
     let mut found = BTreeMap::new();

@@ -87,6 +87,36 @@ pub(super) fn drawn(name: &str) -> Option<String> {
     Some(format!("{sign}*"))
 }
 
+/// What stands before the six letters that `mkstemp` and its like draw, where that is a word by itself and nothing stands between.
+pub(super) fn prefix(name: &str) -> Option<&str> {
+    const DRAWN: usize = 6;
+    const WORD: usize = 3;
+    let prefix = name.get(..name.len().checked_sub(DRAWN)?)?;
+    let is_word = prefix.len() >= WORD && prefix.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_word.then_some(prefix)
+}
+
+/// The first digits of a hash, as a directory of a store.
+pub(super) fn is_shard(name: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    (1..=2).contains(&name.len()) && name.bytes().all(is_digit)
+}
+
+/// An entry of a store, by its hash: to the base of 16, 32 or 36, with what kind of entry it is behind a sign.
+pub(super) fn is_digest(name: &str) -> bool {
+    const SHORTEST: usize = 16;
+    let word = name
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .next()
+        .unwrap_or_default();
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    // A letter for the kind may stand right behind it.
+    let hash = word.get(..word.len().saturating_sub(1)).unwrap_or_default();
+    hash.len() >= SHORTEST
+        && (2..word.len()).contains(&digits)
+        && !hash.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 /// Hexadecimal, long, and not a word or a number by chance.
 fn is_hash(word: &str) -> bool {
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
@@ -178,6 +208,37 @@ mod tests {
         for name in ["plain", ".hidden", r"a\[1\]"] {
             assert_eq!(drawn(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_word_before_what_is_drawn_is_the_programs() {
+        assert_eq!(prefix("zshqBx3Fe"), Some("zsh"));
+        for name in ["qBx3Fe", "ccXa81Bs", "k3JxVq9aZp", "x", "übqBx3Fe"] {
+            assert_eq!(prefix(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn entries_of_stores_are_called_by_a_hash() {
+        for entry in [
+            "f3a9c01b7e5d2846f3a9c01b7e5d2846f3a9c0",
+            "4fk4ebrdoot1jpb57b5hudeml3bo9v4M",
+            "d41d8cd98f00b204e9800998ecf8427e-a",
+            "d41d8cd98f00b204e9800998ecf8427e.body",
+        ] {
+            assert!(is_digest(entry), "{entry}");
+        }
+        for name in [
+            "stats",
+            "coreutils.mo",
+            "internationalization",
+            "abc123",
+            "1234567890123456789",
+        ] {
+            assert!(!is_digest(name), "{name}");
+        }
+        assert!(is_shard("0") && is_shard("ab") && is_shard("7f"));
+        assert!(!is_shard("") && !is_shard("abc") && !is_shard("fr") && !is_shard("*"));
     }
 
     #[test]
