@@ -8,6 +8,7 @@
 //! A subject is a file here with a `register` function. The one that is a folder, `escape`, also makes an attacker of this
 //! binary: it is what runs inside of its fences.
 
+mod calls;
 mod clients;
 mod escape;
 mod exec;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     names::register(&mut suite);
     network::register(&mut suite);
     resolver::register(&mut suite);
+    calls::register(&mut suite);
     clients::register(&mut suite);
     exec::register(&mut suite);
     export::register(&mut suite);

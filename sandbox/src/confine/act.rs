@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr;
 
 use super::fallback::allow_below;
-use super::seccomp::Program;
+use super::seccomp::{Program, Telling};
 use super::signals;
 use super::step::{Execution, Step, UserMap};
 
@@ -41,7 +41,12 @@ const CAPABILITY_BITS: u32 = 64;
 pub(super) fn run(steps: &[Step], go: RawFd, report: RawFd) -> ! {
     let mut waits = true;
     for (position, step) in steps.iter().enumerate() {
-        if waits && matches!(step, Step::Seccomp(_) | Step::Exec(_)) {
+        if waits
+            && matches!(
+                step,
+                Step::Seccomp(_) | Step::Notifications { .. } | Step::Exec(_)
+            )
+        {
             if !wait_for_go(go) {
                 end(0);
             }
@@ -107,27 +112,39 @@ pub(super) fn perform(step: &Step) -> Result<(), c_int> {
             // SAFETY: a C string that the step owns.
             check(unsafe { libc::chdir(path.as_ptr()) }.into())
         }
-        Step::Seccomp(program) => {
-            let header = program.header();
-            // SAFETY: the kernel copies `header.len` instructions from memory that the step owns.
-            check(unsafe {
-                libc::syscall(
-                    libc::SYS_seccomp,
-                    libc::SECCOMP_SET_MODE_FILTER,
-                    0,
-                    &raw const header,
-                )
-            })
-        }
-        Step::Notifications { program, channel } => notifications(program, *channel),
+        Step::Seccomp(program) => filter(program),
+        Step::Notifications {
+            programs,
+            otherwise,
+            channel,
+        } => notifications(programs, otherwise.as_deref(), *channel),
         Step::Exec(execution) => exec(execution),
     }
 }
 
+fn filter(program: &Program) -> Result<(), c_int> {
+    let header = program.header();
+    // SAFETY: the kernel copies `header.len` instructions from memory that the step owns.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const header,
+        )
+    })
+}
+
 /// Loads a filter that notifies, and hands over what listens to it. A task that a notification has been received of is interrupted
 /// by its end alone: what it asked for has been begun.
-fn notifications(program: &Program, channel: RawFd) -> Result<(), c_int> {
-    let header = program.header();
+///
+/// Where there is a listener already (`EBUSY`), or the kernel has none of this kind (`EINVAL`, before 5.19), `otherwise` is loaded.
+fn notifications(
+    programs: &Telling,
+    otherwise: Option<&[Program]>,
+    channel: RawFd,
+) -> Result<(), c_int> {
+    let header = programs.notifies.header();
     let flags =
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     // SAFETY: the kernel copies `header.len` instructions from memory that the step owns.
@@ -139,9 +156,15 @@ fn notifications(program: &Program, channel: RawFd) -> Result<(), c_int> {
             &raw const header,
         )
     };
-    check(listener)?;
+    match (check(listener), otherwise) {
+        (Err(libc::EBUSY | libc::EINVAL), Some(otherwise)) => {
+            return otherwise.iter().try_for_each(filter);
+        }
+        (answer, _) => answer?,
+    }
     let listener = RawFd::try_from(listener).map_err(|_| libc::EBADF)?;
-    send_descriptor(channel, &[GO], Some(listener))
+    send_descriptor(channel, &[GO], Some(listener))?;
+    programs.rest.as_ref().map_or(Ok(()), filter)
 }
 
 /// A control message with one descriptor, which stands right behind its header (include/linux/socket.h, `CMSG_DATA`).
@@ -184,9 +207,22 @@ pub(super) fn send_descriptor(
         message.msg_control = (&raw mut control).cast();
         message.msg_controllen = size_of::<Control>();
     }
-    // SAFETY: the kernel reads the message and what it points to, all of which outlives the call.
-    let sent = unsafe { libc::sendmsg(channel, &raw const message, libc::MSG_NOSIGNAL) };
-    check(sent.try_into().unwrap_or(-1))
+    let mut messages = libc::mmsghdr {
+        msg_hdr: message,
+        msg_len: 0,
+    };
+    // sendmmsg, since a filter that is loaded already lets that through: see `Telling`.
+    // SAFETY: the kernel reads one message and what it points to, all of which outlives the call, and writes its length.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_sendmmsg,
+            channel,
+            &raw mut messages,
+            1,
+            libc::MSG_NOSIGNAL,
+        )
+    };
+    check(sent)
 }
 
 fn process_group(terminal: Option<RawFd>) -> Result<(), c_int> {

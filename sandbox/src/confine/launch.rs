@@ -14,6 +14,7 @@ use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 use super::act;
 use super::cgroup::Cgroup;
+use super::connector::Notifications;
 use super::error::Error;
 use super::leftovers::Descent;
 use super::plan::{Plan, ranges_without};
@@ -25,6 +26,10 @@ use super::terminal::Terminal;
 
 /// include/uapi/linux/sched.h; the C library's constant is as wide as clone's flags, which have no room for it.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// What is said where nobody listens.
+const UNTOLD: &str = "system calls that the filter refuses are not told here: another supervisor listens to the filters of this \
+                      process already, or the kernel has no such listeners (before 5.19)";
 
 /// A process that stands in its cgroup, has done its steps up to the filter of system calls or is doing them, and waits. Dropped, it is
 /// ended.
@@ -55,8 +60,10 @@ pub(super) fn launch(mut plan: Plan) -> Result<Launched, Error> {
     };
     let (child_go, go) = pipe()?;
     let (report, child_report) = pipe()?;
-    keep_open(&mut plan, [&child_report, &child_go]);
-    let (notifications, _child_notifications) = channel(&mut plan)?;
+    let (notifications, child_notifications) = channel(&mut plan)?;
+    let mut stay = vec![child_report.as_raw_fd(), child_go.as_raw_fd()];
+    stay.extend(child_notifications.as_ref().map(AsRawFd::as_raw_fd));
+    keep_open(&mut plan, &stay);
     // Before the fork, so that no signal falls between; the child takes the handlers off first of all.
     let signals = Signals::catch()?;
     let pid = match start(&tasks)? {
@@ -94,8 +101,9 @@ fn channel(plan: &mut Plan) -> Result<(Option<UnixDatagram>, Option<UnixDatagram
     Ok((None, None))
 }
 
-/// What was sent by [`act::send_descriptor`]: all that is sent is there, for the process has executed the command.
-fn receive(channel: &UnixDatagram) -> Result<OwnedFd, Error> {
+/// What was sent by [`act::send_descriptor`]: all that is sent is there, for the process has executed the command. `None` if nothing
+/// was.
+fn receive(channel: &UnixDatagram) -> Result<Option<OwnedFd>, Error> {
     let mut bytes = [0; 1];
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let mut space = nix::cmsg_space!([RawFd; 1]);
@@ -104,14 +112,16 @@ fn receive(channel: &UnixDatagram) -> Result<OwnedFd, Error> {
         what: "take over the listener of the command's filter",
         source: errno.into(),
     };
-    let message =
-        recvmsg::<()>(channel.as_raw_fd(), &mut parts, Some(&mut space), flags).map_err(failed)?;
+    let message = match recvmsg::<()>(channel.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+        Err(Errno::EAGAIN) => return Ok(None),
+        other => other.map_err(failed)?,
+    };
     for control in message.cmsgs().map_err(failed)? {
         if let ControlMessageOwned::ScmRights(descriptors) = control
             && let Some(&descriptor) = descriptors.first()
         {
             // SAFETY: the kernel has just handed out this descriptor.
-            return Ok(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            return Ok(Some(unsafe { OwnedFd::from_raw_fd(descriptor) }));
         }
     }
     Err(failed(Errno::EBADMSG))
@@ -206,8 +216,16 @@ impl Launched {
         self.report
             .read_to_end(&mut told)
             .map_err(failed("read the report of the launch"))?;
-        let notes = self.judge(&told)?;
-        let notifications = self.notifications.as_ref().map(receive).transpose()?;
+        let mut notes = self.judge(&told)?;
+        let listener = self.notifications.as_ref().map(receive).transpose()?;
+        let notifications = match (listener.flatten(), self.plan.asked.take()) {
+            (Some(listener), Some(filter)) => Some(Notifications { listener, filter }),
+            (None, Some(_)) => {
+                notes.push(UNTOLD.to_owned());
+                None
+            }
+            _ => None,
+        };
         let (Some(tasks), Some(signals)) = (self.tasks.take(), self.signals.take()) else {
             return Err(failed("release the process")(
                 io::ErrorKind::InvalidInput.into(),
@@ -286,12 +304,12 @@ impl std::fmt::Debug for Signals {
     }
 }
 
-/// Now that the descriptors are known: which ranges the child closes. The pipes close themselves at exec.
-fn keep_open(plan: &mut Plan, pipes: [&OwnedFd; 2]) {
+/// Now that the descriptors are known: which ranges the child closes. The launch's own close themselves at exec.
+fn keep_open(plan: &mut Plan, own: &[RawFd]) {
     for step in &mut plan.steps {
         if let Step::CloseDescriptors { ranges, kept } = step {
             let mut stay = kept.clone();
-            stay.extend(pipes.map(AsRawFd::as_raw_fd));
+            stay.extend(own);
             *ranges = ranges_without(&stay);
         }
     }

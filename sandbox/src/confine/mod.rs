@@ -46,7 +46,7 @@ mod user;
 
 pub use branch::{Between, Branch, branch, branch_off};
 pub use cgroup::{Cgroup, CgroupPlace, own_cgroup};
-pub use connector::Connector;
+pub use connector::{ClosedTotals, Connector, Notifications};
 pub use container::{
     Around, Container, Gate, LAUNCHER, LAUNCHER_PLACE, Namespace, PLAN, in_network_of,
 };

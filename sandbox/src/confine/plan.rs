@@ -14,7 +14,7 @@ use super::fallback::{self, Derived, Ports};
 use super::launch::{self, Launched};
 use super::probe::{Namespaces, Probe};
 use super::program;
-use super::seccomp::{Internet, Program, Sockets, Wanted};
+use super::seccomp::{Filter, Internet, Program, Sockets, Telling, Wanted};
 use super::signals;
 use super::standings::{self, UnixSockets};
 use super::step::{Execution, Step, UserMap};
@@ -39,6 +39,8 @@ pub struct Request {
     pub keep: Vec<RawFd>,
     /// Whether tasks that outlive the command are waited for instead of ended.
     pub wait_all: bool,
+    /// Whether the system calls that the filter refuses are told, by a [`super::Connector`] that has to be started.
+    pub tells: bool,
 }
 
 /// A launch that is ready: print it (a line for each step), look at its standings, then [`Plan::launch`] it.
@@ -51,6 +53,8 @@ pub struct Plan {
     pub(super) terminal: Terminal,
     pub(super) wait_all: bool,
     supervised: bool,
+    /// What the supervisor answers for.
+    pub(super) asked: Option<Filter>,
     standings: Vec<Standing>,
     notes: Vec<String>,
 }
@@ -92,7 +96,10 @@ impl Plan {
         let standings = standings::of(policy, engine, probe, derived.as_ref(), uid);
         let notes = derived.as_ref().and_then(|derived| derived.gaps.as_ref());
         let notes = notes.and_then(standings::loss).into_iter().collect();
-        let filter = filter(policy, engine, probe, derived.as_ref());
+        let wanted = Wanted {
+            tells: request.tells && probe.seccomp,
+            ..filter(policy, engine, probe, derived.as_ref())
+        };
         let terminal = Terminal::find()?;
         let mut steps = Vec::new();
         first_steps(&mut steps, &terminal);
@@ -101,20 +108,27 @@ impl Plan {
         privilege_steps(&mut steps, request.user.as_ref(), policy, probe)?;
         steps.extend(ruleset);
         let supervised = engine == Engine::Fallback && standings::supervises_unix(policy, probe);
-        if supervised {
-            steps.push(Step::Notifications {
-                program: Program::notifying()?,
-                channel: NOT_YET,
-            });
-        }
         close_step(&mut steps, &request.keep);
         steps.push(Step::Directory(c_string(
             "a path",
             request.directory.as_os_str(),
         )?));
+        let mut asked = None;
         if probe.seccomp {
-            let programs = Program::remembered(filter, &policy.syscalls, memory)?;
-            steps.extend(programs.into_iter().map(Step::Seccomp));
+            let programs = Program::remembered(wanted, &policy.syscalls, memory)?;
+            if wanted.tells || supervised {
+                asked = Some(Filter {
+                    programs: programs.clone(),
+                    wanted,
+                });
+                steps.push(Step::Notifications {
+                    programs: Telling::of(&programs, wanted.tells, supervised)?,
+                    otherwise: (!supervised).then_some(programs),
+                    channel: NOT_YET,
+                });
+            } else {
+                steps.extend(programs.into_iter().map(Step::Seccomp));
+            }
         }
         steps.push(exec_step(request, &program, &environment)?);
         Ok(Self {
@@ -125,6 +139,7 @@ impl Plan {
             terminal,
             wait_all: request.wait_all,
             supervised,
+            asked,
             standings,
             notes,
         })
@@ -350,6 +365,7 @@ pub(super) fn filter(
         open,
         fallback,
         shares_ipc: fallback && matches!(probe.namespaces, Namespaces::None { .. }),
+        tells: false,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -13,6 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::cgroup::Cgroup;
+use super::connector::Notifications;
 use super::error::Error;
 use super::launch::{Launched, Tasks};
 use super::sampler::Sampler;
@@ -59,7 +60,7 @@ pub struct Running {
     tasks: Tasks,
     signals: Signals,
     notes: Vec<String>,
-    notifications: Option<OwnedFd>,
+    notifications: Option<Notifications>,
     deadline: Option<Deadline>,
     ended: Option<WaitStatus>,
     done: bool,
@@ -78,7 +79,7 @@ impl Running {
         tasks: Tasks,
         signals: Signals,
         notes: Vec<String>,
-        notifications: Option<OwnedFd>,
+        notifications: Option<Notifications>,
     ) -> Self {
         let deadline = launched.limits().wall_seconds.and_then(|seconds| {
             let at = Instant::now().checked_add(Duration::from_secs(seconds))?;
@@ -109,10 +110,10 @@ impl Running {
         self
     }
 
-    /// What listens to the command's connections, for a [`super::Connector`]: until there is one, they wait.
+    /// What the command's filter asks, for a [`super::Connector`]: until there is one, who asks waits.
     ///
     /// `None` where nothing does, and the second time.
-    pub fn notifications(&mut self) -> Option<OwnedFd> {
+    pub fn notifications(&mut self) -> Option<Notifications> {
         self.notifications.take()
     }
 

@@ -7,8 +7,10 @@
 //! earliest, and keeps the first of equal actions), so the second lets through what the first refuses whatever the
 //! arguments: the errno stays the one that programs are prepared for.
 
+mod answer;
 mod kept;
 mod sockets;
+mod telling;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -23,7 +25,9 @@ use ringfence_abi::surface::{NETLINK, Surfaces};
 use super::error::Error;
 use super::syscalls::{self, Closed, ClosedWhen};
 use crate::policy::{Argument, Memory, Syscalls};
+pub(super) use answer::{Call, answer, audit};
 pub(super) use sockets::{Internet, Sockets};
+pub(super) use telling::Telling;
 
 /// Most instructions of a program (include/uapi/linux/bpf_common.h, `BPF_MAXINSNS`).
 const MOST_INSTRUCTIONS: usize = 4096;
@@ -45,6 +49,32 @@ pub(super) struct Wanted {
     pub(super) fallback: bool,
     /// Whether IPC objects of others have to be kept out of reach by closing the calls.
     pub(super) shares_ipc: bool,
+    /// Whether the supervisor is asked where a call is refused, and so nobody else is.
+    pub(super) tells: bool,
+}
+
+/// What a fence's programs refuse, for who answers in their place.
+#[derive(Clone, Debug)]
+pub(super) struct Filter {
+    /// As they would be loaded.
+    pub(super) programs: Vec<Program>,
+    /// What they were built from.
+    pub(super) wanted: Wanted,
+}
+
+impl Filter {
+    /// What would open this call if it is closed to every fence, or nothing (`Some(None)`); `None` if it is not listed.
+    pub(super) fn closed_by(&self, name: &str, arguments: &[u64; 6]) -> Option<Option<Surfaces>> {
+        let whole = tables(self.wanted)
+            .flatten()
+            .filter(|rule| rule.stays(self.wanted.open) && rule.name == name)
+            .map(|rule| rule.opened_by);
+        let some = conditions(self.wanted)
+            .into_iter()
+            .filter(|rule| rule.name == name && rule.meets(arguments))
+            .map(|rule| rule.opened_by);
+        whole.chain(some).next()
+    }
 }
 
 /// A program in the kernel's form.
@@ -134,6 +164,9 @@ impl Program {
         }
         for rule in conditions(wanted) {
             close_when(&mut filter, &rule)?;
+        }
+        if wanted.tells {
+            close_when(&mut filter, &syscalls::another_listener())?;
         }
         sockets::close(&mut filter, wanted.sockets, wanted.open.contains(NETLINK))?;
         let unnamed: Vec<_> = unnamed

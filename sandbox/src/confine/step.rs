@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::capabilities;
 use super::fallback::mounts::MountPlan;
-use super::seccomp::Program;
+use super::seccomp::{Program, Telling};
 use crate::policy::number_of;
 
 /// One thing that the launched process does to itself. What a step needs was allocated, opened and looked up before.
@@ -93,10 +93,12 @@ pub(super) enum Step {
     Directory(CString),
     /// Closes system calls.
     Seccomp(Program),
-    /// Has the supervisor asked before a socket is connected.
+    /// Closes system calls, and has the supervisor asked: of those that are closed, or before a socket is connected.
     Notifications {
-        /// What notifies.
-        program: Program,
+        /// What notifies, and what follows it.
+        programs: Telling,
+        /// What closes as much and asks nobody, where the kernel has no listener for it.
+        otherwise: Option<Vec<Program>>,
         /// Socket by which the listener is handed to the supervisor.
         channel: RawFd,
     },
@@ -264,10 +266,10 @@ impl fmt::Display for Step {
             Self::Seccomp(program) => {
                 write!(out, "seccomp filter of {} instructions", program.len())
             }
-            Self::Notifications { program, .. } => write!(
+            Self::Notifications { programs, .. } => write!(
                 out,
-                "seccomp filter of {} instructions that notifies of connections",
-                program.len()
+                "seccomp filter of {} instructions that asks the supervisor",
+                programs.len()
             ),
             Self::Exec(execution) => {
                 write!(out, "exec {}", shown(&execution.path))?;

@@ -50,6 +50,18 @@ impl ClosedWhen {
     pub(super) fn stays(&self, open: Surfaces) -> bool {
         stays(self.opened_by, open)
     }
+
+    /// Whether these arguments are refused.
+    pub(super) fn meets(&self, arguments: &[u64; 6]) -> bool {
+        let argument = usize::try_from(self.argument).ok();
+        let Some(given) = argument.and_then(|argument| arguments.get(argument)) else {
+            return false;
+        };
+        match self.refused {
+            Argument::Masked { mask, value } => given & mask == value,
+            Argument::AllBut(value) => *given != value,
+        }
+    }
 }
 
 /// What every fence closes where `open` is open, for who builds a filter elsewhere.
@@ -417,6 +429,13 @@ fn other_tasks() -> impl Iterator<Item = ClosedWhen> {
 fn memory_files() -> Vec<ClosedWhen> {
     // A file in memory is on no mount of ours, so only its own seal keeps it from being executed.
     vec![when("memfd_create", 1, MFD_NOEXEC_SEAL, 0, EACCES).unless(MEMORY_EXEC)]
+}
+
+/// Where the supervisor listens, nobody else does: as the kernel answers while it does (kernel/seccomp.c, 6.18,
+/// `has_duplicate_listener`), and for ever. A later listener could let a call go on that the supervisor was to refuse.
+pub(super) fn another_listener() -> ClosedWhen {
+    let flag = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    when("seccomp", 1, flag, flag, libc::EBUSY)
 }
 
 /// What remains of `socketpair` where Unix sockets cannot be judged by path: a datagram socket of a pair can still send

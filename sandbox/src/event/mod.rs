@@ -13,6 +13,8 @@ pub enum Source {
     Hook,
     /// A watcher beside the engine that saw a system call fail: the path is what the program passed.
     Syscall,
+    /// The filter of system calls: the path is the name of the call.
+    Filter,
 }
 
 /// Why the verdict was reached: [`abi::cause`].

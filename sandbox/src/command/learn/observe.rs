@@ -328,5 +328,6 @@ fn request(command: &[OsString], place: &Place) -> Request {
         user: place.user.clone(),
         keep: Vec::new(),
         wait_all: false,
+        tells: false,
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     compile::Explainer,
     event::{Event, Source},
     policy::NetworkQuestion,
-    profile::capability,
+    profile::{capability, syscall},
 };
 
 /// What closes processes outside.
@@ -99,6 +99,16 @@ pub(super) fn explain_socket(denial: &mut Denial, event: &Event, explainer: &Exp
     };
     denial.reason = reason.to_owned();
     denial.hint = Some(hint.to_owned());
+}
+
+/// Explains that a call is not among those that the profile lists.
+pub(super) fn explain_unlisted(denial: &mut Denial) {
+    "the profile lists system calls, and not this one".clone_into(&mut denial.reason);
+    if syscall::check(&denial.path).is_ok() {
+        let line = format!("[process] syscalls = [\"{}\"]", denial.path);
+        denial.profile_lines.push(line);
+        denial.flags.push(format!("--syscalls {}", denial.path));
+    }
 }
 
 /// The line of a profile that would open it; `None` where nothing does.

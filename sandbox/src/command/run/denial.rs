@@ -86,7 +86,11 @@ impl Denial {
             closed::explain_socket(&mut denial, event, explainer);
             return denial;
         }
-        if event.cause == Cause::Closed && event.source == Source::Hook {
+        if event.source == Source::Filter && event.cause == Cause::Rule {
+            closed::explain_unlisted(&mut denial);
+            return denial;
+        }
+        if event.cause == Cause::Closed && event.source != Source::Syscall {
             denial.reason = closed::reason(event);
             denial.expected = closed::is_of_another_process(event, explainer);
             denial.hint =

@@ -147,6 +147,8 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
     }
     let mut record = Record::begin(options, &prepared, &enforcer, plan.standings());
     let supervises_unix = plan.supervises_unix();
+    let connecting = supervises_unix.then(|| prepared.policy.clone());
+    let mut connector = None;
     let launched = plan.launch()?;
     record.blind = enforcer.blindness(launched.cgroup());
     let mut watch = enforcer.enclose(&prepared.policy, launched.cgroup())?;
@@ -185,18 +187,33 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         .release()
         .map_err(Failure::from)
         .and_then(|mut running| {
+            connector = self::connector(&mut running, connecting)?.map(Rc::new);
             if let Some(reloader) = &mut reloader {
-                reloader.connector = connector(&mut running, &reloader.prepared.policy)?;
+                reloader.connector.clone_from(&connector);
             }
-            let (watch, names) = (watch.as_mut(), names.as_ref());
-            let reloader = reloader.as_mut();
-            follow(running, watch, names, reloader, &mut narrator, &mut record)
+            let heard = Heard {
+                watch: watch.as_mut(),
+                names: names.as_ref(),
+                connector: connector.as_deref(),
+            };
+            follow(
+                running,
+                heard,
+                reloader.as_mut(),
+                &mut narrator,
+                &mut record,
+            )
         });
     drop(reloader);
     if ended.is_err() {
         remembered.lend(|memory| probe.forget_namespaces(memory));
     }
-    tell(watch.as_mut(), names.as_ref(), &mut narrator, &mut record);
+    let mut heard = Heard {
+        watch: watch.as_mut(),
+        names: names.as_ref(),
+        connector: connector.as_deref(),
+    };
+    heard.tell(&mut narrator, &mut record);
     if let Some(watch) = &watch {
         let totals = watch.totals(&enforcer)?;
         narrator.end(totals);
@@ -208,6 +225,9 @@ pub fn run(options: &Options, stderr: &mut dyn Write) -> Result<u8, Failure> {
         if options.stats {
             record.destinations = traffic::rows(&watch.traffic(&enforcer)?, led);
         }
+    }
+    if let Some(connector) = &connector {
+        record.count_closed(&connector.totals());
     }
     if let Some(names) = names {
         names.stop();
@@ -257,23 +277,32 @@ fn judge_unix(
     }
 }
 
-/// What connects the command's Unix sockets, where somebody has to.
-fn connector(running: &mut Running, policy: &Policy) -> Result<Option<Connector>, Failure> {
-    let Some(listener) = running.notifications() else {
+/// What answers the command's filter, where it asks.
+fn connector(
+    running: &mut Running,
+    connecting: Option<Policy>,
+) -> Result<Option<Connector>, Failure> {
+    let Some(asked) = running.notifications() else {
         return Ok(None);
     };
-    let started = Connector::start(listener, policy);
+    let started = Connector::start(asked, connecting);
     started.map(Some).map_err(|source| Failure::Unknown {
-        what: "whom Unix sockets reach",
+        what: "what the filter of system calls asks",
         source,
     })
+}
+
+/// Who tells of what happens in the fence.
+struct Heard<'a> {
+    watch: Option<&'a mut Watch>,
+    names: Option<&'a Names>,
+    connector: Option<&'a Connector>,
 }
 
 /// Waits for the end, telling of denials as they come.
 fn follow(
     running: Running,
-    mut watch: Option<&mut Watch>,
-    names: Option<&Names>,
+    mut heard: Heard<'_>,
     mut reloader: Option<&mut Reloader<'_>>,
     narrator: &mut Narrator<'_>,
     record: &mut Record,
@@ -281,7 +310,8 @@ fn follow(
     for note in running.notes() {
         narrator.note(note);
     }
-    let descriptor = watch.as_ref().map(|watch| watch.descriptor()).transpose()?;
+    let watch = heard.watch.as_ref();
+    let descriptor = watch.map(|watch| watch.descriptor()).transpose()?;
     // A number of its own, since what is asked changes what it is asked of.
     let asked = reloader.as_ref().map(|reloader| reloader.descriptor());
     let asked = asked.transpose()?;
@@ -289,14 +319,15 @@ fn follow(
         .iter()
         .chain(&asked)
         .map(AsFd::as_fd)
-        .chain(names.map(Names::bell))
+        .chain(heard.names.map(Names::bell))
+        .chain(heard.connector.map(Connector::bell))
         .collect();
     let asked = asked.as_ref().map(AsRawFd::as_raw_fd);
     let exit = running.wait(&watched, |ready| {
         // What happened under the old policy is explained by it.
-        tell(watch.as_deref_mut(), names, narrator, record);
+        heard.tell(narrator, record);
         if Some(ready) == asked
-            && let (Some(reloader), Some(watch)) = (&mut reloader, &mut watch)
+            && let (Some(reloader), Some(watch)) = (&mut reloader, &mut heard.watch)
         {
             reloader.serve(watch, narrator, record);
         }
@@ -305,22 +336,26 @@ fn follow(
     Ok(exit)
 }
 
-/// Tells of what has happened since the last time.
-fn tell(
-    watch: Option<&mut Watch>,
-    names: Option<&Names>,
-    narrator: &mut Narrator<'_>,
-    record: &mut Record,
-) {
-    narrator.look();
-    if let Some(names) = names {
-        let (queries, lost) = names.events();
-        for query in queries {
-            narrator.query(&query, record);
+impl Heard<'_> {
+    /// Tells of what has happened since the last time.
+    fn tell(&mut self, narrator: &mut Narrator<'_>, record: &mut Record) {
+        narrator.look();
+        if let Some(names) = self.names {
+            let (queries, lost) = names.events();
+            for query in queries {
+                narrator.query(&query, record);
+            }
+            record.lost_queries += lost;
         }
-        record.lost_queries += lost;
-    }
-    if let Some(watch) = watch {
-        watch.drain(|event| narrator.event(&event, names, record));
+        for event in self.connector.iter().flat_map(|one| one.news()) {
+            narrator.event(&event, self.names, record);
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.drain(|event| {
+                if self.connector.is_none_or(|one| !one.tells_of(&event)) {
+                    narrator.event(&event, self.names, record);
+                }
+            });
+        }
     }
 }

@@ -108,6 +108,7 @@ pub(super) fn request(options: &Options, place: &Place) -> Request {
         user: place.user.clone(),
         keep: options.keep.clone(),
         wait_all: options.wait_all,
+        tells: true,
     }
 }
 

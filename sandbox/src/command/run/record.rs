@@ -19,6 +19,7 @@ use super::{
 use crate::{
     command::Failure,
     compile::Explainer,
+    confine::ClosedTotals,
     event::{Event, Peer},
     kernel::Totals,
     network::QueryEvent,
@@ -94,6 +95,22 @@ struct Kind {
     peer: Option<Peer>,
 }
 
+impl Kind {
+    fn of(event: &Event) -> Self {
+        Self {
+            operation: event.operation,
+            program: event.program,
+            denied: event.denied,
+            missing: event.needed & !event.granted,
+            detail: event.detail,
+            surface: event.surface,
+            path: event.path.clone(),
+            other: event.other.clone(),
+            peer: event.peer,
+        }
+    }
+}
+
 impl Record {
     pub(super) fn begin(
         options: &Options,
@@ -143,17 +160,7 @@ impl Record {
         names: &[String],
         explainer: &Explainer,
     ) -> Option<&Denial> {
-        let kind = Kind {
-            operation: event.operation,
-            program: event.program,
-            denied: event.denied,
-            missing: event.needed & !event.granted,
-            detail: event.detail,
-            surface: event.surface,
-            path: event.path.clone(),
-            other: event.other.clone(),
-            peer: event.peer,
-        };
+        let kind = Kind::of(event);
         if let Some(&at) = self.kinds.get(&kind) {
             self.denials[at].count += 1;
             return None;
@@ -169,6 +176,19 @@ impl Record {
         }
         self.denials.push(denial);
         self.denials.last()
+    }
+
+    /// Counts what the filter of system calls has refused, of which the first of each kind was added.
+    pub(super) fn count_closed(&mut self, totals: &ClosedTotals) {
+        for (event, count) in &totals.kinds {
+            self.denied += count;
+            match self.kinds.get(&Kind::of(event)) {
+                Some(&at) => self.denials[at].count += count - 1,
+                None => self.further += count - 1,
+            }
+        }
+        self.denied += totals.further;
+        self.further += totals.further;
     }
 
     /// Counts a query; returns its kind the first time.

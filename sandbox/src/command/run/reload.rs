@@ -80,7 +80,7 @@ pub(super) struct Reloader<'a> {
     pub(super) prepared: &'a mut Prepared,
     pub(super) enforcer: &'a mut Enforcer,
     /// What connects the command's Unix sockets, where this process does.
-    pub(super) connector: Option<Connector>,
+    pub(super) connector: Option<Rc<Connector>>,
 }
 
 impl Control {

@@ -35,7 +35,7 @@ pub(in crate::command) fn resolved_by(
     explainer: &Explainer,
     look: Look<'_>,
 ) -> Event {
-    if event.source == Source::Hook || event.cause == Cause::Closed {
+    if event.source != Source::Syscall || event.cause == Cause::Closed {
         return event;
     }
     let base = event.other.take().unwrap_or_default();

@@ -1,6 +1,8 @@
-//! Connecting a fence's Unix sockets to paths, where neither hooks nor Landlock see whom they reach.
+//! What a fence's filter asks of its supervisor: to tell of what it refuses, and to connect Unix sockets to paths, where neither hooks
+//! nor Landlock see whom they reach.
 //!
 //! ```text
+//! a call that the filter refuses --notification--> told, and refused
 //! connect(2) --filter--> notification --address--> not of a path: the kernel goes on, and judges
 //!                                     \--a path--> a process as the task is: opens what is there --> judged --> connects to that
 //! ```
@@ -10,11 +12,12 @@
 //! supervisor that is gone leaves no way open. What is judged is what was opened, and that is what the socket is connected to: no
 //! link, no mount and no other thread comes between.
 
+mod closed;
 mod errand;
 mod request;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,8 +29,12 @@ use nix::sys::signal::SigSet;
 use ringfence_abi::network::{ALLOW, DENY};
 use ringfence_abi::rights::WRITE;
 
+use self::closed::ClosedCalls;
+pub use self::closed::ClosedTotals;
 use self::errand::Errand;
 use self::request::Request;
+use super::seccomp::Filter;
+use crate::event::Event;
 use crate::policy::{NetworkQuestion, Policy};
 
 /// Connections that are made at a time. One waits for as long as whom it reaches has no room for it; more than this are told
@@ -41,11 +48,20 @@ pub struct Connector {
     _wake: UnixStream,
 }
 
+/// What a command's filter asks, to be answered by a [`Connector`].
+#[derive(Debug)]
+pub struct Notifications {
+    pub(super) listener: OwnedFd,
+    pub(super) filter: Filter,
+}
+
 /// What all threads know.
 #[derive(Debug)]
 struct Shared {
     listener: OwnedFd,
-    policy: RwLock<Policy>,
+    closed: ClosedCalls,
+    /// What is judged by where sockets are connected; none where nothing asks for that.
+    policy: RwLock<Option<Policy>>,
     running: AtomicUsize,
 }
 
@@ -57,15 +73,16 @@ struct Pending<'a> {
 }
 
 impl Connector {
-    /// Starts it, for the fence whose filter `listener` is of.
+    /// Starts it, for the fence whose filter asks; sockets are connected as `connecting` says.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(listener: OwnedFd, policy: &Policy) -> io::Result<Self> {
+    pub fn start(asked: Notifications, connecting: Option<Policy>) -> io::Result<Self> {
         let (wake, woken) = UnixStream::pair()?;
         let shared = Arc::new(Shared {
-            listener,
-            policy: RwLock::new(policy.clone()),
+            listener: asked.listener,
+            closed: ClosedCalls::new(asked.filter)?,
+            policy: RwLock::new(connecting),
             running: AtomicUsize::new(0),
         });
         let all = Arc::clone(&shared);
@@ -80,7 +97,33 @@ impl Connector {
     pub fn judge_by(&self, policy: &Policy) {
         let held = self.shared.policy.write();
         let mut held = held.unwrap_or_else(PoisonError::into_inner);
-        held.clone_from(policy);
+        if let Some(held) = held.as_mut() {
+            held.clone_from(policy);
+        }
+    }
+
+    /// Readable when a call of a new kind was refused.
+    #[must_use]
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.shared.closed.rung()
+    }
+
+    /// The first of each kind of refused calls that is new.
+    #[must_use]
+    pub fn news(&self) -> Vec<Event> {
+        self.shared.closed.news()
+    }
+
+    /// Whether this tells of it, and says more, where a watcher saw the same call fail.
+    #[must_use]
+    pub fn tells_of(&self, event: &Event) -> bool {
+        self.shared.closed.tells_of(event)
+    }
+
+    /// What has been refused altogether.
+    #[must_use]
+    pub fn totals(&self) -> ClosedTotals {
+        self.shared.closed.totals()
     }
 }
 
@@ -96,6 +139,11 @@ impl Shared {
                 listener: &self.listener,
                 id: asked.id,
             };
+            // First of all, so that nothing that is refused goes on.
+            if let Some(errno) = self.closed.refuse(&asked) {
+                pending.fail(errno);
+                continue;
+            }
             let Some(request) = Request::read(&asked) else {
                 pending.go_on();
                 continue;
@@ -157,6 +205,9 @@ impl Shared {
     /// Whether the socket at `path` may be reached: as by the hooks, a rule about it says so, or one that lets it be written.
     fn allows(&self, path: &[u8]) -> bool {
         let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(policy) = policy.as_ref() else {
+            return false;
+        };
         let answer = policy.network.answer(&NetworkQuestion::Socket(path));
         let written = policy.files.automaton.rights(path) & WRITE != 0;
         answer & DENY == 0 && (answer & ALLOW != 0 || written)

@@ -61,6 +61,7 @@ mod tests {
             open: Surfaces::default(),
             fallback: true,
             shares_ipc: false,
+            tells: false,
         };
         let filters = Program::all(wanted, &Syscalls::Default).unwrap();
         write(Some(&domain), &filters)

@@ -74,6 +74,7 @@ mod tests {
         open: Surfaces::NONE,
         fallback: false,
         shares_ipc: false,
+        tells: false,
     };
 
     #[test]

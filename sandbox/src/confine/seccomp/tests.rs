@@ -1,5 +1,4 @@
-//! The programs are run here, by an interpreter of the few instructions that libseccomp writes: what the kernel would
-//! answer to a call, for both architectures.
+//! What the kernel would answer to a call, for both architectures, by [`super::answer`].
 
 use libseccomp::ScmpSyscall;
 use ringfence_abi::surface;
@@ -17,6 +16,7 @@ fn wanted(open: Surfaces) -> Wanted {
         open,
         fallback: false,
         shares_ipc: false,
+        tells: false,
     }
 }
 
@@ -24,42 +24,20 @@ fn refuses(errno: i32) -> u32 {
     super::errno(errno)
 }
 
-/// `AUDIT_ARCH_*` (include/uapi/linux/audit.h).
-fn audit(architecture: ScmpArch) -> u32 {
-    match architecture {
-        ScmpArch::X86 => 0x4000_0003,
-        ScmpArch::Arm => 0x4000_0028,
-        _ if cfg!(target_arch = "x86_64") => 0xc000_003e,
-        _ => 0xc000_00b7,
-    }
+/// The answer of `program`.
+fn run(program: &Program, architecture: ScmpArch, number: u32, arguments: &[u64]) -> u32 {
+    program
+        .answer(&call(architecture, number, arguments))
+        .unwrap()
 }
 
-/// The answer of `program` (linux/bpf_common.h; struct seccomp_data of linux/seccomp.h as its words).
-fn run(program: &Program, architecture: ScmpArch, number: u32, arguments: &[u64]) -> u32 {
-    let mut data = vec![number, audit(architecture), 0, 0];
-    for position in 0..6 {
-        let argument = arguments.get(position).copied().unwrap_or(0);
-        data.push((argument & 0xffff_ffff) as u32);
-        data.push((argument >> 32) as u32);
-    }
-    let (mut at, mut accumulator) = (0, 0u32);
-    loop {
-        let step = &program.instructions[at];
-        at += 1;
-        let mut branch = |taken: bool| {
-            at += usize::from(if taken { step.if_true } else { step.if_false });
-        };
-        match step.code {
-            0x20 => accumulator = data[step.value as usize / 4],
-            0x54 => accumulator &= step.value,
-            0x05 => at += step.value as usize,
-            0x15 => branch(accumulator == step.value),
-            0x25 => branch(accumulator > step.value),
-            0x35 => branch(accumulator >= step.value),
-            0x45 => branch(accumulator & step.value != 0),
-            0x06 => return step.value,
-            code => panic!("instruction {code:#x} is not known here"),
-        }
+fn call(architecture: ScmpArch, number: u32, arguments: &[u64]) -> Call {
+    let mut all = [0; 6];
+    all[..arguments.len()].copy_from_slice(arguments);
+    Call {
+        number,
+        architecture: audit(architecture).unwrap(),
+        arguments: all,
     }
 }
 
@@ -70,16 +48,9 @@ fn number(name: &str, architecture: ScmpArch) -> u32 {
     u32::try_from(raw).unwrap_or_else(|_| panic!("{name} has no number here"))
 }
 
-/// What both programs together answer, as the kernel puts answers together.
+/// What both programs together answer.
 fn answer(programs: &[Program], architecture: ScmpArch, number: u32, arguments: &[u64]) -> u32 {
-    let mut answer = ALLOW;
-    for program in programs.iter().rev() {
-        let own = run(program, architecture, number, arguments);
-        if own & libc::SECCOMP_RET_ACTION_FULL < answer & libc::SECCOMP_RET_ACTION_FULL {
-            answer = own;
-        }
-    }
-    answer
+    super::answer(programs, &call(architecture, number, arguments)).unwrap()
 }
 
 fn by_name(programs: &[Program], name: &str, arguments: &[u64]) -> u32 {
@@ -114,6 +85,7 @@ fn every_closed_call_is_known_or_has_a_number() {
                 sockets,
                 fallback,
                 shares_ipc: fallback,
+                tells: false,
                 open: Surfaces::NONE,
             };
             let programs = Program::all(wanted, &Syscalls::Default).unwrap();
@@ -455,4 +427,88 @@ fn calls_of_the_x32_kind_do_not_exist() {
         let refused = answer(&programs, NATIVE, X32_BIT | read, &[]);
         assert_eq!(refused, refuses(libc::ENOSYS));
     }
+}
+
+/// What is loaded where the supervisor is asked answers as the fence's programs do, but for what it is asked of.
+#[test]
+fn who_asks_the_supervisor_refuses_and_lets_through_the_same() {
+    let notifies = libc::SECCOMP_RET_USER_NOTIF;
+    let few: &[&'static str] = &["read", "mkdir", "openat", "clone3"];
+    let lists = [
+        Syscalls::Default,
+        Syscalls::Listed(few.to_vec()),
+        Syscalls::Listed([few, &["sendmmsg", "seccomp"]].concat()),
+    ];
+    for (list, has_rest) in lists.iter().zip([false, true, false]) {
+        let wanted = Wanted {
+            tells: true,
+            fallback: true,
+            ..wanted(Surfaces::NONE)
+        };
+        let programs = Program::all(wanted, list).unwrap();
+        let telling = Telling::of(&programs, true, false).unwrap();
+        assert_eq!(telling.rest.is_some(), has_rest);
+        let loaded: Vec<_> = [telling.notifies].into_iter().chain(telling.rest).collect();
+        let handing_over = ["sendmmsg", "seccomp"].map(|name| number(name, NATIVE));
+        let mut asked = 0;
+        for architecture in [NATIVE, ScmpArch::X86] {
+            for number in (0..600).chain([0x4000_0000, 0xf_0005]) {
+                for first in [0, 1, 8, 0x1000_0000, u64::MAX] {
+                    let arguments = [first, first, 0];
+                    let expected = answer(&programs, architecture, number, &arguments);
+                    let found = answer(&loaded, architecture, number, &arguments);
+                    if expected != refuses(libc::EPERM) {
+                        assert_eq!(found, expected, "{number} {first:#x}");
+                    } else if !(has_rest && handing_over.contains(&number)) {
+                        assert_eq!(found, notifies, "{number} {first:#x}");
+                        asked += 1;
+                    } else {
+                        assert!(found == expected || found == notifies, "{number}");
+                    }
+                }
+            }
+        }
+        assert!(asked > 100, "{asked}");
+    }
+}
+
+#[test]
+fn where_the_supervisor_is_asked_nobody_else_listens() {
+    let wanted = Wanted {
+        tells: true,
+        ..wanted(Surfaces::NONE)
+    };
+    let programs = Program::all(wanted, &Syscalls::Default).unwrap();
+    let telling = Telling::of(&programs, true, true).unwrap().notifies;
+    for architecture in [NATIVE, ScmpArch::X86] {
+        let number = number("seccomp", architecture);
+        for (flags, expected) in [
+            (8, refuses(libc::EBUSY)),
+            (9, refuses(libc::EBUSY)),
+            (1, ALLOW),
+        ] {
+            assert_eq!(run(&telling, architecture, number, &[1, flags]), expected);
+        }
+    }
+    let connect = number("connect", NATIVE);
+    assert_eq!(
+        run(&telling, NATIVE, connect, &[]),
+        libc::SECCOMP_RET_USER_NOTIF
+    );
+}
+
+#[test]
+fn the_longest_list_finds_room() {
+    let mut all = crate::profile::syscall::every();
+    all.retain(|name| *name != "sendmmsg");
+    let listed = Syscalls::Listed(all);
+    let wanted = Wanted {
+        tells: true,
+        fallback: true,
+        shares_ipc: true,
+        ..wanted(Surfaces::NONE)
+    };
+    let programs = Program::all(wanted, &listed).unwrap();
+    let telling = Telling::of(&programs, true, true).unwrap();
+    assert!(telling.rest.is_some());
 }
