@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import sys
+import threading
 import time
 
 library = ctypes.CDLL(None, use_errno=True)
@@ -18,6 +19,33 @@ def call(number, *arguments):
     ctypes.set_errno(0)
     ended = library.syscall(*words)
     return "ok" if ended >= 0 else errno.errorcode[ctypes.get_errno()]
+
+
+def own(number, place, *arguments):
+    """A call about the caller, from another thread its process and that thread, that thread from this one, its parent and the first one, at this place of the arguments."""
+    words = list(arguments)
+
+    def about(task):
+        words[int(place)] = str(task)
+        return call(number, *words)
+
+    ended, others, done = [], [], []
+
+    def elsewhere():
+        ended.append(about(os.getpid()))
+        ended.append(about(threading.get_native_id()))
+        others.append(threading.get_native_id())
+        while not done:
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    while not others:
+        time.sleep(0.01)
+    ended.append(about(others[0]))
+    done.append(True)
+    thread.join()
+    return ",".join([about(0), about(os.getpid()), *ended, about(os.getppid()), about(1)])
 
 
 def times(count, *words):
@@ -61,7 +89,7 @@ def below(number, *command):
     os.execv(command[0], command)
 
 
-ACTS = {act.__name__: act for act in (call, times, numbers, listener, orphaned)}
+ACTS = {act.__name__: act for act in (call, own, times, numbers, listener, orphaned)}
 
 if sys.argv[1] == "below":
     below(*sys.argv[2:])

@@ -23,6 +23,11 @@ type Test = (&'static str, fn() -> Verdict);
 
 /// What this subject promises.
 pub(crate) fn register(suite: &mut Suite) {
+    suite.test(
+        "calls::who_names_itself_schedules_itself",
+        &[Need::Root, Need::Landlock],
+        who_names_itself_schedules_itself,
+    );
     let tests: [Test; 6] = [
         (
             "calls::what_is_refused_is_told_with_what_opens_it",
@@ -114,12 +119,13 @@ fn what_is_not_listed_is_told_with_the_line_that_lists_it() -> Verdict {
     let tried = [
         format!("call {}", libc::SYS_sched_get_priority_max),
         format!("call {} -1 0 0 0", libc::SYS_sendmmsg),
+        format!("call {} 1 0 0", libc::SYS_seccomp),
         format!("listener {}", libc::SYS_seccomp),
     ];
     let finished = acts(&fence, &tried).run()?;
     finished
         .claim(
-            finished.out() == "EPERM\nEPERM\nEPERM\n",
+            finished.out() == "EPERM\nEPERM\nEPERM\nEPERM\n",
             "none is let through",
         )?
         .complains("system-call sched_get_priority_max")?
@@ -138,6 +144,37 @@ fn what_says_not_here_is_not_told() -> Verdict {
     finished
         .claim(finished.out() == "ENOSYS\n", "not here")?
         .claim(finished.err().is_empty(), "nothing to tell")?;
+    Ok(())
+}
+
+/// Where tasks inside are not told from those outside, 0 is the caller, and so is its own number.
+fn who_names_itself_schedules_itself() -> Verdict {
+    let fence = fence()?.and(["--engine", "fallback", "--best-effort", "all"]);
+    let (nice, prlimit) = (libc::SYS_setpriority, libc::SYS_prlimit64);
+    let (process, group) = (libc::PRIO_PROCESS, libc::PRIO_PGRP);
+    let tried = [
+        format!("own {nice} 1 {process} 0 5"),
+        format!("own {prlimit} 0 0 {} 0 0", libc::RLIMIT_NOFILE),
+        format!("own {nice} 1 {group} 0 5"),
+    ];
+    let finished = acts(&fence, &tried).run()?;
+    let own = "ok,ok,ok,ok,EPERM,EPERM,EPERM\n";
+    let none = "EPERM,EPERM,EPERM,EPERM,EPERM,EPERM,EPERM\n";
+    finished.claim(
+        finished.out() == [own, own, none].concat(),
+        "by its own numbers alone, and no group",
+    )?;
+    // The group's seven are of one kind with the parent and the first one.
+    finished
+        .complains("system-call setpriority  (9 times)")?
+        .complains("system-call prlimit64  (2 times)")?
+        .claim(
+            !finished.err().contains("another task"),
+            "the profile has nothing against another task of the fence",
+        )?;
+    let listed = fence.and(["--syscalls", LISTED]);
+    let finished = acts(&listed, &tried[..1]).run()?;
+    finished.claim(finished.out() == none, "nothing that is not listed")?;
     Ok(())
 }
 

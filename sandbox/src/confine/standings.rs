@@ -266,7 +266,7 @@ fn processes(policy: &Policy, probe: &Probe) -> Standing {
     }
     if !policy.kernel.contains(SCHEDULER) {
         reasons.push(
-            "a task sets priority, scheduling and limits of itself alone, and names itself by 0"
+            "a task sets priority, scheduling and limits of itself alone, and names itself by 0 where no supervisor is asked, as in containers"
                 .to_owned(),
         );
     }

@@ -406,7 +406,7 @@ pub(super) fn closed_when_in_fallback() -> Vec<ClosedWhen> {
 }
 
 /// Calls that set something of a task by its number: a filter cannot tell a number inside from one outside, so what is
-/// left is 0, the caller itself.
+/// left is 0, the caller itself. Where the supervisor is asked, it lets the caller's own number through.
 fn other_tasks() -> impl Iterator<Item = ClosedWhen> {
     const IOPRIO_WHO_PROCESS: u64 = 1;
     [
@@ -424,6 +424,16 @@ fn other_tasks() -> impl Iterator<Item = ClosedWhen> {
     ]
     .into_iter()
     .map(|rule| rule.unless(SCHEDULER))
+}
+
+/// The argument by which one of [`other_tasks`] names the task that it is about.
+pub(super) fn names_a_task_by(name: &str) -> Option<usize> {
+    let named = match name {
+        "setpriority" | "ioprio_set" => 1,
+        name if other_tasks().any(|rule| rule.name == name) => 0,
+        _ => return None,
+    };
+    Some(named)
 }
 
 fn memory_files() -> Vec<ClosedWhen> {

@@ -111,6 +111,14 @@ pub(super) fn explain_unlisted(denial: &mut Denial) {
     }
 }
 
+/// Explains that a task was kept from setting something of another one of the fence.
+pub(super) fn explain_other_task(denial: &mut Denial) {
+    "it is about another task of the fence, whose number the engine does not tell from one of a task outside"
+        .clone_into(&mut denial.reason);
+    let hint = "a profile opens it, for tasks outside too, with `[kernel] allow = [\"scheduler\"]`";
+    denial.hint = Some(hint.to_owned());
+}
+
 /// The line of a profile that would open it; `None` where nothing does.
 pub(super) fn remedy(event: &Event) -> Option<String> {
     if event.operation == operation::CAPABILITY {

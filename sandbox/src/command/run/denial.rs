@@ -90,6 +90,10 @@ impl Denial {
             closed::explain_unlisted(&mut denial);
             return denial;
         }
+        if event.source == Source::Filter && event.cause == Cause::Other {
+            closed::explain_other_task(&mut denial);
+            return denial;
+        }
         if event.cause == Cause::Closed && event.source != Source::Syscall {
             denial.reason = closed::reason(event);
             denial.expected = closed::is_of_another_process(event, explainer);

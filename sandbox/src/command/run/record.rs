@@ -171,7 +171,8 @@ impl Record {
         }
         self.kinds.insert(kind, self.denials.len());
         let mut denial = Denial::of(event, names, explainer);
-        if denial.allowed_by_profile && event.operation != operation::SOCKET {
+        let has_hint = [operation::SOCKET, operation::SYSTEM_CALL].contains(&event.operation);
+        if denial.allowed_by_profile && !has_hint {
             denial.hint = Some(stricter::hint(&self.stricter, event.needed, &event.path));
         }
         self.denials.push(denial);

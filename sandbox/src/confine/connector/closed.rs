@@ -1,8 +1,11 @@
 //! The calls that the fence's filter refuses, as notifications: each is answered as the filter would, and told.
 //!
-//! Nothing of what is told decides anything: number, architecture and arguments are registers, and the answer is never "go on".
+//! The filter leaves calls about a task to who names itself by 0. Who names itself by its number is let go on. That cannot come to mean
+//! another: number, architecture and arguments are registers, which nobody changes while the task waits (a tracer would need it
+//! to stop), and what the kernel judges then is the same call.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -15,7 +18,7 @@ use ringfence_abi::limits::CHAIN;
 use ringfence_abi::surface::{BPF, MOUNT, Surfaces};
 
 use super::super::seccomp::{Call, Filter, answer, audit};
-use super::super::syscalls::NEWER;
+use super::super::syscalls::{NEWER, names_a_task_by};
 use super::request::{field, status};
 use crate::event::{Cause, Event, Program, Source};
 
@@ -29,6 +32,17 @@ pub(super) struct ClosedCalls {
     seen: Mutex<Seen>,
     bell: UnixStream,
     rung: UnixStream,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It fails with this errno.
+    Refused(i32),
+    /// The kernel makes it.
+    GoesOn,
+    /// It is none that the filter refuses: that notifies of connections besides.
+    Connects,
 }
 
 /// What one call is counted under.
@@ -71,8 +85,9 @@ impl ClosedCalls {
         })
     }
 
-    /// The errno of a call that the filter refuses; told, before its task goes on.
-    pub(super) fn refuse(&self, asked: &ScmpNotifReq) -> Option<i32> {
+    /// What becomes of a call; if it is refused, that is told before its task goes on. `is_valid` says, after all of the task was looked
+    /// at, whether it is the one that asked.
+    pub(super) fn judge(&self, asked: &ScmpNotifReq, is_valid: impl FnOnce() -> bool) -> Judged {
         let call = Call {
             number: asked.data.syscall.as_raw_syscall().cast_unsigned(),
             // Of no other one do the programs notify.
@@ -81,21 +96,39 @@ impl ClosedCalls {
         };
         let answered = answer(&self.filter.programs, &call);
         if answered == Some(libc::SECCOMP_RET_ALLOW) {
-            return None;
+            return Judged::Connects;
         }
-        self.add(asked, &call);
+        let name = name(asked);
+        let named = self.named(&name, &call);
+        if named.is_some_and(|named| names_itself(asked.pid, named)) && is_valid() {
+            return Judged::GoesOn;
+        }
+        let is_inside = named.is_some_and(|named| is_of_one_fence(asked.pid, named));
+        self.add(asked.pid, name, &call, is_inside);
         let errno = answered.map(|answered| answered & libc::SECCOMP_RET_DATA);
         let errno = errno.and_then(|errno| i32::try_from(errno).ok());
-        Some(errno.filter(|errno| *errno > 0).unwrap_or(libc::EPERM))
+        Judged::Refused(errno.filter(|errno| *errno > 0).unwrap_or(libc::EPERM))
     }
 
-    fn add(&self, asked: &ScmpNotifReq, call: &Call) {
-        let name = name(asked);
+    /// The number of the task that it is about, if it would be let through with 0 in its place.
+    fn named(&self, name: &str, call: &Call) -> Option<u64> {
+        let named = names_a_task_by(name)?;
+        let mut by_zero = *call;
+        by_zero.arguments[named] = 0;
+        let is_open = answer(&self.filter.programs, &by_zero) == Some(libc::SECCOMP_RET_ALLOW);
+        // The kernel takes it for an integer of 32 bits.
+        is_open.then_some(call.arguments[named] & 0xffff_ffff)
+    }
+
+    /// `is_inside`: it is about a task of the fence, which the profile has nothing against.
+    fn add(&self, thread: u32, name: String, call: &Call, is_inside: bool) {
         let closed = self.filter.closed_by(&name, &call.arguments);
+        // Of another kind, so that it hides nothing.
+        let opened_by = closed.flatten().filter(|_| !is_inside);
         let kind = Kind {
             number: call.number,
             architecture: call.architecture,
-            surface: closed.flatten().unwrap_or(Surfaces::NONE).number(),
+            surface: opened_by.unwrap_or(Surfaces::NONE).number(),
         };
         let mut seen = self.seen();
         if let Some(&at) = seen.kinds.get(&kind) {
@@ -108,12 +141,12 @@ impl ClosedCalls {
         }
         let at = seen.told.len();
         seen.kinds.insert(kind, at);
-        let cause = if closed.is_some() {
-            Cause::Closed
-        } else {
-            Cause::Rule
+        let cause = match closed {
+            _ if is_inside => Cause::Other,
+            Some(_) => Cause::Closed,
+            None => Cause::Rule,
         };
-        seen.told.push((event(asked.pid, name, kind, cause), 1));
+        seen.told.push((event(thread, name, kind, cause), 1));
         // Where it is full it is readable already.
         (&self.bell).write_all(&[0]).ok();
     }
@@ -193,6 +226,50 @@ fn event(thread: u32, name: String, kind: Kind, cause: Cause) -> Event {
         error: Some(libc::EPERM),
         source: Source::Filter,
     }
+}
+
+/// Whether a number is the thread's own, or its process's.
+fn names_itself(thread: u32, named: u64) -> bool {
+    own_numbers(thread).is_some_and(|own| own.contains(&named))
+}
+
+/// Whether a number is of another task of its fence, as far as that can be seen: of its process, or in the cgroup that it stands in and
+/// this process does not. It may be another's a moment later: that says only how it is told.
+fn is_of_one_fence(thread: u32, named: u64) -> bool {
+    let Some(named) = u32::try_from(named).ok().filter(|_| counts_as_here(thread)) else {
+        return false;
+    };
+    let same =
+        |of: fn(u32) -> Option<String>, one, other| of(one).is_some() && of(one) == of(other);
+    same(process, thread, named)
+        || same(cgroup, thread, named) && !same(cgroup, thread, std::process::id())
+}
+
+/// Whether tasks are called there as they are here: it is in this pid namespace.
+fn counts_as_here(thread: u32) -> bool {
+    let numbers = |status: String| Some(field(&status, "NSpid:")?.split_whitespace().count());
+    status(thread).and_then(numbers) == Some(1)
+}
+
+fn process(thread: u32) -> Option<String> {
+    Some(field(&status(thread)?, "Tgid:")?.to_owned())
+}
+
+/// Its place in the hierarchy of cgroup v2 (cgroups(7)).
+fn cgroup(thread: u32) -> Option<String> {
+    let places = fs::read_to_string(format!("/proc/{thread}/cgroup")).ok()?;
+    Some(field(&places, "0::")?.to_owned())
+}
+
+/// What the thread and its process are called in their own pid namespace, by which they name tasks: the last number of those from this
+/// one's on.
+fn own_numbers(thread: u32) -> Option<[u64; 2]> {
+    let status = status(thread)?;
+    let last = |name| {
+        let numbers = field(&status, name)?.split_whitespace();
+        numbers.last()?.parse().ok()
+    };
+    Some([last("NSpid:")?, last("NStgid:")?])
 }
 
 /// The effective user.

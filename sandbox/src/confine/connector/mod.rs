@@ -29,8 +29,8 @@ use nix::sys::signal::SigSet;
 use ringfence_abi::network::{ALLOW, DENY};
 use ringfence_abi::rights::WRITE;
 
-use self::closed::ClosedCalls;
 pub use self::closed::ClosedTotals;
+use self::closed::{ClosedCalls, Judged};
 use self::errand::Errand;
 use self::request::Request;
 use super::seccomp::Filter;
@@ -139,10 +139,16 @@ impl Shared {
                 listener: &self.listener,
                 id: asked.id,
             };
-            // First of all, so that nothing that is refused goes on.
-            if let Some(errno) = self.closed.refuse(&asked) {
-                pending.fail(errno);
-                continue;
+            match self.closed.judge(&asked, || pending.is_valid()) {
+                Judged::Connects => {}
+                Judged::GoesOn => {
+                    pending.go_on();
+                    continue;
+                }
+                Judged::Refused(errno) => {
+                    pending.fail(errno);
+                    continue;
+                }
             }
             let Some(request) = Request::read(&asked) else {
                 pending.go_on();

@@ -4,7 +4,7 @@
 //! So all become one: what lets a call through goes on to the next, and what refuses with [`TOLD`] notifies instead. The one that is
 //! loaded last comes first, since of two refusals its errno counts.
 //!
-//! The supervisor never lets such a call go on. Once it is gone they fail with `ENOSYS`. A later filter's listener could let
+//! The supervisor lets none of them go on but what is about the caller itself. Once it is gone they fail with `ENOSYS`. A later filter's listener could let
 //! them go on ("the most recently added filter takes precedence": include/uapi/linux/seccomp.h, 6.18), so no other listener is made:
 //! [`super::Wanted::tells`].
 
