@@ -136,17 +136,32 @@ fn filter(program: &Program) -> Result<(), c_int> {
 }
 
 /// Loads a filter that notifies, and hands over what listens to it. A task that a notification has been received of is interrupted
-/// by its end alone: what it asked for has been begun.
+/// by its end alone: what it asked for has been begun. Where nothing is begun for it but an answer, that may be left out (before 5.19).
 ///
-/// Where there is a listener already (`EBUSY`), or the kernel has none of this kind (`EINVAL`, before 5.19), `otherwise` is loaded.
+/// Where there is a listener already (`EBUSY`), or the kernel has none (`EINVAL`), `otherwise` is loaded.
 fn notifications(
     programs: &Telling,
     otherwise: Option<&[Program]>,
     channel: RawFd,
 ) -> Result<(), c_int> {
-    let header = programs.notifies.header();
-    let flags =
-        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let plain = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let whole = plain | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let mut listener = listen(&programs.notifies, whole);
+    if listener == Err(libc::EINVAL) && otherwise.is_some() {
+        listener = listen(&programs.notifies, plain);
+    }
+    let listener = match (listener, otherwise) {
+        (Err(libc::EBUSY | libc::EINVAL), Some(otherwise)) => {
+            return otherwise.iter().try_for_each(filter);
+        }
+        (listener, _) => listener?,
+    };
+    send_descriptor(channel, &[GO], Some(listener))?;
+    programs.rest.as_ref().map_or(Ok(()), filter)
+}
+
+fn listen(program: &Program, flags: libc::c_ulong) -> Result<RawFd, c_int> {
+    let header = program.header();
     // SAFETY: the kernel copies `header.len` instructions from memory that the step owns.
     let listener = unsafe {
         libc::syscall(
@@ -156,15 +171,8 @@ fn notifications(
             &raw const header,
         )
     };
-    match (check(listener), otherwise) {
-        (Err(libc::EBUSY | libc::EINVAL), Some(otherwise)) => {
-            return otherwise.iter().try_for_each(filter);
-        }
-        (answer, _) => answer?,
-    }
-    let listener = RawFd::try_from(listener).map_err(|_| libc::EBADF)?;
-    send_descriptor(channel, &[GO], Some(listener))?;
-    programs.rest.as_ref().map_or(Ok(()), filter)
+    check(listener)?;
+    RawFd::try_from(listener).map_err(|_| libc::EBADF)
 }
 
 /// A control message with one descriptor, which stands right behind its header (include/linux/socket.h, `CMSG_DATA`).

@@ -29,7 +29,7 @@ const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// What is said where nobody listens.
 const UNTOLD: &str = "system calls that the filter refuses are not told here: another supervisor listens to the filters of this \
-                      process already, or the kernel has no such listeners (before 5.19)";
+                      process already, or the kernel has no such listeners";
 
 /// A process that stands in its cgroup, has done its steps up to the filter of system calls or is doing them, and waits. Dropped, it is
 /// ended.
