@@ -116,6 +116,20 @@ fn the_default_profile_denies_secrets_writing_and_execution_of_what_was_written(
 }
 
 #[test]
+fn certificates_of_authorities_are_read_where_their_links_lead() {
+    let effective = load(&["base".into()], CommandLine::default()).unwrap();
+    let (policy, _) = compile(&effective, &variables(), &no_links).unwrap();
+    for path in [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/usr/share/ca-certificates/mozilla/one.crt",
+        // What the host's owner has added (update-ca-certificates(8)).
+        "/usr/local/share/ca-certificates/own.crt",
+    ] {
+        assert_eq!(rights(&policy, path), READ, "{path}");
+    }
+}
+
+#[test]
 fn no_shipped_profile_allows_everything() {
     for shipped in profile::shipped::ALL {
         let effective = load(&[shipped.name.into()], CommandLine::default()).unwrap();
