@@ -22,7 +22,7 @@ def call(number, *arguments):
 
 
 def own(number, place, *arguments):
-    """A call about the caller, from another thread its process and that thread, that thread from this one, its parent and the first one, at this place of the arguments."""
+    """A call about the caller, from another thread its process and that thread, that thread from this one, its parent, the first one, and that thread when it has ended, at this place of the arguments."""
     words = list(arguments)
 
     def about(task):
@@ -45,7 +45,7 @@ def own(number, place, *arguments):
     ended.append(about(others[0]))
     done.append(True)
     thread.join()
-    return ",".join([about(0), about(os.getpid()), *ended, about(os.getppid()), about(1)])
+    return ",".join([about(0), about(os.getpid()), *ended, about(os.getppid()), about(1), about(others[0])])
 
 
 def times(count, *words):

@@ -235,11 +235,14 @@ fn names_itself(thread: u32, named: u64) -> bool {
 }
 
 /// Whether a number is of another task of its fence, as far as that can be seen: of its process, or in the cgroup that it stands in and
-/// this process does not. It may be another's a moment later: that says only how it is told.
+/// this process does not; or of none, as of a thread that has ended. It may be another's a moment later: that says only how it is told.
 fn is_of_one_fence(thread: u32, named: u64) -> bool {
     let Some(named) = u32::try_from(named).ok().filter(|_| counts_as_here(thread)) else {
         return false;
     };
+    if status(named).is_none() {
+        return true;
+    }
     let same =
         |of: fn(u32) -> Option<String>, one, other| of(one).is_some() && of(one) == of(other);
     same(process, thread, named)
